@@ -1,0 +1,317 @@
+"""The command ``adaptbench``: list, plan, run; further sub-commands (report) come from entry points."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import platformdirs
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+
+from harness import plugins
+from harness.errors import AdaptBenchError, ConfigError, did_you_mean
+from harness.plan import PlannedRun, Request, plan
+from harness.records import Execution, Precision, RunKey
+from harness.suite import Folders
+
+EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_EPILOG = "Exit codes: 0 all well, 1 some run failed, 2 bad usage, 130 interrupted (finished records are kept)."
+
+app = typer.Typer(
+    name="adaptbench",
+    help="Benchmark methods that adapt CLIP-like models: accuracy, memory, throughput and time, side by side.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+errors = Console(stderr=True)
+
+Suite = Annotated[
+    str, typer.Argument(help="A suite's name (adaptbench list suites) or module:attribute.", show_default=False)
+]
+Methods = Annotated[
+    str, typer.Option(help="Comma-separated names or module:attribute; 'all' for every registered one.")
+]
+Datasets = Annotated[
+    str,
+    typer.Option(
+        help="Comma-separated names, groups ('demo', 'published') or module:attribute. [default: demo; published with --data-root]"
+    ),
+]
+Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 1,2,3. [default: the suite's]")]
+Shots = Annotated[str, typer.Option(help="Images a class, comma-separated. [default: the suite's]")]
+BackboneName = Annotated[str, typer.Option(help="'demo-clip' or any open_clip model name.")]
+Pretrained = Annotated[
+    str | None, typer.Option(help="open_clip tag, checkpoint file (.safetensors, .pt) or 'random'.", show_default=False)
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of downloaded datasets, in CoOp's layout.", envvar="ADAPTBENCH_DATA_ROOT", show_default=False
+    ),
+]
+PrecisionName = Annotated[str, typer.Option(help=f"One of {', '.join(get_args(Precision))}.")]
+ExecutionName = Annotated[
+    str,
+    typer.Option(
+        help="'fast' leaves out work that cannot change the result; 'reference' does the authors' arithmetic."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A field of a method or recipe; METHOD.KEY=VALUE for one method. Repeatable."
+    ),
+]
+
+
+@app.command("list")
+def list_(kind: Annotated[str, typer.Argument(help="methods, suites, datasets or backbones.")] = "") -> None:
+    """List what is registered: methods, suites, datasets, backbones."""
+    kinds = {"methods": "method", "suites": "suite", "datasets": "dataset", "backbones": "backbone"}
+    if kind and kind not in kinds:
+        raise ConfigError(f"nothing to list by the name '{kind}'.", did_you_mean(kind, kinds))
+    for plural in [kind] if kind else kinds:
+        table = Table(
+            "name", "what it is", title=plural, title_justify="left", box=None, title_style="bold", padding=(0, 2)
+        )
+        for name in plugins.names(kinds[plural]):  # type: ignore[arg-type]
+            table.add_row(name, _about(plugins.load(kinds[plural], name)))  # type: ignore[arg-type]
+        console.print(table)
+
+
+def _about(thing: Any) -> str:
+    """One line on a plug-in: a suite's question, a dataset's title and group, else the first line of its docstring."""
+    if hasattr(thing, "question"):
+        return thing.question
+    if hasattr(thing, "title"):
+        return f"{thing.title} ({thing.group})"
+    if isinstance(thing, type):
+        module = sys.modules[thing.__module__]
+        return (module.__doc__ or thing.__doc__ or "").strip().splitlines()[0]
+    return getattr(thing, "name", "")
+
+
+@app.command("plan")
+def plan_(
+    suite: Suite,
+    methods: Methods = "",
+    datasets: Datasets = "",
+    seeds: Seeds = "",
+    shots: Shots = "",
+    backbone: BackboneName = "demo-clip",
+    pretrained: Pretrained = None,
+    data_root: DataRoot = None,
+    precision: PrecisionName = "fp32",
+    execution: ExecutionName = "fast",
+    settings: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every run with its resolved recipe, as JSON.")] = False,
+) -> None:
+    """Print the runs of a suite, with recipes resolved, and run nothing."""
+    request = _request(suite, methods, datasets, seeds, shots, backbone, pretrained, precision, execution, settings)
+    runs = plan(request, _default_group(data_root))
+    if as_json:
+        adapter = TypeAdapter(RunKey)
+        rows = [{"recipe_row": run.recipe_row, **adapter.dump_python(run.key, mode="json")} for run in runs]
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    _print_plan(runs)
+
+
+def _print_plan(runs: list[PlannedRun]) -> None:
+    table = Table(
+        "method", "dataset", "shots", "seeds", "tests", "recipe row", "recipe", "settings", box=None, padding=(0, 1)
+    )
+    grouped: dict[tuple, list[PlannedRun]] = {}
+    for run in runs:
+        grouped.setdefault((run.key.method, run.key.dataset, run.key.shots), []).append(run)
+    for (method, dataset, shots), group in grouped.items():
+        key = group[0].key
+        table.add_row(
+            method,
+            dataset,
+            str(shots),
+            ",".join(str(run.key.seed) for run in group),
+            ", ".join(key.tests),
+            group[0].recipe_row,
+            _recipe_text(key),
+            " ".join(f"{name}={value}" for name, value in key.settings.items() if value != ""),
+        )
+    console.print(table)
+    console.print(f"{len(runs)} runs.", highlight=False)
+
+
+def _recipe_text(key: RunKey) -> str:
+    recipe = key.recipe
+    if not recipe.trains:
+        return "no training"
+    length = f"{recipe.iterations} iterations" if recipe.iterations else f"{recipe.epochs} epochs"
+    return f"{length}, batch {recipe.batch_size}, {recipe.optimizer} {recipe.learning_rate:g}"
+
+
+@app.command("run", epilog=_EPILOG)
+def run_(
+    suite: Suite,
+    methods: Methods = "",
+    datasets: Datasets = "",
+    seeds: Seeds = "",
+    shots: Shots = "",
+    backbone: BackboneName = "demo-clip",
+    pretrained: Pretrained = None,
+    data_root: DataRoot = None,
+    results: Annotated[Path, typer.Option(help="Folder for the records, one JSON file a run.")] = Path("results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: PrecisionName = "fp32",
+    execution: ExecutionName = "fast",
+    settings: Settings = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")] = False,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(help="Seconds a run may take before it counts as hung.", min=0.001, show_default=False),
+    ] = None,
+    cache: Annotated[
+        Path, typer.Option(help="Folder for generated data.", envvar="ADAPTBENCH_CACHE", show_default=False)
+    ] = platformdirs.user_cache_path("adaptbench"),
+) -> None:
+    """Run a suite: each run in a process of its own, one record a run. The same command resumes a broken suite."""
+    request = _request(suite, methods, datasets, seeds, shots, backbone, pretrained, precision, execution, settings)
+    if not _is_device(device):
+        raise ConfigError(f"--device {device} is no device.", "Use auto, cpu, cuda or cuda:N.")
+    from harness.progress import Bars, Lines
+    from harness.session import check_data, pending, run_all
+    from harness.store import Store
+
+    runs = plan(request, _default_group(data_root))
+    store = Store(results)
+    store.check_writable()
+    todo, outcome = pending(runs, store, retry_failed, errors.print)
+    folders = Folders(data_root=data_root.resolve() if data_root else None, cache=cache.resolve())
+    check_data(todo, folders)
+    if outcome.skipped:
+        console.print(f"{outcome.skipped} of {len(runs)} runs are done already.", highlight=False)
+    show = (Bars if console.is_terminal else Lines)(console, len(todo), [run.key.method for run in todo])
+    try:
+        with show as progress:
+            run_all(
+                todo,
+                store,
+                folders,
+                progress,
+                outcome,
+                pretrained=pretrained,
+                device=device,
+                time_limit_seconds=time_limit,
+            )
+    except KeyboardInterrupt:
+        done = outcome.skipped + len(outcome.records)
+        errors.print(
+            f"Interrupted: {done} of {len(runs)} runs are recorded. The same command goes on from there.",
+            highlight=False,
+        )
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    failed = len(outcome.failed) + outcome.earlier_failures
+    console.print(
+        f"{len(runs) - failed} of {len(runs)} runs ok; records are in {results}.", highlight=False, markup=False
+    )
+    if failed:
+        errors.print(
+            f"{failed} failed: see the lines above or the report. To try them again: --retry-failed.", highlight=False
+        )
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _request(
+    suite: str,
+    methods: str,
+    datasets: str,
+    seeds: str,
+    shots: str,
+    backbone: str,
+    pretrained: str | None,
+    precision: str,
+    execution: str,
+    settings: list[str] | None,
+) -> Request:
+    for name, value, known in (
+        ("precision", precision, get_args(Precision)),
+        ("execution", execution, get_args(Execution)),
+    ):
+        if value not in known:
+            raise ConfigError(f"--{name} {value} is unknown.", did_you_mean(value, known))
+    return Request(
+        suite=suite,
+        methods=_names(methods),
+        datasets=_names(datasets),
+        seeds=_numbers("seeds", seeds),
+        shots=_numbers("shots", shots),
+        backbone=backbone,
+        pretrained=pretrained,
+        precision=precision,  # type: ignore[arg-type]
+        execution=execution,  # type: ignore[arg-type]
+        settings=dict(_setting(text) for text in settings or ()),
+    )
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    numbers = []
+    for part in _names(text):
+        if not part.isdecimal() or int(part) < 1:
+            raise ConfigError(
+                f"--{option} {text}: '{part}' is no whole number from 1 on.", f"For example: --{option} 1,2,3"
+            )
+        numbers.append(int(part))
+    return numbers
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ConfigError(
+            f"--set {text} is no KEY=VALUE.", "For example: --set epochs=5, or --set coop.context_length=4"
+        )
+    return key.strip(), value.strip()
+
+
+def _is_device(text: str) -> bool:
+    return text in ("auto", "cpu", "cuda") or (text.startswith("cuda:") and text[5:].isdecimal())
+
+
+def _default_group(data_root: Path | None) -> str:
+    return "published" if data_root else "demo"
+
+
+def main() -> None:
+    """Entry point: every error a user can put right is one message and exit code 2."""
+    for name in plugins.names("command"):
+        app.command(name)(plugins.load("command", name))
+    try:
+        app()
+    except AdaptBenchError as error:
+        errors.print(f"[bold red]Error:[/] {_escaped(error.what)}")
+        if error.advice:
+            errors.print(_escaped(error.advice))
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Backbone: an open_clip model with its tokenizer and image transform, frozen, with both towers in stages."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from harness import plugins
+from harness.errors import BackboneError, did_you_mean
+from harness.suite import BackboneFiles
+from harness.towers import ImageTower, TextTower
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How images become tensors: square side in pixels, channel means and standard deviations, PIL interpolation."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+
+
+class Backbone(nn.Module):
+    """A frozen CLIP. Methods choose which of its weights require a gradient, and add modules of their own.
+
+    `image` and `text` run its towers in stages; `logit_scale` is exp of the checkpoint's, a float, frozen in every method.
+    """
+
+    def __init__(
+        self, model: nn.Module, tokenizer: object, *, execution: str, weights_sha256: str | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.weights_sha256 = weights_sha256
+        fast = execution == "fast"
+        self.image = ImageTower(model, fast)
+        self.text = TextTower(model, tokenizer, fast)
+        config = model.visual.preprocess_cfg
+        size = config["size"]
+        self.pixels = Pixels(
+            size=size if isinstance(size, int) else size[0],
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            interpolation=config["interpolation"],
+        )
+        if config["resize_mode"] != "shortest":
+            raise BackboneError(
+                f"this backbone resizes images by '{config['resize_mode']}'; the CLIP adaptation protocols use 'shortest'.",
+                "Choose a CLIP or OpenCLIP backbone.",
+            )
+
+    @property
+    def logit_scale(self) -> Tensor:
+        return self.model.logit_scale.exp()
+
+    @property
+    def embed_width(self) -> int:
+        """E, the joint width."""
+        projection = self.text._source.text_projection
+        return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.text.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.logit_scale.device
+
+    def prompts(self, template: str, classnames: tuple[str, ...]) -> list[str]:
+        """One prompt a class: underscores become spaces, as in all published code."""
+        return [template.format(name.replace("_", " ")) for name in classnames]
+
+
+def load(
+    name: str, pretrained: str | None, *, execution: str = "fast", precision: str = "fp32", device: str = "cpu"
+) -> Backbone:
+    """A backbone by registered name, or by open_clip model name with a pretrained tag or a local checkpoint.
+
+    `pretrained` None means the files a registered backbone ships with, or random weights for an open_clip name when it is
+    the word "random". Raises BackboneError for unknown names and tags, unreadable checkpoints and failed downloads.
+    """
+    weights = pretrained
+    if name in plugins.names("backbone"):
+        files: BackboneFiles = plugins.load("backbone", name)
+        open_clip.add_model_config(files.config)
+        weights = pretrained or str(files.weights)
+    elif pretrained is None:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise BackboneError(
+            f"the backbone '{name}' needs --pretrained.",
+            f"Tags of open_clip for it: {tags}; or the path of a checkpoint (.safetensors, .pt), or 'random'.",
+        )
+    known = open_clip.list_models()
+    if name not in known:
+        raise BackboneError(f"no backbone '{name}'.", did_you_mean(name, [*plugins.names("backbone"), *known]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            model = open_clip.create_model(
+                name,
+                pretrained=None if weights == "random" else weights,
+                precision="fp16" if precision == "fp16-pure" else "fp32",
+                device=device,
+                weights_only=True,
+            )
+        except (RuntimeError, OSError, ValueError, KeyError) as error:
+            raise BackboneError(
+                f"the backbone '{name}' can't be loaded with pretrained '{weights}': {str(error).splitlines()[0][:300]}",
+                f"Tags: {', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'}; a checkpoint must be "
+                "a .safetensors file or a state dict that torch.load(weights_only=True) reads. A tag is downloaded once "
+                "and needs the network then.",
+            ) from error
+    return Backbone(model, open_clip.get_tokenizer(name), execution=execution, weights_sha256=_digest(model))
+
+
+def _digest(model: nn.Module) -> str:
+    """SHA-256 over every tensor of the state dict, in name order: the same weights give the same digest from any file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().to("cpu").reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

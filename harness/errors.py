@@ -1,0 +1,37 @@
+"""Errors that advise: what was wrong, what would be right, and the next step."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class AdaptBenchError(Exception):
+    """Anything a user can put right. The command line prints it in one message, without a traceback."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(f"{what}\n{advice}" if advice else what)
+        self.what = what
+        self.advice = advice
+
+
+class ConfigError(AdaptBenchError):
+    """A name, an option or a setting is wrong; nothing has run yet (exit code 2)."""
+
+
+class DataError(AdaptBenchError):
+    """A dataset is missing, incomplete or broken. Before a suite starts: exit code 2; inside a run: a failed row."""
+
+
+class BackboneError(AdaptBenchError):
+    """A backbone can't be built, loaded, or used in the way a method asks."""
+
+
+class TrainingError(AdaptBenchError):
+    """Training went wrong in a way that is a result: the loss is not finite, for instance."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``known: a, b, c. Did you mean 'b'?`` for the advice of an unknown-name error."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"Known: {', '.join(names) or 'none'}.{hint}"

@@ -1,0 +1,156 @@
+"""Reading images, and the split files that name them. Pillow loads with the first image: planning stays instant."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import reprlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import DataError
+from harness.suite import Item, Splits
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PARTS = ("train", "val", "test")
+MOST_NAME_CHARACTERS = 200
+"""A class name has to fit a prompt of 77 tokens; the longest of the published ones has 54 characters."""
+PUBLISHED_SPLITS = "folder splits/ of the GitHub repository linzhiqiu/cross_modal_adaptation"
+"""Where the split files are found when their Google Drive links fail."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def open_image(path: Path) -> Image:
+    """The image at `path`, wholly decoded, in RGB; an EXIF orientation is not applied, as in the published evaluations.
+
+    Raises DataError if the file is missing, or can't be decoded to its end.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise DataError(
+            f"there is no image '{path}'.", "Complete the copy of the dataset and repeat the command."
+        ) from None
+    except Exception as error:  # OSError, SyntaxError, struct.error: whatever the parser of the file's format raises
+        raise DataError(
+            f"the image '{path}' can't be read: {error}.",
+            "It is damaged or was cut short; delete it and unpack or download it again, then repeat the command.",
+        ) from error
+
+
+def opener(image_folder: Path) -> Callable[[str], Image]:
+    """The `Splits.open` of images named by their path below `image_folder`; worker processes can be sent it."""
+    return partial(_open_below, image_folder)
+
+
+def read_split_file(path: Path, image_folder: Path) -> Splits:
+    """Read a published split file, one JSON object: lists `train`, `val` and `test` of ``[path, label, class name]``.
+
+    Paths are relative to `image_folder` (CoOp's DATASETS.md gives both for each dataset). The order of the items
+    matters: the k-shot draw is made by position.
+
+    Raises DataError if the file is missing or not of that form, or if images are missing (see `require_images`).
+    """
+    document = _parse(path)
+    lists = {part: _items(path, part, document.get(part)) for part in PARTS}
+    _require_unique(path, lists)
+    splits = Splits(train=lists["train"], val=lists["val"], test=lists["test"], open=opener(image_folder))
+    require_images(splits, image_folder)
+    return splits
+
+
+def require_images(splits: Splits, image_folder: Path) -> None:
+    """Raise DataError unless the folder and the first image of each class in each list are there.
+
+    Some hundred look-ups instead of one an image: enough to tell a missing, half-unpacked or misplaced copy at once.
+    """
+    if not image_folder.is_dir():
+        raise DataError(f"there is no image folder '{image_folder}'.", "Unpack the dataset's images to that place.")
+    firsts: list[str] = []
+    for items in (splits.train, splits.val, splits.test):
+        firsts += {item.label: item.image for item in reversed(items)}.values()
+    missing = sorted(image for image in firsts if not os.path.isfile(image_folder / image))
+    if missing:
+        raise DataError(
+            f"images are missing below '{image_folder}': of {len(firsts)} looked for (the first of each class), "
+            f"{len(missing)} are not there, such as '{missing[0]}'.",
+            "Complete the copy, and keep the folders and file names of the dataset's own archive.",
+        )
+
+
+def _open_below(image_folder: Path, image: str) -> Image:
+    return open_image(image_folder / image)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(
+            f"there is no split file '{path}'.",
+            f"Put the published {path.name} there; it is in the {PUBLISHED_SPLITS}. AdaptBench never makes a split of "
+            "its own: figures on it could not be compared with any others.",
+        ) from None
+    except OSError as error:
+        raise DataError(f"the split file '{path}' can't be read: {error}.", "Check its permissions.") from error
+    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8 or not JSON
+        raise _broken(path, f"is not JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise _broken(path, f"holds a {type(document).__name__}, not an object with the keys {', '.join(PARTS)}")
+    return document
+
+
+def _items(path: Path, part: str, rows: object) -> tuple[Item, ...]:
+    if rows is None:
+        raise _broken(path, f"has no '{part}'; it needs {', '.join(PARTS)}")
+    if not isinstance(rows, list) or not rows:
+        raise _broken(path, f"'{part}' is {reprlib.repr(rows)}, not a list of at least one item")
+    return tuple(_item(path, f"item {number} of '{part}'", row) for number, row in enumerate(rows))
+
+
+def _item(path: Path, where: str, row: object) -> Item:
+    if not isinstance(row, list) or len(row) != 3:
+        raise _broken(path, f"{where} is {reprlib.repr(row)}, not [path, label, class name]")
+    image, label, classname = row
+    if not isinstance(image, str) or not image or _UNPRINTABLE.search(image):
+        raise _broken(path, f"{where} has {reprlib.repr(image)} for a path")
+    if _leaves_the_folder(image):
+        raise _broken(path, f"{where} leads out of the image folder: {reprlib.repr(image)}")
+    if type(label) is not int or label < 0:  # a bool is an int, and no label
+        raise _broken(path, f"{where} has the label {reprlib.repr(label)}, not a whole number from 0 on")
+    if not isinstance(classname, str) or not classname.strip() or _UNPRINTABLE.search(classname):
+        raise _broken(path, f"{where} has {reprlib.repr(classname)} for a class name")
+    if len(classname) > MOST_NAME_CHARACTERS:
+        raise _broken(path, f"{where} has a class name of {len(classname)} characters, over {MOST_NAME_CHARACTERS}")
+    return Item(image, label, classname)
+
+
+def _leaves_the_folder(image: str) -> bool:
+    windows = PureWindowsPath(image)  # knows both kinds of slash, and drives
+    return bool(windows.anchor) or ".." in windows.parts
+
+
+def _require_unique(path: Path, lists: dict[str, tuple[Item, ...]]) -> None:
+    seen: dict[str, str] = {}
+    for part, items in lists.items():
+        for item in items:
+            if item.image in seen:
+                raise _broken(path, f"lists '{item.image}' twice, in '{seen[item.image]}' and in '{part}'")
+            seen[item.image] = part
+
+
+def _broken(path: Path, what: str) -> DataError:
+    return DataError(
+        f"the split file '{path}': {what}.",
+        'It needs lists train, val and test of items such as ["banded/banded_0133.jpg", 0, "banded"]. If it is a '
+        f"published one, get it again: it is in the {PUBLISHED_SPLITS}.",
+    )

@@ -1,0 +1,142 @@
+"""Each run in a process of its own, so that no peak and no warm cache leaks into the next.
+
+A fork server imports torch once and never touches CUDA: a run starts in a fraction of a second. Where there is no fork (Windows,
+and macOS by default), processes are spawned.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from harness.environment import describe
+from harness.records import RunRecord, Status, from_json, to_json
+
+_STOP_GRACE_SECONDS = 5.0
+
+
+class Isolation:
+    """Runs jobs one after the other, each in a fresh process. Use as a context; leaving it ends a run in hand."""
+
+    def __init__(self, time_limit_seconds: float | None = None) -> None:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when the child imports torch
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        self._context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            self._context.set_forkserver_preload(["harness.warm"])
+        self._time_limit_seconds = time_limit_seconds
+        self._process: Any = None
+
+    def __enter__(self) -> Isolation:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._stop()
+
+    def run(self, job: Any, on_event: Callable[[dict[str, Any]], None]) -> RunRecord:
+        """Do a job; a crash or a hang of its process becomes a record too."""
+        started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        start = time.monotonic()
+        receiver, sender = self._context.Pipe(duplex=False)
+        self._process = self._context.Process(target=_child, args=(job, sender), daemon=True)
+        self._process.start()
+        sender.close()
+        try:
+            record = self._listen(receiver, start, on_event)
+        finally:
+            receiver.close()
+            timed_out = self._process.is_alive() and self._over(start)
+            self._stop()
+        if record is not None:
+            return record
+        return RunRecord(
+            key=job.run.key,
+            recipe_row=job.run.recipe_row,
+            status="timeout" if timed_out else _status_of_exit(self._process.exitcode),
+            reason=(
+                f"the run did not end within the limit of {self._time_limit_seconds:g} s (--time-limit)."
+                if timed_out
+                else _reason_of_exit(self._process.exitcode)
+            ),
+            started_at=started_at,
+            total_seconds=time.monotonic() - start,
+            environment=describe(job.device, job.threads),
+            missing={"windows": "the process ended before it could report"},
+            command=job.command,
+        )
+
+    def _listen(
+        self, receiver: Connection, start: float, on_event: Callable[[dict[str, Any]], None]
+    ) -> RunRecord | None:
+        while True:
+            left = None if self._time_limit_seconds is None else self._time_limit_seconds - (time.monotonic() - start)
+            if left is not None and left <= 0:
+                return None
+            if not wait([receiver], timeout=left):
+                return None
+            try:
+                message = receiver.recv()
+            except EOFError:
+                self._process.join(_STOP_GRACE_SECONDS)
+                return None
+            if isinstance(message, bytes):
+                return from_json(message, "a run's process")
+            on_event(message)
+
+    def _over(self, start: float) -> bool:
+        return self._time_limit_seconds is not None and time.monotonic() - start >= self._time_limit_seconds
+
+    def _stop(self) -> None:
+        if self._process is not None and self._process.is_alive():
+            self._process.join(0.5)
+            if self._process.is_alive():
+                self._process.kill()
+            self._process.join(_STOP_GRACE_SECONDS)
+
+
+def _child(job: Any, sender: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _die_with_parent()
+    from harness.runner import execute
+
+    try:
+        sender.send(to_json(execute(job, sender.send)))
+    except BrokenPipeError:
+        os._exit(1)
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+        raise
+
+
+def _die_with_parent() -> None:
+    """End this process when the suite's ends, even by SIGKILL: an orphan would go on using the machine."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _status_of_exit(code: int | None) -> Status:
+    return "out_of_memory" if code == -signal.SIGKILL else "failed"
+
+
+def _reason_of_exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = " (most likely by the kernel, out of memory)" if -code == signal.SIGKILL else ""
+        return f"the run's process was killed by {name}{hint}."
+    return f"the run's process ended with exit code {code} before it could report; its output is above."

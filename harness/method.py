@@ -1,0 +1,168 @@
+"""The contract of a method: hyper-parameters that return a model, and a model that the harness trains, times and tests.
+
+A method says what it reads of the image tower (`AdaptedModel.reads`) and writes its arithmetic in stages of the towers. It never
+knows the dataset, the suite, the seed, the clock or the execution, and steps no optimiser.
+
+How every family fits (checked against every card before this was settled): learned prompts pass `context` to the text tower;
+deep prompts pass `replace_rows` to `blocks` of either tower; image-conditional prompts return no `classifier` and build their
+logits in `logits`; gradient surgery overrides `backward`; teachers on a second view read a second `Read`; weight averaging uses
+`end_epoch` and `finish`; training-free caches and closed-form fits use `prepare`; searches on validation data use `finish`;
+methods that train on cached features set `caches_images`; low-rank updates and full-batch rules are modules and `batches`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from harness.backbone import Backbone
+from harness.recipe import Recipe
+
+Stage = int | Literal["pixels", "features"]
+"""How far the frozen image tower has run: "pixels" (B, 3, S, S); k blocks (B, N, W), 0 being after ln_pre; "features" (B, E)."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes to tell apart: names in label order, and the dataset's prompt templates by list."""
+
+    names: tuple[str, ...]
+    templates: Mapping[str, str]
+
+    def template(self, template_list: str) -> str:
+        return self.templates.get(template_list, self.templates["clip"])
+
+
+@dataclass(frozen=True)
+class Read:
+    """Something a loss reads of each image: a stage of the frozen tower, on augmented view number `view`."""
+
+    stage: Stage
+    view: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss sees: one tensor for each of the model's `reads`, and labels (B,)."""
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor
+
+    @property
+    def images(self) -> Tensor:
+        """The first read."""
+        return self.inputs[0]
+
+
+class ImageSource(Protocol):
+    """Images a model may look at as a whole, before or after training. `epoch` picks the augmentation; None is the test view."""
+
+    labels: Tensor
+
+    def read(self, stage: Stage, epoch: int | None = None) -> Tensor:
+        """All images at a stage, in order: (N, ...) on the model's device."""
+        ...
+
+
+class AdaptedModel(nn.Module):
+    """A backbone with what a method adds. What requires a gradient is trained and counted; nothing else is.
+
+    Order of calls: set_classes (training classes), prepare, then per epoch begin_epoch, batches, backward..., end_epoch; finish;
+    then for each test split set_classes, classifier, logits.
+    """
+
+    reads: tuple[Read, ...] = (Read("features"),)
+    """What `loss` reads; `logits` reads the first. Everything below a stage must stay frozen."""
+    caches_images: bool = False
+    """True if the method itself extracts its reads once an epoch and trains on them, whatever the execution."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self._constants: dict[str, Any] = {}
+
+    def set_classes(self, classes: Classes) -> None:
+        """Aim at these classes: before training, and again before each test."""
+        raise NotImplementedError
+
+    def prepare(self, train: ImageSource, val: ImageSource) -> None:
+        """Once, before the first step; paid for inside training."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters by group; a recipe may give a group a learning rate of its own."""
+        return {"all": [p for p in self.parameters() if p.requires_grad]}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Before the first step of an epoch."""
+
+    def batches(self, labels: Sequence[int], batch_size: int, rng: random.Random) -> Iterator[list[int]]:
+        """One epoch as lists of image indices."""
+        return shuffled_batches(labels, batch_size, rng)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The scalar loss of a batch, differentiable."""
+        raise NotImplementedError
+
+    def backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> Tensor:
+        """Leave gradients on the trainable parameters; return the loss, detached. `scaler` is disabled outside fp16."""
+        loss = self.loss(batch)
+        scaler.scale(loss).backward()
+        return loss.detach()
+
+    def end_epoch(self, epoch: int, epochs: int) -> None:
+        """After the last step of an epoch."""
+
+    def finish(self, train: ImageSource, val: ImageSource) -> None:
+        """After the last epoch; paid for inside training."""
+
+    def classifier(self) -> Tensor | None:
+        """Class features (C, E), normalised, or None if they depend on the image. Kept for a whole test when fast."""
+        return None
+
+    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
+        """(B, C) from the first read of B images."""
+        raise NotImplementedError
+
+    def constant(self, name: str, compute: Callable[[], T]) -> T:
+        """A value that frozen weights and the current classes fix: computed once when fast, whenever asked in the reference.
+
+        `set_classes` must call `forget_constants` if it keeps any.
+        """
+        if not self.backbone.text.fast:
+            return compute()
+        if name not in self._constants:
+            self._constants[name] = compute()
+        return self._constants[name]
+
+    def forget_constants(self) -> None:
+        self._constants.clear()
+
+
+def shuffled_batches(labels: Sequence[int], batch_size: int, rng: random.Random) -> Iterator[list[int]]:
+    """All images in random order; an incomplete last batch is dropped unless it is the only one."""
+    order = list(range(len(labels)))
+    rng.shuffle(order)
+    end = len(order) - len(order) % batch_size if len(order) >= batch_size else len(order)
+    return (order[i : i + batch_size] for i in range(0, end, batch_size))
+
+
+class Method(Protocol):
+    """A frozen dataclass of hyper-parameters. `recipes` has a row "default"; see `harness.recipe.resolve` for other keys."""
+
+    recipes: ClassVar[Mapping[str, Recipe]]
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """A model on this backbone, ready for `set_classes`."""
+        ...
+
+
+def cosine_logits(scale: Tensor, images: Tensor, classifier: Tensor) -> Tensor:
+    """s * f^ t^T for image features (B, E) of any norm and normalised class features (C, E): (B, C)."""
+    return scale.to(images.dtype) * nn.functional.normalize(images, dim=-1) @ classifier.to(images.dtype).T

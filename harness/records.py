@@ -1,0 +1,175 @@
+"""RunRecord: what one run left behind. Frozen, validated, units in the names, readable without torch.
+
+A record stores what was measured; means, harmonic means and ratios are derived by reports. What could not be measured is null,
+and `missing` says why. Records are written by `harness.store`, one JSON file a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from harness.errors import DataError
+from harness.recipe import Recipe
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "out_of_memory", "diverged", "failed", "timeout"]
+Precision = Literal["fp32", "bf16", "fp16", "fp16-pure"]
+Execution = Literal["fast", "reference"]
+Phase = Literal["setup", "train", "test"]
+Bytes = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0)]
+
+_frozen = dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+
+
+@_frozen
+class RunKey:
+    """What makes a run the run it is. Two runs with equal keys are the same run: a suite resumes by them.
+
+    `settings` are all fields of the method after the recipe row and ``--set``; `pretrained` is a tag, a file's name, or null
+    for the weights a built-in backbone ships with; `tests` are the keys of the test splits.
+    """
+
+    suite: str
+    dataset: str
+    classes: Literal["all", "base", "new"]
+    tests: tuple[str, ...]
+    shots: Annotated[int, Field(ge=1)]
+    seed: Annotated[int, Field(ge=1)]
+    method: str
+    settings: Mapping[str, Any]
+    recipe: Recipe
+    backbone: str
+    pretrained: str | None
+    precision: Precision
+    execution: Execution
+
+
+@_frozen
+class WindowRecord:
+    """One phase as the meters saw it.
+
+    seconds: monotonic clock, device synchronised at both edges. cpu_seconds: user + system of the process.
+    peak_tensor_bytes: exact peak of live tensor bytes (CPU), taken in a pass of its own. peak_allocated_bytes,
+    peak_reserved_bytes: the CUDA allocator's. peak_process_bytes: what the driver says this process holds (NVML).
+    peak_rss_bytes: the process's resident-set high-water mark, an upper bound. energy_joules: NVML's total energy counter.
+    contended: CPU time / (wall x threads) fell below 0.65 on a CPU run, or null where that says nothing.
+    """
+
+    seconds: Seconds
+    cpu_seconds: Seconds | None = None
+    peak_tensor_bytes: Bytes | None = None
+    peak_allocated_bytes: Bytes | None = None
+    peak_reserved_bytes: Bytes | None = None
+    peak_process_bytes: Bytes | None = None
+    peak_rss_bytes: Bytes | None = None
+    energy_joules: Annotated[float, Field(ge=0)] | None = None
+    contended: bool | None = None
+
+
+@_frozen
+class TestRecord:
+    """One test split: top-1 over all of its images (micro average), unrounded, with the counts behind it."""
+
+    __test__ = False
+
+    accuracy_percent: Percent
+    correct: Count
+    images: Count
+    classes: Count
+
+
+@_frozen
+class Environment:
+    """The machine and the software a run saw."""
+
+    hostname_sha256: str
+    platform: str
+    python: str
+    versions: Mapping[str, str]
+    cpu: str | None
+    cpu_count: int | None
+    threads: int | None
+    omp_wait_policy: str | None
+    memory_bytes: Bytes | None
+    device: str
+    gpu: str | None = None
+    gpu_memory_bytes: Bytes | None = None
+    driver: str | None = None
+    cuda: str | None = None
+    cudnn: str | None = None
+    allocator: str | None = None
+    tf32: bool | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    load_average: float | None = None
+
+    @property
+    def machine(self) -> str:
+        """The words by which a report tells machines apart: the device that computed, and its thread count on a CPU."""
+        return self.gpu if self.gpu else f"{self.cpu or 'unknown CPU'}, {self.threads} threads"
+
+
+@_frozen
+class RunRecord:
+    """One run. `missing` maps a field's name to the reason for its null, ``train.energy_joules`` for a window's field."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    key: RunKey
+    recipe_row: str
+    status: Status
+    reason: str | None = None
+    started_at: str
+    total_seconds: Seconds
+    windows: Mapping[Phase, WindowRecord] = field(default_factory=dict)
+    accuracy: Mapping[str, TestRecord] = field(default_factory=dict)
+    epoch_losses: tuple[float | None, ...] = ()
+    step_seconds: tuple[Seconds, ...] = ()
+    extract_seconds: Seconds | None = None
+    train_images_seen: Count | None = None
+    train_image_count: Count | None = None
+    train_class_count: Count | None = None
+    trainable_parameters: Count | None = None
+    total_parameters: Count | None = None
+    changed_weights_percent: Percent | None = None
+    weights_sha256: str | None = None
+    environment: Environment
+    warnings: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
+
+
+_ADAPTER = TypeAdapter(RunRecord)
+_KEY_ADAPTER = TypeAdapter(RunKey)
+
+
+def to_json(record: RunRecord) -> bytes:
+    return _ADAPTER.dump_json(record, indent=1) + b"\n"
+
+
+def from_json(data: bytes, source: str) -> RunRecord:
+    """A validated record. Raises DataError naming `source` and the first thing wrong with it."""
+    try:
+        return _ADAPTER.validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise DataError(
+            f"{source} is no run record of schema {SCHEMA_VERSION}: {where}: {first['msg']}.",
+            "Delete it to have the run done again, or read it with the AdaptBench version that wrote it.",
+        ) from error
+
+
+def key_json(key: RunKey) -> str:
+    """A canonical text of a key: equal keys give equal texts, whatever the order of their mappings."""
+    import json
+
+    return json.dumps(_KEY_ADAPTER.dump_python(key, mode="json"), sort_keys=True, separators=(",", ":"))

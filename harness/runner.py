@@ -1,0 +1,275 @@
+"""One planned run to one RunRecord: the only place that opens windows on the meters, and that says what each phase includes.
+
+setup: the backbone's weights, the dataset's lists, the method's model. train: everything from the first image decoded to the last
+weight trained, with text features, feature extraction and searches. test: all test splits, decoding included. The exact
+tensor peak on a CPU comes from a short repetition of train and test after them, outside every window.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness import backbone as backbones
+from harness import plugins
+from harness.backbone import Backbone
+from harness.data import ImageSet
+from harness.environment import describe
+from harness.errors import AdaptBenchError, TrainingError
+from harness.evaluate import evaluate
+from harness.job import Job
+from harness.ledger import Ledger, model_tensors
+from harness.meters import Gpu, Window, peak_rss_bytes, reset_peak_rss
+from harness.method import AdaptedModel, Classes
+from harness.plan import build_method
+from harness.records import Phase, RunRecord, Status, TestRecord, WindowRecord
+from harness.splits import classnames, few_shot, subset
+from harness.suite import Dataset, Splits
+from harness.train import TrainingLog, train
+
+PROBE_STEPS = 2
+"""Steps of the memory pass: in the second, gradients and optimiser state exist."""
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class _Findings:
+    """What is known so far; a run that fails keeps what it had."""
+
+    windows: dict[Phase, WindowRecord] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    accuracy: dict[str, TestRecord] = field(default_factory=dict)
+    log: TrainingLog | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
+    """Do a run and return its record, whatever happens: errors become the record's status and reason."""
+    started = time.perf_counter()
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    findings = _Findings()
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if job.device == "auto" else job.device)
+    gpu = Gpu(device)
+    torch.set_num_threads(job.threads)
+    status: Status = "ok"
+    reason = None
+    try:
+        _Run(job, device, gpu, findings, emit).do()
+    except Exception as error:
+        status, reason = _classify(error)
+    log = findings.log or TrainingLog()
+    return RunRecord(
+        key=job.run.key,
+        recipe_row=job.run.recipe_row,
+        status=status,
+        reason=reason,
+        started_at=started_at,
+        total_seconds=time.perf_counter() - started,
+        windows=findings.windows,
+        accuracy=findings.accuracy,
+        epoch_losses=tuple(log.epoch_losses),
+        step_seconds=tuple(round(s, 7) for s in log.step_seconds),
+        extract_seconds=log.extract_seconds if findings.log else None,
+        train_images_seen=log.images_seen if findings.log else None,
+        environment=describe(str(device), job.threads, gpu.driver()),
+        warnings=tuple(findings.warnings),
+        missing=findings.missing,
+        command=job.command,
+        **findings.facts,
+    )
+
+
+class _Run:
+    """The phases of one run, in order."""
+
+    def __init__(self, job: Job, device: torch.device, gpu: Gpu, findings: _Findings, emit: Emit) -> None:
+        self.job, self.key, self.device, self.findings, self.emit = job, job.run.key, device, findings, emit
+        reset_peak_rss()
+        baseline = peak_rss_bytes()
+        self._window = lambda: Window(device, gpu, baseline)
+
+    def do(self) -> None:
+        with self._phase("setup"):
+            self._seed()
+            backbone = self._backbone()
+            self._read_data(backbone)
+            model = self._model(backbone)
+        with self._phase("train"):
+            self.findings.log = self._train(model)
+        self._note_parameters(model)
+        with self._phase("test"):
+            self._test(model, self.findings.accuracy)
+        trained = {name: p.detach().cpu() for name, p in model.named_parameters() if p.requires_grad}
+        del model, backbone
+        gc.collect()
+        self._repeat(trained)
+
+    def _phase(self, name: Phase) -> _Phase:
+        self.emit({"kind": "phase", "phase": name})
+        return _Phase(name, self._window(), self.findings)
+
+    def _seed(self) -> None:
+        random.seed(self.key.seed)
+        np.random.seed(self.key.seed)
+        torch.manual_seed(self.key.seed)
+
+    def _backbone(self) -> Backbone:
+        key = self.key
+        backbone = backbones.load(
+            key.backbone, self.job.pretrained, execution=key.execution, precision=key.precision, device=str(self.device)
+        )
+        self.findings.facts["weights_sha256"] = backbone.weights_sha256
+        return backbone
+
+    def _read_data(self, backbone: Backbone) -> None:
+        key = self.key
+        self._dataset: Dataset = plugins.load("dataset", key.dataset)
+        splits = self._dataset.read(self.job.folders)
+        drawn = subset(few_shot(splits, key.shots, key.seed), key.classes)
+        self._train_classes = Classes(classnames(drawn), self._dataset.templates)
+        self._drawn = drawn
+        self._pixels = backbone.pixels
+        self._tests = [self._read_test(test, splits) for test in key.tests]
+        self.findings.facts |= {
+            "train_image_count": len(drawn.train),
+            "train_class_count": len(self._train_classes.names),
+        }
+
+    def _read_test(self, test: str, own: Splits) -> tuple[str, Classes, Splits]:
+        """A test split: its key, its classes, and the images of the dataset it names."""
+        name, _, half = test.partition("/")
+        dataset: Dataset = plugins.load("dataset", name)
+        splits = own if name == self.key.dataset else dataset.read(self.job.folders)
+        part = subset(splits, half or "all")  # type: ignore[arg-type]
+        return test, Classes(classnames(part), dataset.templates), part
+
+    def _images(self, splits: Splits, part: str, **how: Any) -> ImageSet:
+        keep = self.key.execution == "fast" and part != "test"
+        return ImageSet(getattr(splits, part), splits.open, self._pixels, seed=self.key.seed, keep_decoded=keep, **how)
+
+    def _model(self, backbone: Backbone) -> AdaptedModel:
+        self._seed()  # so that a method's own weights depend on the seed alone
+        model: AdaptedModel = build_method(self.key.method, self.key.settings).adapt(backbone).to(self.device)
+        model.set_classes(self._train_classes)
+        return model
+
+    def _train(self, model: AdaptedModel, maximum_steps: int | None = None) -> TrainingLog:
+        recipe = self.key.recipe
+        images = self._images(
+            self._drawn, "train", augmentation=recipe.augmentation, crop_scale_minimum=recipe.crop_scale_minimum
+        )
+        return train(
+            model,
+            images,
+            self._images(self._drawn, "val"),
+            recipe,
+            seed=self.key.seed,
+            execution=self.key.execution,
+            precision=self.key.precision,
+            maximum_steps=maximum_steps,
+            progress=self._progress if maximum_steps is None else lambda done, epochs, log: None,
+        )
+
+    def _progress(self, done: int, epochs: int, log: TrainingLog) -> None:
+        self.emit(
+            {"kind": "epoch", "epoch": done, "epochs": epochs, "loss": log.epoch_losses[-1], "images": log.images_seen}
+        )
+
+    def _test(self, model: AdaptedModel, results: dict[str, TestRecord], maximum_batches: int | None = None) -> None:
+        for name, classes, splits in self._tests:
+            model.set_classes(classes)
+            results[name] = evaluate(
+                model,
+                self._images(splits, "test"),
+                len(classes.names),
+                batch_size=self.key.recipe.test_batch_size,
+                precision=self.key.precision,
+                maximum_batches=maximum_batches,
+            )
+            if maximum_batches is None:
+                self.emit({"kind": "test", "test": name, "accuracy_percent": results[name].accuracy_percent})
+
+    def _note_parameters(self, model: AdaptedModel) -> None:
+        sizes = {id(p): (p.numel(), p.requires_grad) for p in model.parameters()}
+        self.findings.facts |= {
+            "trainable_parameters": sum(count for count, trained in sizes.values() if trained),
+            "total_parameters": sum(count for count, _ in sizes.values()),
+        }
+
+    def _repeat(self, trained: dict[str, torch.Tensor]) -> None:
+        """Build the run's model once more, for what no timed window should hold: how many weights training changed, and on a CPU
+        the exact peak of live tensor bytes, from the first steps of train and test under the ledger.
+        """
+        self.emit({"kind": "phase", "phase": "memory"})
+        self._seed()
+        backbone = self._backbone()
+        with Ledger(model_tensors(backbone)) as ledger:
+            model = self._model(backbone)
+            initial = dict(model.named_parameters())
+            changed = sum(int((after != initial[name].detach().cpu()).sum()) for name, after in trained.items())
+            if trained:
+                self.findings.facts["changed_weights_percent"] = (
+                    100 * changed / sum(t.numel() for t in trained.values())
+                )
+            trained.clear()
+            if self.device.type == "cuda":
+                why = "the CUDA allocator's own peak is measured instead"
+                self.findings.missing |= {f"{phase}.peak_tensor_bytes": why for phase in ("train", "test")}
+                return
+            initial.clear()
+            self._note_tensor_peak("train", ledger, lambda: self._train(model, maximum_steps=PROBE_STEPS))
+            self._note_tensor_peak("test", ledger, lambda: self._test(model, {}, maximum_batches=1))
+
+    def _note_tensor_peak(self, phase: Phase, ledger: Ledger, work: Callable[[], object]) -> None:
+        gc.collect()
+        ledger.reset_peak()
+        work()
+        window = self.findings.windows[phase]
+        self.findings.windows[phase] = replace(window, peak_tensor_bytes=ledger.peak_bytes)
+
+
+class _Phase:
+    """A window whose record lands in the findings when it closes, also when the phase fails."""
+
+    def __init__(self, name: Phase, window: Window, findings: _Findings) -> None:
+        self._name, self._window, self._findings = name, window, findings
+
+    def __enter__(self) -> None:
+        self._window.__enter__()
+
+    def __exit__(self, *exc: Any) -> None:
+        self._window.__exit__(*exc)
+        record = self._window.record()
+        if record is not None:
+            self._findings.windows[self._name] = record
+        self._findings.missing |= {f"{self._name}.{name}": why for name, why in self._window.missing.items()}
+
+
+def _classify(error: Exception) -> tuple[Status, str]:
+    """The status and reason of a failed run. What a user can put right reads as advice, the rest names where it happened."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        return (
+            "out_of_memory",
+            f"out of memory: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}",
+        )
+    if isinstance(error, TrainingError):
+        return "diverged", str(error)
+    if isinstance(error, AdaptBenchError):
+        return "failed", str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        "failed",
+        f"{type(error).__name__}: {error} ({os.path.basename(frame.filename)}:{frame.lineno}, in {frame.name})",
+    )

@@ -1,0 +1,101 @@
+"""A suite from plan to records: skip what is done, do the rest one by one, write each record the moment it exists."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import plugins
+from harness.environment import cpu_threads
+from harness.errors import AdaptBenchError
+from harness.isolate import Isolation
+from harness.job import Job, repeat_command
+from harness.plan import PlannedRun
+from harness.records import RunRecord
+from harness.store import Store
+from harness.suite import Folders
+
+
+class Progress(Protocol):
+    """What shows a suite's progress: `harness.progress` has one for terminals and one for logs."""
+
+    def started(self, number: int, run: PlannedRun) -> None: ...
+    def event(self, event: dict[str, Any]) -> None: ...
+    def ended(self, record: RunRecord) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a suite came to: records by status, and how many runs were there before."""
+
+    skipped: int = 0
+    records: list[RunRecord] = field(default_factory=list)
+    earlier_failures: int = 0
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[RunRecord]:
+        return [record for record in self.records if record.status != "ok"]
+
+
+def pending(
+    runs: Sequence[PlannedRun], store: Store, retry_failed: bool, note: Any
+) -> tuple[list[PlannedRun], Outcome]:
+    """The runs without a usable record. Finished runs are never done twice; failed ones only on request."""
+    todo, outcome = [], Outcome()
+    for run in runs:
+        try:
+            record = store.find(run.key)
+        except AdaptBenchError as error:
+            note(f"{error.what} It will be run again.")
+            record = None
+        if record is None or (retry_failed and record.status != "ok"):
+            todo.append(run)
+        else:
+            outcome.skipped += 1
+            outcome.earlier_failures += record.status != "ok"
+    return todo, outcome
+
+
+def check_data(runs: Sequence[PlannedRun], folders: Folders) -> None:
+    """Read every dataset the runs name, before the first one starts. Raises DataError; generates what can be generated."""
+    tests = {test.partition("/")[0] for run in runs for test in run.key.tests}
+    for name in sorted({run.key.dataset for run in runs} | tests):
+        plugins.load("dataset", name).read(folders)
+
+
+def run_all(
+    runs: Sequence[PlannedRun],
+    store: Store,
+    folders: Folders,
+    progress: Progress,
+    outcome: Outcome,
+    *,
+    pretrained: str | None,
+    device: str,
+    time_limit_seconds: float | None,
+) -> Outcome:
+    """Do the runs in order. KeyboardInterrupt leaves all finished records in place."""
+    start = time.monotonic()
+    threads = cpu_threads()
+    with Isolation(time_limit_seconds) as isolation:
+        for number, run in enumerate(runs, start=1):
+            progress.started(number, run)
+            job = Job(
+                run=run,
+                pretrained=str(Path(pretrained).resolve()) if pretrained and Path(pretrained).is_file() else pretrained,
+                folders=folders,
+                device=device,
+                threads=threads,
+                command=repeat_command(run.key, pretrained, device),
+            )
+            record = isolation.run(job, progress.event)
+            store.write(record)
+            outcome.records.append(record)
+            progress.ended(record)
+    outcome.seconds = time.monotonic() - start
+    return outcome

@@ -1,0 +1,77 @@
+"""Records on disk: one JSON file a run, written the moment the run ends, atomically; and which runs are already done."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import AdaptBenchError, ConfigError
+from harness.records import RunKey, RunRecord, from_json, key_json, to_json
+
+
+class Store:
+    """A results folder: ``<suite>/<method>/<dataset>-16shots-seed1-<digest of the key>.json``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def check_writable(self) -> None:
+        """Raises ConfigError, before anything runs, if records could not be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"the results folder {self.folder} can't be written: {error.strerror}.",
+                "Choose another by --results DIR, or change its permissions.",
+            ) from error
+
+    def path(self, key: RunKey) -> Path:
+        digest = hashlib.sha256(key_json(key).encode()).hexdigest()[:10]
+        name = f"{_safe(key.dataset)}-{key.shots}shots-seed{key.seed}-{digest}.json"
+        return self.folder / _safe(key.suite) / _safe(key.method) / name
+
+    def find(self, key: RunKey) -> RunRecord | None:
+        """The record of a run, None if there is none. Raises DataError for a file that is no record."""
+        path = self.path(key)
+        return from_json(path.read_bytes(), str(path)) if path.exists() else None
+
+    def write(self, record: RunRecord) -> Path:
+        """Temporary file, fsync, rename: a record is there whole or not at all, whatever kills the process."""
+        path = self.path(record.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, to_json(record))
+        return path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_folder(folder: Path) -> Iterator[tuple[Path, RunRecord | AdaptBenchError]]:
+    """Every record under a folder, in path order; a file that is no record comes with its error instead."""
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            yield path, from_json(path.read_bytes(), str(path))
+        except AdaptBenchError as error:
+            yield path, error
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:80].strip(".") or "_"

@@ -1,0 +1,122 @@
+"""The words a suite is written in: datasets, tasks, suites, backbones. Standard library only, so that planning is instant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ClassSubset = Literal["all", "base", "new"]
+ANY = "*"
+"""Stands for the dataset in `Suite.each`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One labelled image. `image` is a key that is unique in its dataset: a path relative to the image folder, or a name."""
+
+    image: str
+    label: int
+    classname: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """A dataset as read: three lists of items, and how to open an image (an RGB `PIL.Image`; `DataError` if broken)."""
+
+    train: tuple[Item, ...]
+    val: tuple[Item, ...]
+    test: tuple[Item, ...]
+    open: Callable[[str], Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where data lies: what the user downloaded (``--data-root``), and where generated data is kept."""
+
+    data_root: Path | None
+    cache: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset's name, prompt templates and reader.
+
+    `templates` maps the name of a template list to a template with one ``{}``. "clip" is the list of zero-shot CLIP and is
+    always there; a list a dataset does not name falls back to it. `group` is "published", "demo" or the user's own word:
+    suites and recipes address datasets by name or by group.
+    """
+
+    name: str
+    title: str
+    group: str
+    templates: Mapping[str, str]
+    read: Callable[[Folders], Splits]
+
+    def template(self, template_list: str) -> str:
+        return self.templates.get(template_list, self.templates["clip"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneFiles:
+    """A backbone that comes as files: an open_clip model config and its weights."""
+
+    name: str
+    config: Path
+    weights: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test split: the test images of `classes` of `dataset`, classified among those classes only."""
+
+    dataset: str
+    classes: ClassSubset = "all"
+
+    __test__ = False  # not a pytest class
+
+    @property
+    def key(self) -> str:
+        """The name of this test in a record: ``eurosat/base``, or ``eurosat`` for all classes."""
+        return self.dataset if self.classes == "all" else f"{self.dataset}/{self.classes}"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One question of a suite: train on `classes` of `dataset`, then take each of `tests`."""
+
+    dataset: str
+    tests: tuple[Test, ...]
+    classes: ClassSubset = "all"
+
+    def on(self, dataset: str) -> Task:
+        """This task with `ANY` replaced by `dataset`."""
+        tests = tuple(replace(t, dataset=dataset) if t.dataset == ANY else t for t in self.tests)
+        return replace(self, dataset=dataset if self.dataset == ANY else self.dataset, tests=tests)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A question, and the tasks that answer it; no loop, no torch, no path, no method.
+
+    `each` is asked of every dataset in `groups[name]`, or of any dataset named on the command line; `tasks[name]` are
+    further tasks of a group that name their datasets themselves (transfer suites).
+    """
+
+    name: str
+    question: str
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    each: Task | None = None
+    tasks: Mapping[str, tuple[Task, ...]] = field(default_factory=dict)
+    shots: tuple[int, ...] = (16,)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    methods: tuple[str, ...] = ()
+
+    def group_tasks(self, group: str) -> tuple[Task, ...]:
+        """All tasks of a group of datasets."""
+        each = tuple(self.each.on(d) for d in self.groups.get(group, ())) if self.each else ()
+        return each + self.tasks.get(group, ())

@@ -1,0 +1,274 @@
+"""The training loop: reads, optimiser, schedule, mixed precision. Every method goes through it, in either execution."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from harness.backbone import Backbone
+from harness.data import ImageSet
+from harness.errors import TrainingError
+from harness.method import AdaptedModel, Batch, Read, Stage
+from harness.recipe import Recipe
+from harness.schedule import learning_rate
+
+EXTRACTION_BATCH_SIZE = 128
+"""Images per forward pass when features are extracted (the Skip Tuning authors' figure)."""
+
+
+@dataclass
+class TrainingLog:
+    """What training left behind. Step times are of ready batches, in seconds; the loss of an epoch is the mean over its steps."""
+
+    step_seconds: list[float] = field(default_factory=list)
+    epoch_losses: list[float] = field(default_factory=list)
+    extract_seconds: float = 0.0
+    images_seen: int = 0
+
+
+Progress = Callable[[int, int, TrainingLog], None]
+"""Called after each epoch with (epochs done, epochs in all, log)."""
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+    """The autocast region of a precision: bf16 and fp16 cast inside it; fp32 and fp16-pure have none."""
+    if precision in ("bf16", "fp16"):
+        return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+    return nullcontext()
+
+
+def advance(backbone: Backbone, pixels: Tensor, stage: Stage) -> Tensor:
+    """Pixels (B, 3, S, S) through the frozen image tower up to a stage."""
+    if stage == "pixels":
+        return pixels
+    if stage == "features":
+        return backbone.image.encode(pixels)
+    return backbone.image.blocks(backbone.image.embed(pixels), 0, int(stage))
+
+
+class StagedImages:
+    """An image set that can be read at any stage of a backbone's image tower: a method's view of images."""
+
+    def __init__(self, backbone: Backbone, images: ImageSet, precision: str, log: TrainingLog) -> None:
+        self.images = images
+        self.labels = images.labels.to(backbone.device)
+        self._backbone = backbone
+        self._precision = precision
+        self._log = log
+
+    def read(self, stage: Stage, epoch: int | None = None, view: int = 0, *, whole_tower: bool = False) -> Tensor:
+        """All images at a stage (N, ...), in order. Final features stay on the device; block outputs go to host memory.
+
+        `whole_tower` runs the remaining blocks too and drops their output, as the Skip Tuning authors' extraction does.
+        """
+        started = time.perf_counter()
+        device = self._backbone.device
+        home = device if stage == "features" else torch.device("cpu")
+        parts = []
+        with torch.no_grad(), autocast(self._precision, device):
+            for _, pixels in self.images.in_order(EXTRACTION_BATCH_SIZE, epoch, view):
+                part = advance(self._backbone, pixels.to(device), stage)
+                if whole_tower and isinstance(stage, int):
+                    tower = self._backbone.image
+                    tower.head(tower.blocks(part, stage, tower.depth))
+                parts.append(part.to(home))
+        self._log.extract_seconds += time.perf_counter() - started
+        return torch.cat(parts)
+
+
+class Feed:
+    """Batches for a model's loss: from features extracted in bulk where that is exact, else live from pixels.
+
+    In bulk: reads of methods that cache by themselves, and, when fast, final features (the tower below them is frozen). Without
+    augmentation an extraction holds for all epochs; the reference repeats it every epoch.
+    """
+
+    def __init__(self, model: AdaptedModel, source: StagedImages, fast: bool) -> None:
+        self._model = model
+        self._source = source
+        self._fast = fast
+        self._bulk: dict[Read, Tensor] = {}
+        self._constant = source.images.augmentation == "none"
+
+    def epoch(self, lists: Sequence[list[int]], epoch: int) -> Iterator[Batch]:
+        if not (self._fast and self._constant):
+            self._bulk.clear()
+        for read in self._model.reads:
+            if read not in self._bulk and self._in_bulk(read):
+                self._bulk[read] = self._source.read(read.stage, epoch, read.view, whole_tower=not self._fast)
+        live_views = sorted({read.view for read in self._model.reads if read not in self._bulk})
+        streams = [self._source.images.batches(lists, epoch, view) for view in live_views]
+        for indices, *pixels in zip(lists, *streams, strict=True):
+            yield self._batch(indices, {view: p[1] for view, p in zip(live_views, pixels, strict=True)})
+
+    def _in_bulk(self, read: Read) -> bool:
+        return self._model.caches_images or (self._fast and read.stage == "features")
+
+    def _batch(self, indices: list[int], pixels: dict[int, Tensor]) -> Batch:
+        backbone = self._model.backbone
+        device = backbone.device
+        inputs = []
+        with torch.no_grad():
+            for read in self._model.reads:
+                bulk = self._bulk.get(read)
+                if bulk is not None:
+                    inputs.append(bulk[torch.as_tensor(indices, device=bulk.device)].to(device))
+                else:
+                    inputs.append(pixels[read.view].to(device))
+        return Batch(tuple(inputs), self._source.labels[torch.as_tensor(indices, device=device)])
+
+    def live(self, batch: Batch) -> Batch:
+        """The batch with its live reads advanced to their stages: part of a step, since it is the method's arithmetic."""
+        reads = self._model.reads
+        if all(read in self._bulk for read in reads):
+            return batch
+        with torch.no_grad():
+            inputs = tuple(
+                value if read in self._bulk else advance(self._model.backbone, value, read.stage)
+                for read, value in zip(reads, batch.inputs, strict=True)
+            )
+        return Batch(inputs, batch.labels)
+
+
+def build_optimizer(model: AdaptedModel, recipe: Recipe, fast: bool) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the model's parameter groups; fused when fast (bitwise the same update for SGD)."""
+    assert recipe.learning_rate is not None
+    groups = [
+        {"params": parameters, "lr": recipe.learning_rates.get(name, recipe.learning_rate)}
+        for name, parameters in model.parameter_groups().items()
+    ]
+    fused = fast and all(p.dtype == torch.float32 for group in groups for p in group["params"])  # type: ignore[attr-defined]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, eps=recipe.epsilon, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def train(
+    model: AdaptedModel,
+    train_images: ImageSet,
+    val_images: ImageSet,
+    recipe: Recipe,
+    *,
+    seed: int,
+    execution: str,
+    precision: str,
+    progress: Progress = lambda done, epochs, log: None,
+    maximum_steps: int | None = None,
+) -> TrainingLog:
+    """Train `model` as its recipe says and return what happened. Raises TrainingError when the loss is not finite.
+
+    `maximum_steps` ends after that many steps of one epoch (the memory pass). Everything a user pays for happens in here:
+    decoding, extraction, text features, steps.
+    """
+    fast = execution == "fast"
+    device = model.backbone.device
+    log = TrainingLog()
+    source = StagedImages(model.backbone, train_images, precision, log)
+    val_source = StagedImages(model.backbone, val_images, precision, log)
+    with autocast(precision, device):
+        model.prepare(source, val_source)
+    if recipe.trains:
+        _train_epochs(model, source, recipe, seed, fast, precision, progress, maximum_steps, log)
+    with autocast(precision, device):
+        model.finish(source, val_source)
+    return log
+
+
+def _train_epochs(
+    model: AdaptedModel,
+    source: StagedImages,
+    recipe: Recipe,
+    seed: int,
+    fast: bool,
+    precision: str,
+    progress: Progress,
+    maximum_steps: int | None,
+    log: TrainingLog,
+) -> None:
+    device = model.backbone.device
+    optimizer = build_optimizer(model, recipe, fast)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    rng = random.Random(seed)
+    feed = Feed(model, source, fast)
+    labels = source.images.labels.tolist()
+    epoch, iteration = 0, 0
+    while True:
+        lists = list(model.batches(labels, recipe.batch_size, rng))
+        epochs = recipe.epochs if recipe.iterations is None else math.ceil(recipe.iterations / max(1, len(lists)))
+        if epoch >= epochs:
+            return
+        iterations = recipe.iterations or epochs * len(lists)
+        lists = lists[: iterations - iteration][:maximum_steps]
+        with autocast(precision, device):
+            model.begin_epoch(epoch)
+        losses = []
+        clock = StepClock(device)
+        for raw in feed.epoch(lists, epoch):
+            for group, base in zip(optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = learning_rate(recipe, base, epoch, iteration, iterations)
+            clock.start()
+            with autocast(precision, device):
+                batch = feed.live(raw)
+                losses.append(model.backward(batch, scaler))
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+            clock.stop()
+            log.images_seen += len(batch.labels)
+            iteration += 1
+        log.step_seconds += clock.seconds()
+        log.epoch_losses.append(_mean_loss(losses, epoch))
+        model.end_epoch(epoch, epochs)
+        epoch += 1
+        progress(epoch, epochs, log)
+        if maximum_steps is not None:
+            return
+
+
+def _mean_loss(losses: list[Tensor], epoch: int) -> float:
+    if not losses:
+        raise TrainingError(
+            f"epoch {epoch + 1} has no batch to train on.", "Raise --shots, or lower batch_size by --set batch_size=N."
+        )
+    values = torch.stack(losses).float()
+    if not bool(torch.isfinite(values).all()):
+        step = int((~torch.isfinite(values)).nonzero()[0])
+        raise TrainingError(
+            f"the loss is not finite from step {step + 1} of epoch {epoch + 1} on.",
+            "Lower the learning rate by --set learning_rate=..., or use --precision fp32.",
+        )
+    return float(values.double().mean())
+
+
+class StepClock:
+    """Raw step times of an epoch, in seconds: a monotonic clock on CPUs, pairs of events on CUDA (read after the epoch)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._edges: list = []
+
+    def _edge(self) -> None:
+        if self._cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._edges.append(event)
+        else:
+            self._edges.append(time.perf_counter())
+
+    start = stop = _edge
+
+    def seconds(self) -> list[float]:
+        starts, stops = self._edges[::2], self._edges[1::2]
+        if self._cuda:
+            torch.cuda.synchronize()
+            return [a.elapsed_time(b) / 1000 for a, b in zip(starts, stops, strict=True)]
+        return [b - a for a, b in zip(starts, stops, strict=True)]

@@ -1,0 +1,44 @@
+"""CoOp: learned context vectors (Zhou et al., IJCV 2022, arXiv:2109.01134)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from harness.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.backbone import Backbone
+    from harness.method import AdaptedModel
+
+_PUBLISHED = Recipe(epochs=100, batch_size=32, learning_rate=2e-3, warmup_epochs=1, warmup_learning_rate=1e-5)
+
+
+@dataclass(frozen=True)
+class CoOp:
+    """`context_length` vectors before the class name, shared by all classes unless `class_specific`.
+
+    `context_init` gives words to start from (then their number is the length) instead of N(0, 0.02^2). `class_position` is
+    the paper's position of the class name. The default recipe is the one behind published cost columns (100 epochs); the few-shot
+    paper trains 50 epochs at 1 shot, 200 at 8 and 16 (``--set epochs=200``).
+    """
+
+    context_length: int = 16
+    context_init: str = ""
+    class_position: Literal["end", "middle", "front"] = "end"
+    class_specific: bool = False
+
+    family: ClassVar[str] = "prompt tuning"
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "default": _PUBLISHED,
+        "demo": replace(
+            _PUBLISHED, epochs=15, augmentation="none", settings={"context_length": 4, "context_init": "a photo of a"}
+        ),
+    }
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """The frozen backbone with a prompt learner."""
+        from methods.models.coop import CoOpModel
+
+        return CoOpModel(backbone, self)

@@ -1,0 +1,37 @@
+"""Full fine-tuning (FT): the baseline of Skip Tuning (Wu et al., CVPR 2025, arXiv:2412.11509), which names the trained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.backbone import Backbone
+    from harness.method import AdaptedModel
+
+
+@dataclass(frozen=True)
+class FullFinetuning:
+    """Every block and head of both towers; embeddings, conv1, ln_pre and the logit scale stay frozen.
+
+    Published recipe: batch 4, SGD 1e-5, cosine, no warm-up, 10 epochs (4 in transfer suites).
+    """
+
+    template_list: str = "fine-tuning"
+
+    family: ClassVar[str] = "fine-tuning"
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "default": Recipe(epochs=10, batch_size=4, learning_rate=1e-5),
+        "cross-dataset": Recipe(epochs=4, batch_size=4, learning_rate=1e-5),
+        "domain-generalization": Recipe(epochs=4, batch_size=4, learning_rate=1e-5),
+        "demo": Recipe(epochs=8, batch_size=8, learning_rate=3e-3, augmentation="none"),
+    }
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """Both towers trainable from block 0 on."""
+        from methods.models.full_finetuning import FinetunedModel
+
+        return FinetunedModel(backbone, self.template_list)

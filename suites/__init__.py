@@ -1,0 +1,1 @@
+"""Suites: what a benchmark asks, as data; and the datasets it asks it of."""
