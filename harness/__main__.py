@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+CACHE = platformdirs.user_cache_path("adaptbench")
 console = Console()
 errors = Console(stderr=True)
 
@@ -177,9 +178,12 @@ def run_(
         float | None,
         typer.Option(help="Seconds a run may take before it counts as hung.", min=0.001, show_default=False),
     ] = None,
+    site: Annotated[
+        Path | None, typer.Option(help="Render the report of --results to this folder at the end.", show_default=False)
+    ] = None,
     cache: Annotated[
         Path, typer.Option(help="Folder for generated data.", envvar="ADAPTBENCH_CACHE", show_default=False)
-    ] = platformdirs.user_cache_path("adaptbench"),
+    ] = CACHE,
 ) -> None:
     """Run a suite: each run in a process of its own, one record a run. The same command resumes a broken suite."""
     request = _request(suite, methods, datasets, seeds, shots, backbone, pretrained, precision, execution, settings)
@@ -221,9 +225,11 @@ def run_(
     console.print(
         f"{len(runs) - failed} of {len(runs)} runs ok; records are in {results}.", highlight=False, markup=False
     )
+    if site is not None:
+        plugins.load("command", "report")([results], site)
     if failed:
         errors.print(
-            f"{failed} failed: see the lines above or the report. To try them again: --retry-failed.", highlight=False
+            f"{failed} failed: see the lines above or the report. To try again: --retry-failed.", highlight=False
         )
         raise typer.Exit(EXIT_SOME_FAILED)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import open_clip
 import torch
@@ -29,12 +30,12 @@ class Pixels:
 class Backbone(nn.Module):
     """A frozen CLIP. Methods choose which of its weights require a gradient, and add modules of their own.
 
-    `image` and `text` run its towers in stages; `logit_scale` is exp of the checkpoint's, a float, frozen in every method.
+    `image` and `text` run its towers in stages; `logit_scale` is exp of the checkpoint's (a scalar tensor), frozen in every method.
     """
 
-    def __init__(
-        self, model: nn.Module, tokenizer: object, *, execution: str, weights_sha256: str | None = None
-    ) -> None:
+    model: Any
+
+    def __init__(self, model: Any, tokenizer: Any, *, execution: str, weights_sha256: str | None = None) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.weights_sha256 = weights_sha256

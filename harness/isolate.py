@@ -30,7 +30,7 @@ class Isolation:
     def __init__(self, time_limit_seconds: float | None = None) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when the child imports torch
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        self._context = multiprocessing.get_context(method)
+        self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             self._context.set_forkserver_preload(["harness.warm"])
         self._time_limit_seconds = time_limit_seconds

@@ -39,7 +39,9 @@ class Gpu:
         except ImportError:
             self.reason = "NVML bindings are missing: pip install 'nvidia-ml-py>=12'"
         except AttributeError:
-            self.reason = "another package shadows NVML's bindings: pip uninstall pynvml nvidia-ml-py3, then pip install nvidia-ml-py"
+            self.reason = (
+                "another package shadows NVML's bindings: pip uninstall pynvml nvidia-ml-py3; pip install nvidia-ml-py"
+            )
         except pynvml.NVMLError as error:
             self.reason = f"NVML: {error}"
 

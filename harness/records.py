@@ -6,9 +6,10 @@ and `missing` says why. Records are written by `harness.store`, one JSON file a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -16,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from harness.errors import DataError
 from harness.recipe import Recipe
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 Status = Literal["ok", "out_of_memory", "diverged", "failed", "timeout"]
 Precision = Literal["fp32", "bf16", "fp16", "fp16-pure"]
@@ -27,10 +28,10 @@ Seconds = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
 
-_frozen = dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class RunKey:
     """What makes a run the run it is. Two runs with equal keys are the same run: a suite resumes by them.
 
@@ -53,7 +54,7 @@ class RunKey:
     execution: Execution
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class WindowRecord:
     """One phase as the meters saw it.
 
@@ -75,7 +76,7 @@ class WindowRecord:
     contended: bool | None = None
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class TestRecord:
     """One test split: top-1 over all of its images (micro average), unrounded, with the counts behind it."""
 
@@ -87,7 +88,7 @@ class TestRecord:
     classes: Count
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class Environment:
     """The machine and the software a run saw."""
 
@@ -118,7 +119,7 @@ class Environment:
         return self.gpu if self.gpu else f"{self.cpu or 'unknown CPU'}, {self.threads} threads"
 
 
-@_frozen
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class RunRecord:
     """One run. `missing` maps a field's name to the reason for its null, ``train.energy_joules`` for a window's field."""
 
@@ -152,6 +153,7 @@ _KEY_ADAPTER = TypeAdapter(RunKey)
 
 
 def to_json(record: RunRecord) -> bytes:
+    """The record as the text of its file."""
     return _ADAPTER.dump_json(record, indent=1) + b"\n"
 
 
@@ -170,6 +172,4 @@ def from_json(data: bytes, source: str) -> RunRecord:
 
 def key_json(key: RunKey) -> str:
     """A canonical text of a key: equal keys give equal texts, whatever the order of their mappings."""
-    import json
-
     return json.dumps(_KEY_ADAPTER.dump_python(key, mode="json"), sort_keys=True, separators=(",", ":"))

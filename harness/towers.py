@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +52,7 @@ class TextState:
 
 
 def run_block(
-    block: nn.Module, x: Tensor, *, causal: bool, rows: Tensor | None = None, key_rows_end: Tensor | None = None
+    block: Any, x: Tensor, *, causal: bool, rows: Tensor | None = None, key_rows_end: Tensor | None = None
 ) -> Tensor:
     """One residual attention block of open_clip on x (S, L, D).
 
@@ -91,7 +92,7 @@ class TextTower:
     Raises BackboneError at construction for towers that don't work as CLIP's does (no causal mask, other pooling).
     """
 
-    def __init__(self, model: nn.Module, tokenizer: object, fast: bool) -> None:
+    def __init__(self, model: Any, tokenizer: Any, fast: bool) -> None:
         source = getattr(model, "text", model)
         pool = getattr(source, "text_pool_type", getattr(source, "pool_type", None))
         if not hasattr(source, "token_embedding") or pool != "argmax" or getattr(source, "attn_mask", None) is None:
@@ -121,7 +122,7 @@ class TextTower:
                     f"a prompt has {length} tokens, the backbone reads {self.context_length}: {text[:80]!r}...",
                     "Shorten the class name or the template; AdaptBench does not cut prompts silently.",
                 )
-        ids = self._tokenizer(list(texts), context_length=self.context_length)  # type: ignore[operator]
+        ids = self._tokenizer(list(texts), context_length=self.context_length)
         eot = ids.argmax(dim=-1)  # the end-of-text token has the highest id
         if self.fast:
             ids = ids[:, : int(eot.max()) + 1]
@@ -130,7 +131,7 @@ class TextTower:
 
     def token_count(self, text: str) -> int:
         """Byte-pair tokens of a text, without start and end."""
-        return len(self._tokenizer.encode(text))  # type: ignore[attr-defined]
+        return len(self._tokenizer.encode(text))
 
     def token_embeddings(self, tokens: Tokens) -> Tensor:
         """Token embeddings (C, L, D), without positions."""
@@ -209,7 +210,7 @@ class ImageTower:
     those encode whole images only, and asking for a stage raises BackboneError.
     """
 
-    def __init__(self, model: nn.Module, fast: bool) -> None:
+    def __init__(self, model: Any, fast: bool) -> None:
         self._visual = visual = model.visual
         self.fast = fast
         self.staged = (
@@ -218,7 +219,7 @@ class ImageTower:
             and getattr(visual, "pool_type", None) == "tok"
             and getattr(visual, "attn_pool", None) is None
         )
-        self.resblocks = visual.transformer.resblocks if self.staged else ()
+        self.resblocks: Any = visual.transformer.resblocks if self.staged else ()
         self.depth = len(self.resblocks)
 
     def _need_stages(self) -> None:

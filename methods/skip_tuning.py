@@ -1,4 +1,4 @@
-"""Skip Tuning: fine-tune the upper blocks on cached features, over a filtered set of classes (Wu et al., CVPR 2025, arXiv:2412.11509).
+"""Skip Tuning: fine-tune the upper blocks on cached features, over filtered classes (Wu et al., CVPR 2025, arXiv:2412.11509).
 
 LSkip shortens the gradient path: blocks below `start_layer` are frozen and their outputs cached. CSkip narrows it: a step encodes
 only the classes nearest to its images, plus a few of the rest.
@@ -34,9 +34,9 @@ _LARGE = ("imagenet", "sun397", "food101")  # the authors divide the epochs by f
 class SkipTuning:
     """`start_layer` is the paper's omega, `top_ratio` its r (above 1: a number of classes), `decay` its lambda.
 
-    `layer_skip` and `class_skip` switch LSkip and CSkip off for ablations (omega = 0; r = 1). At most `maximum_top` classes count as
-    top, as in the released code. `as_released` keeps two of its slips: a class of the batch may be lost when the batch holds more
-    distinct labels than are kept (its images are then scored as class 0), and a tail of one class is never kept.
+    `layer_skip` and `class_skip` switch LSkip and CSkip off for ablations (omega = 0; r = 1). At most `maximum_top` classes
+    count as top, as in the released code. `as_released` keeps two of its slips: a class of the batch may be lost when the
+    batch holds more distinct labels than are kept (its images are then scored as class 0), and a tail of one class is never kept.
     """
 
     start_layer: int = 6

@@ -21,7 +21,13 @@ from harness.train import advance
 from methods.clip_adapter import ClipAdapter
 from methods.coop import CoOp
 from methods.full_finetuning import FullFinetuning
-from methods.models.skip_tuning import epoch_batches, one_class_batches, reserve_probabilities, select_classes, top_count
+from methods.models.skip_tuning import (
+    epoch_batches,
+    one_class_batches,
+    reserve_probabilities,
+    select_classes,
+    top_count,
+)
 from methods.skip_tuning import SkipTuning
 from methods.zero_shot import ZeroShot
 
@@ -124,7 +130,10 @@ def optimizer_of(case, model):
     groups = model.parameter_groups()
     rates = described.pop("group_learning_rates", None)
     if rates:
-        by_name = {"text": rates[described.pop("group_of_text_tower")], "image": rates[described.pop("group_of_image_tower")]}
+        by_name = {
+            "text": rates[described.pop("group_of_text_tower")],
+            "image": rates[described.pop("group_of_image_tower")],
+        }
         described.pop("lr")
     else:
         by_name = dict.fromkeys(groups, described.pop("lr"))
@@ -147,9 +156,7 @@ def check_training(case, model, inputs, labels, parameters):
         close(norm(parameters[name]), length)
         # the step of a large tensor is a difference of float32 numbers: its own rounding is up to 6e-8 of the tensor
         rounding = 6e-8 * float(before[name].abs().max()) * before[name].numel() ** 0.5
-        torch.testing.assert_close(
-            float(norm(parameters[name] - before[name])), step, rtol=RELATIVE, atol=rounding
-        )
+        torch.testing.assert_close(float(norm(parameters[name] - before[name])), step, rtol=RELATIVE, atol=rounding)
     losses = [float(loss.detach())]
     expected = case.take("losses_over_steps")
     for _ in expected[1:]:
@@ -362,7 +369,9 @@ class TestSkipTuningSelection:
         for case in self.load(parity_dir, "skip_tuning_selection.json")["cases"]:
             given = case["similarity"]
             similarity = (
-                torch.tensor(given["values"]) if "values" in given else filled(given["key"], given["shape"], given["std"])
+                torch.tensor(given["values"])
+                if "values" in given
+                else filled(given["key"], given["shape"], given["std"])
             )
             labels = torch.tensor(case["labels"])
             classes = similarity.shape[1]
@@ -405,9 +414,7 @@ class TestSkipTuningSelection:
             assert sum(distinct) / len(distinct) == pytest.approx(expected["mean"], abs=0.06)
             share = row.get("probability_that_consecutive_batches_share_the_class")
             if share:
-                pairs = [
-                    (labels[a[0]], labels[b[0]]) for batches in epochs for a, b in itertools.pairwise(batches)
-                ]
+                pairs = [(labels[a[0]], labels[b[0]]) for batches in epochs for a, b in itertools.pairwise(batches)]
                 same = sum(a == b for a, b in pairs) / len(pairs)
                 assert same == pytest.approx(share["mean"], abs=6 * 0.41 / len(pairs) ** 0.5)
 

@@ -85,7 +85,7 @@ def test_no_image_occurs_twice_or_in_the_corpus(folders: Folders) -> None:
 
 
 def test_exemplars_of_the_datasets_are_not_those_of_the_corpus() -> None:
-    from suites.demo.render import make_bank
+    from suites.demo.bank import make_bank
 
     keys = ("object fish", "object square")
     corpus, ours = corpus_bank(), make_bank("dataset bank", keys, 0.03)

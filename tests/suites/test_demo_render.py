@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from suites.demo import corpus, glyphs, scenes, textures
+from suites.demo.bank import Bank, bank_keys, make_bank, stream
 from suites.demo.objects import OBJECTS
-from suites.demo.render import PIXELS, Bank, Canvas, Look, bank_keys, make_bank, stream
+from suites.demo.render import PIXELS, Canvas, Look
 
 
 @pytest.fixture(scope="module")
