@@ -300,9 +300,9 @@ def _default_group(data_root: Path | None) -> str:
 
 def main() -> None:
     """Entry point: every error a user can put right is one message and exit code 2."""
-    for name in plugins.names("command"):
-        app.command(name)(plugins.load("command", name))
     try:
+        for name in plugins.names("command"):
+            app.command(name)(plugins.load("command", name))
         app()
     except AdaptBenchError as error:
         errors.print(f"[bold red]Error:[/] {_escaped(error.what)}")

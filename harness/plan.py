@@ -130,22 +130,32 @@ def _check_settings_are_known(settings: Mapping[str, str], methods: Mapping[str,
 
 def _apply(method: Any, name: str, recipe: Recipe, settings: Mapping[str, str]) -> tuple[dict[str, Any], Recipe]:
     """The method's fields and the recipe, after the recipe row's settings and then ``--set``, read as their fields' types."""
-    own = {f.name for f in fields(method)}
     method_values: dict[str, Any] = {**asdict(method()), **recipe.settings}
     recipe_values: dict[str, Any] = {**asdict(recipe), "settings": {}}
     for key, text in settings.items():
         owner, _, field_name = key.rpartition(".")
-        if owner in ("", name):
-            (method_values if field_name in own else recipe_values)[field_name] = _value(text)
+        values = method_values if field_name in method_values else recipe_values
+        if owner == name or (not owner and _concerns(field_name, values, recipe)):
+            values[field_name] = _value(text)
     try:
         checked = TypeAdapter(method).validate_python(method_values)
-        return asdict(checked), TypeAdapter(Recipe).validate_python(recipe_values)
+        recipe = TypeAdapter(Recipe).validate_python(recipe_values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
             f"--set {where}={first['input']}: {first['msg']}.", f"It is a setting of '{name}' or of its recipe."
         ) from error
+    if recipe.trains and recipe.learning_rate is None:
+        raise ConfigError(
+            f"the recipe of '{name}' trains without a learning rate.", f"Give it one: --set {name}.learning_rate=0.002"
+        )
+    return asdict(checked), recipe
+
+
+def _concerns(field_name: str, values: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether a setting meant for all methods is one of this method's; a length of training is not if it doesn't train."""
+    return field_name in values and (recipe.trains or field_name not in ("epochs", "iterations"))
 
 
 def _value(text: str) -> Any:

@@ -6,10 +6,9 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import AdaptBenchError, ConfigError
+from harness.errors import ConfigError
 from harness.records import RunKey, RunRecord, from_json, key_json, to_json
 
 
@@ -62,15 +61,6 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def read_folder(folder: Path) -> Iterator[tuple[Path, RunRecord | AdaptBenchError]]:
-    """Every record under a folder, in path order; a file that is no record comes with its error instead."""
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            yield path, from_json(path.read_bytes(), str(path))
-        except AdaptBenchError as error:
-            yield path, error
 
 
 def _safe(name: str) -> str:

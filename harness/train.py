@@ -137,14 +137,13 @@ class Feed:
         return Batch(inputs, batch.labels)
 
 
-def build_optimizer(model: AdaptedModel, recipe: Recipe, fast: bool) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the model's parameter groups; fused when fast (bitwise the same update for SGD)."""
+def build_optimizer(model: AdaptedModel, recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the model's parameter groups; `fused` is one kernel a step, bitwise the same for SGD."""
     assert recipe.learning_rate is not None
     groups = [
         {"params": parameters, "lr": recipe.learning_rates.get(name, recipe.learning_rate)}
         for name, parameters in model.parameter_groups().items()
     ]
-    fused = fast and all(p.dtype == torch.float32 for group in groups for p in group["params"])  # type: ignore[attr-defined]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
@@ -194,7 +193,9 @@ def _train_epochs(
     log: TrainingLog,
 ) -> None:
     device = model.backbone.device
-    optimizer = build_optimizer(model, recipe, fast)
+    # torch 2.15's fused SGD on a CPU takes the step that a gradient scaler wants skipped, and the weights become NaN
+    fused = fast and precision in ("fp32", "bf16")
+    optimizer = build_optimizer(model, recipe, fused)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     rng = random.Random(seed)

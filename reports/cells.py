@@ -1,0 +1,62 @@
+"""What a table of the page is made of. Text is plain here: the template escapes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reports.charts import Style
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading; `unit` stands smaller beneath it, `help` is spelled out under the table."""
+
+    title: str
+    unit: str = ""
+    help: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`value` sorts (absent last; without any, the text does); `details` stand smaller below, those whose numbers are in
+    `bold` in bold; `note` numbers a footnote; `long` folds the text away."""
+
+    text: str
+    value: float | None = None
+    details: tuple[str, ...] = ()
+    bold: tuple[int, ...] = ()
+    best: bool = False
+    note: int | None = None
+    tags: tuple[str, ...] = ()
+    style: Style | None = None
+    long: bool = False
+
+    @property
+    def absent(self) -> bool:
+        return self.text == ABSENT
+
+
+ABSENT = "–"
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows of cells under columns. The first cell of a row is its heading; `foot` stays below when the rows are sorted."""
+
+    name: str
+    caption: str
+    columns: list[Column]
+    rows: list[list[Cell]] = field(default_factory=list)
+    foot: list[list[Cell]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> int:
+        """The number of a footnote; equal texts share one."""
+        if text not in self.notes:
+            self.notes.append(text)
+        return self.notes.index(text) + 1
+
+    def absent(self, why: str) -> Cell:
+        """An empty cell that says why it is empty."""
+        return Cell(ABSENT, note=self.note(why))

@@ -1,0 +1,164 @@
+"""What may be averaged with what: records into sections (like with like), and a section's records into rows.
+
+A section holds records of one suite, shots, backbone, machine, precision and execution. A row is one method with one
+configuration; its records differ in dataset and seed only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from harness.records import RunKey, RunRecord, key_json
+from reports.text import short, visible
+
+REFERENCE = "zero_shot"
+"""The method every other is compared with, where it was run."""
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What all records of a section share. `weights`: the pretrained tag or file, or "built-in weights"."""
+
+    suite: str
+    shots: int
+    backbone: str
+    weights: str
+    machine: str
+    device: str
+    precision: str
+    execution: str
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Condition:
+        """The condition a record was measured under; devices of one kind (``cuda:0``, ``cuda:1``) are alike."""
+        key, environment = record.key, record.environment
+        return cls(
+            suite=key.suite,
+            shots=key.shots,
+            backbone=key.backbone,
+            weights=key.pretrained or "built-in weights",
+            machine=environment.machine,
+            device=environment.device.partition(":")[0],
+            precision=key.precision,
+            execution=key.execution,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of every table of its section. `label` is unique there, printable, and at most 64 characters long."""
+
+    label: str
+    method: str
+    records: tuple[RunRecord, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({r.key.seed for r in self.records}))
+
+
+@dataclass(frozen=True)
+class Section:
+    """`repeats` counts records left out because a newer record of the same run on the same machine is there."""
+
+    condition: Condition
+    rows: tuple[Row, ...]
+    repeats: int
+
+    @cached_property
+    def records(self) -> tuple[RunRecord, ...]:
+        return tuple(r for row in self.rows for r in row.records)
+
+    @cached_property
+    def datasets(self) -> tuple[str, ...]:
+        return tuple(sorted({r.key.dataset for r in self.records}))
+
+    @cached_property
+    def paired(self) -> bool:
+        """Whether every run tests the base and the new half of its dataset, and nothing else."""
+        return all(set(r.key.tests) == {f"{r.key.dataset}/base", f"{r.key.dataset}/new"} for r in self.records)
+
+
+def sections(records: Iterable[RunRecord]) -> tuple[Section, ...]:
+    """The sections of a page, in an order that doesn't depend on the order of `records`."""
+    ordered = sorted(set_of_records(records), key=lambda r: (key_json(r.key), r.started_at))
+    found = grouped(ordered, Condition.of)
+    return tuple(_section(condition, found[condition]) for condition in sorted(found, key=astuple))
+
+
+def set_of_records(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """`records` without exact copies, as come from one file in two of the folders."""
+    unique: list[RunRecord] = []
+    for same_run in grouped(records, lambda r: (key_json(r.key), r.started_at)).values():
+        unique.extend(r for i, r in enumerate(same_run) if r not in same_run[:i])
+    return unique
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """`items` by `key`, in the order of their first occurrence."""
+    groups: defaultdict[K, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return dict(groups)
+
+
+def _section(condition: Condition, records: list[RunRecord]) -> Section:
+    newest = [_newest(same) for same in grouped(records, lambda r: key_json(r.key)).values()]
+    rows: list[Row] = []
+    for method, found in grouped(newest, lambda r: r.key.method).items():
+        rows.extend(_rows(method, found))
+    return Section(condition, _distinct(rows), repeats=len(records) - len(newest))
+
+
+def _newest(same_run: Sequence[RunRecord]) -> RunRecord:
+    return max(same_run, key=lambda r: (r.status == "ok", r.started_at))
+
+
+def _rows(method: str, records: list[RunRecord]) -> list[Row]:
+    """A method's records as rows: one, unless some dataset was run with two configurations.
+
+    A recipe table may legitimately hold a row for one dataset, so different datasets may differ within a row.
+    """
+    parts = [records]
+    for level in (lambda r: _canonical(r.key.settings), lambda r: _configuration(r.key)):
+        if all(map(_one_each, parts)):
+            break
+        parts = list(grouped(records, level).values())
+    return [Row(_label(method, part, parts), method, tuple(part)) for part in parts]
+
+
+def _one_each(records: list[RunRecord]) -> bool:
+    return len({(r.key.dataset, _configuration(r.key)) for r in records}) == len({r.key.dataset for r in records})
+
+
+def _label(method: str, part: list[RunRecord], parts: list[list[RunRecord]]) -> str:
+    first = [p[0].key.settings for p in parts]
+    differing = sorted(k for k in set().union(*first) if len({_canonical(s.get(k)) for s in first}) > 1)
+    own = part[0].key.settings
+    marks = ", ".join(f"{k}={own.get(k)}" for k in differing)
+    return short(visible(f"{method} ({marks})" if marks else method), 60)
+
+
+def _distinct(rows: list[Row]) -> tuple[Row, ...]:
+    """The same rows; those with equal labels (only their recipes differ, or long names were cut) are numbered."""
+    numbered: list[Row] = []
+    for label, same in grouped(rows, lambda row: row.label).items():
+        for i, row in enumerate(same, 1):
+            numbered.append(Row(f"{label} #{i}" if len(same) > 1 else label, row.method, row.records))
+    return tuple(numbered)
+
+
+def _configuration(key: RunKey) -> str:
+    return _canonical([key.settings, asdict(key.recipe)])
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

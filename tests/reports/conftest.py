@@ -1,0 +1,166 @@
+"""A factory of real RunRecords, and a collection of them as a suite leaves it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from harness.recipe import Recipe
+from harness.records import Environment, RunKey, RunRecord, TestRecord, WindowRecord
+
+MIB = 2**20
+Factory = Callable[..., RunRecord]
+
+CPU = Environment(
+    hostname_sha256="0" * 64,
+    platform="Linux-6.1-x86_64",
+    python="3.11.7",
+    versions={"torch": "2.15.0", "open_clip_torch": "3.3.0"},
+    cpu="Example CPU 2.0 GHz",
+    cpu_count=2,
+    threads=2,
+    omp_wait_policy="PASSIVE",
+    memory_bytes=16 * 2**30,
+    device="cpu",
+    commit="0123456789abcdef0123456789abcdef01234567",
+    dirty=False,
+    load_average=0.5,
+)
+GPU = Environment(
+    hostname_sha256="1" * 64,
+    platform="Linux-6.1-x86_64",
+    python="3.11.7",
+    versions={"torch": "2.15.0", "open_clip_torch": "3.3.0"},
+    cpu="Example CPU 3.0 GHz",
+    cpu_count=16,
+    threads=16,
+    omp_wait_policy="PASSIVE",
+    memory_bytes=128 * 2**30,
+    device="cuda:0",
+    gpu="Example GPU 80GB",
+    gpu_memory_bytes=80 * 2**30,
+    driver="570.1",
+    cuda="12.9",
+    tf32=False,
+    commit="0123456789abcdef0123456789abcdef01234567",
+    dirty=False,
+)
+
+
+def make_record(
+    method: str = "coop",
+    dataset: str = "digits",
+    seed: int = 1,
+    *,
+    base: float = 80.0,
+    new: float = 60.0,
+    train_seconds: float = 10.0,
+    peak_bytes: int | None = 300 * MIB,
+    parameters: int | None = 8192,
+    environment: Environment = CPU,
+    suite: str = "base2new",
+    accuracy: Mapping[str, float] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    recipe: Recipe | None = None,
+    precision: str = "fp32",
+    execution: str = "fast",
+    **changes: Any,
+) -> RunRecord:
+    """A run that finished, with a few figures to choose and any field of RunRecord to replace."""
+    percents = accuracy or {f"{dataset}/base": base, f"{dataset}/new": new}
+    recipe = recipe or (Recipe() if method == "zero_shot" else Recipe(epochs=20, batch_size=4, learning_rate=2e-3))
+    trains = recipe.trains
+    peak = {"peak_allocated_bytes" if environment.gpu else "peak_tensor_bytes": peak_bytes}
+    values: dict[str, Any] = {
+        "key": RunKey(
+            suite=suite,
+            dataset=dataset,
+            classes="base",
+            tests=tuple(percents),
+            shots=16,
+            seed=seed,
+            method=method,
+            settings=settings or {},
+            recipe=recipe,
+            backbone="demo-clip",
+            pretrained=None,
+            precision=precision,
+            execution=execution,
+        ),
+        "recipe_row": "demo",
+        "status": "ok",
+        "started_at": f"2026-01-02T03:04:{seed:02d}+00:00",
+        "total_seconds": train_seconds + 3,
+        "windows": {
+            "setup": WindowRecord(seconds=0.5, peak_rss_bytes=400 * MIB, **peak),
+            "train": WindowRecord(seconds=train_seconds if trains else 0.0, peak_rss_bytes=500 * MIB, **peak),
+            "test": WindowRecord(seconds=2.0, peak_rss_bytes=450 * MIB, **peak),
+        },
+        "accuracy": {
+            key: TestRecord(accuracy_percent=percent, correct=int(percent), images=100, classes=5)
+            for key, percent in percents.items()
+        },
+        "step_seconds": (1.0, 1.0, 1.0, *[0.01 + 0.0001 * i for i in range(21)]) if trains else (),
+        "extract_seconds": 1.5 if trains else None,
+        "train_images_seen": 1600 if trains else 0,
+        "train_image_count": 80,
+        "train_class_count": 5,
+        "trainable_parameters": parameters if trains else 0,
+        "total_parameters": 12_345_678,
+        "weights_sha256": "a" * 64,
+        "environment": environment,
+        "command": f"adaptbench run {suite} --methods {method} --seeds {seed}",
+    }
+    return RunRecord(**{**values, **changes})
+
+
+def make_suite(environment: Environment = CPU, *, slowness: float = 1.0) -> list[RunRecord]:
+    """Five methods, two datasets, three seeds; the same figures at every call."""
+    base = {"zero_shot": 61.0, "coop": 82.0, "clip_adapter": 78.5, "full_finetuning": 86.0, "skip_tuning": 85.8}
+    new = {"zero_shot": 58.0, "coop": 51.0, "clip_adapter": 57.5, "full_finetuning": 60.0, "skip_tuning": 60.9}
+    seconds = {"zero_shot": 0.0, "coop": 21.0, "clip_adapter": 2.4, "full_finetuning": 64.0, "skip_tuning": 24.0}
+    mib = {"zero_shot": 60, "coop": 210, "clip_adapter": 64, "full_finetuning": 540, "skip_tuning": 260}
+    parameters = {"coop": 2048, "clip_adapter": 32_768, "full_finetuning": 6_400_000, "skip_tuning": 3_200_000}
+    records = []
+    for m, method in enumerate(base):
+        for d, dataset in enumerate(("digits", "shapes")):
+            for seed in (1, 2, 3):
+                chance = random.Random(100 * m + 10 * d + seed)
+                wave = 0.0 if method == "zero_shot" else chance.gauss(0, 1)
+                records.append(
+                    make_record(
+                        method,
+                        dataset,
+                        seed,
+                        base=base[method] + 4 * d + wave,
+                        new=new[method] - 6 * d + 0.8 * wave,
+                        train_seconds=(seconds[method] * (1 + 0.3 * d) + 0.1 * wave) * slowness,
+                        peak_bytes=mib[method] * MIB,
+                        parameters=parameters.get(method),
+                        environment=environment,
+                    )
+                )
+    return records
+
+
+@pytest.fixture
+def record() -> Factory:
+    return make_record
+
+
+@pytest.fixture
+def suite() -> list[RunRecord]:
+    return make_suite()
+
+
+@pytest.fixture
+def gpu() -> Environment:
+    return GPU
+
+
+@pytest.fixture
+def two_machines() -> list[RunRecord]:
+    return make_suite(CPU) + make_suite(GPU, slowness=0.1)

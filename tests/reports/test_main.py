@@ -1,0 +1,96 @@
+"""The command: folders of files in, one file out."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from harness.errors import ConfigError
+from harness.records import to_json
+from reports import __main__ as command
+
+
+@pytest.fixture
+def results(tmp_path, suite):
+    folder = tmp_path / "results"
+    for record in suite:
+        path = folder / record.key.suite / record.key.method / f"{record.key.dataset}-seed{record.key.seed}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(to_json(record))
+    return folder
+
+
+def test_records_survive_their_files(results, suite):
+    records, problems = command.read([results])
+    assert not problems
+    assert sorted(map(repr, records)) == sorted(map(repr, suite))
+
+
+def test_a_file_reached_twice_is_read_once(results, suite):
+    records, _ = command.read([results, results / "base2new", results])
+    assert len(records) == len(suite)
+
+
+def test_report_writes_one_page_and_says_where(results, tmp_path, capsys):
+    command.report([results], tmp_path / "site")
+    assert "site/index.html" in capsys.readouterr().out
+    assert [p.name for p in (tmp_path / "site").iterdir()] == ["index.html"]
+    assert (tmp_path / "site" / "index.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_unreadable_files_are_listed_and_do_not_stop_it(results, tmp_path, capsys):
+    (results / "cut.json").write_text('{"schema_version": 1, "key"')
+    (results / "other.json").write_text('{"schema_version": 99}')
+    command.report([results], tmp_path / "site")
+    warned = capsys.readouterr().err
+    text = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    for name in ("cut.json", "other.json"):
+        assert name in warned
+        assert name in text
+    assert "Unreadable files" in text
+
+
+def test_errors_name_the_next_step(tmp_path):
+    with pytest.raises(ConfigError, match=r"no results in .*\n.*adaptbench run base2new"):
+        command.report([tmp_path], tmp_path / "site")
+    with pytest.raises(ConfigError, match=r"no results folder .*missing"):
+        command.report([tmp_path / "missing"], tmp_path / "site")
+    (tmp_path / "bad.json").write_text("[]")
+    with pytest.raises(ConfigError, match="none of the 1 JSON file in"):
+        command.report([tmp_path], tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_an_output_that_is_a_file_is_a_clear_error(results, tmp_path):
+    (tmp_path / "site").write_text("in the way")
+    with pytest.raises(ConfigError, match="can't be written to"):
+        command.report([results], tmp_path / "site")
+
+
+def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
+    command.write(tmp_path, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("harness.store.os.replace", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        command.write(tmp_path, "new")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("index.html", "old")]
+
+
+def test_as_a_typer_command(results, tmp_path):
+    app = typer.Typer()
+    app.command("report")(command.report)
+    shown = CliRunner().invoke(app, [str(results), "-o", str(tmp_path / "site")])
+    assert shown.exit_code == 0, shown.output
+    assert "Report on 30 runs" in shown.output
+
+
+def test_as_a_module_bad_usage_exits_with_two(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "reports", str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: there are no results in")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,154 @@
+"""The page as text. What a browser makes of it is tested in test_browser.py."""
+
+import html
+import random
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from reports.page import Problem, page
+
+
+def plain(text):
+    """What is left of a page for reading: no head, no pictures, no tags."""
+    body = re.sub(r"(?s)<(svg|script|style|head)\b.*?</\1>", " ", text)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+def test_parts_stand_in_the_order_people_ask(suite):
+    text = plain(page(suite, [Problem("a.json", "not a record")]))
+    heads = ["has the best H", "Results", "Accuracy against cost", "By dataset", "Cost", "Failures",
+             "Environment and provenance", "Recipes", "Commands", "Unreadable files"]  # fmt: skip
+    places = [text.index(head) for head in heads]
+    assert places == sorted(places)
+
+
+def test_same_records_same_text_whatever_their_order(suite):
+    assert page(random.Random(1).sample(suite, len(suite))) == page(suite)
+
+
+def test_units_are_words(suite):
+    text = plain(page(suite))
+    for words in ("260 MiB", "6.4 M", "2 min 27 s", "live tensors", "mean over seeds"):
+        assert words in text
+
+
+def test_missing_is_a_dash_with_its_reason_and_never_zero(record):
+    text = plain(page([record(peak_bytes=None, parameters=None, missing={"train.peak_tensor_bytes": "no meter here"})]))
+    assert "no meter here" in text
+    assert "Not recorded." in text
+    assert "0 B" not in text
+
+
+def test_failures_show_status_and_reason_and_mark_the_average(suite):
+    suite[-1] = replace(suite[-1], status="out_of_memory", reason="16 GiB are not enough", accuracy={}, windows={})
+    text = plain(page(suite))
+    assert "16 GiB are not enough" in text
+    assert "out of memory" in text
+    assert "1 of 2 datasets" in text
+    assert "Incomplete, so not ranked and not comparable: shapes: seed 3 out of memory." in text
+    assert "29 of 30" in text
+
+
+def test_unlike_machines_stand_in_sections_that_are_named(two_machines):
+    text = plain(page(two_machines))
+    assert "These records differ in machine and device, so they stand in 2 sections" in text
+    assert "base2new, Example CPU 2.0 GHz, 2 threads, cpu" in text
+    assert "base2new, Example GPU 80GB, cuda" in text
+    assert "CUDA allocator" in text
+    assert "live tensors" in text
+
+
+def test_one_seed_shows_no_spread(record):
+    assert "sd 0" not in plain(page([record()]))
+
+
+def test_a_suite_without_base_and_new(record):
+    runs = [
+        record(m, suite="transfer", dataset="src", seed=s, accuracy={"a": 40.0 + s, "b": 80.0})
+        for m in "xy"
+        for s in (1, 3)
+    ]
+    text = plain(page(runs))
+    assert "Accuracy" in text
+    assert "61.00" in text
+    assert "Base against new" not in text
+
+
+def test_provenance_names_commit_recipe_settings_seeds_and_command(record):
+    runs = [record(seed=s, settings={"depth": 4}, command="adaptbench run base2new --set depth=4") for s in (1, 2)]
+    dirty = replace(runs[0].environment, dirty=True)
+    text = plain(page([replace(r, environment=dirty, warnings=("first epoch slow",)) for r in runs]))
+    for words in ("0123456789ab + uncommitted changes", "depth=4", "1, 2", "20 epochs", "adaptbench run base2new --set depth=4",
+                  "first epoch slow", "aaaaaaaaaaaa", "2 of 2 runs started from a working tree with"):  # fmt: skip
+        assert words in text
+
+
+def test_mixed_weights_and_versions_are_pointed_out(record):
+    text = plain(page([record(), record(seed=2, weights_sha256="b" * 64)]))
+    assert "2 different weights hashes" in text
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"'><img src=x>",
+    "a\x00b\x1b[2J",
+    "\u202egnp.exe",
+    "{{ 7 * 7 }}",
+    "x" * 10_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_strings_are_text(record, text):
+    runs = [
+        record(text, text, seed=s, suite=text, settings={text: text}, command=text, warnings=(text,), recipe_row=text)
+        for s in (1, 2)
+    ]
+    runs.append(record(text, "other", suite=text, settings={text: text}, status="failed", reason=text, accuracy={}))
+    shown = page(runs, [Problem(text, text)])
+    assert shown.count("<script>") == 1
+    assert "<img" not in shown
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", shown)
+    assert "49" not in plain(shown) or "7 * 7" in plain(shown)
+    shown.encode("utf-8")
+
+
+def test_a_lone_surrogate_in_a_file_name_does_not_stop_the_page(record):
+    page([record()], [Problem("bad\udcff.json", "bad\udcff.json is no run record")]).encode("utf-8")
+
+
+def test_eleven_datasets_by_six_methods_by_three_seeds_stay_small(record):
+    runs = [record(f"method{m}", f"dataset{d:02d}", s, base=60 + m + s, new=50 + d, train_seconds=10.0 * 3**m)
+            for m in range(6) for d in range(11) for s in (1, 2, 3)]  # fmt: skip
+    assert len(page(runs)) < 500_000
+
+
+def test_what_reads_alike_is_best_alike(record):
+    shown = page(
+        [record("a", peak_bytes=60_000_000), record("b", peak_bytes=60_000_001), record("c", peak_bytes=90_000_000)]
+    )
+    headline = shown[shown.index('id="s1-headline"') : shown.index("Accuracy against cost")]
+    assert (
+        re.findall(r'class="number best" data-value="[0-9.]+"><span class="whole"><bdi>([^<]*)', headline)
+        == ["57.2 MiB"] * 2
+    )
+
+
+def test_no_records_is_still_a_page():
+    assert "No results" in page([])
+
+
+def test_torch_is_not_needed(suite, tmp_path):
+    from harness.records import to_json
+
+    for i, record in enumerate(suite):
+        (tmp_path / f"{i}.json").write_bytes(to_json(record))
+    program = (
+        "import sys; from pathlib import Path; from reports.__main__ import read; from reports.page import page\n"
+        "assert page(*read([Path(sys.argv[1])])); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=120)

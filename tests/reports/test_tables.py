@@ -1,0 +1,161 @@
+"""The numbers of a page, against numbers worked out by hand."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from harness.records import WindowRecord
+from reports.groups import sections
+from reports.tables import gaps, harmonic_mean, reason, tables
+
+MIB = 2**20
+
+
+def of(records):
+    (section,) = sections(records)
+    return section, tables(section)
+
+
+@pytest.fixture
+def two_by_two(record):
+    """Two datasets, two seeds. digits: base 80, 90; new 40, 60. shapes: base 60, 70; new 60, 60."""
+    percents = {("digits", 1): (80, 40), ("digits", 2): (90, 60), ("shapes", 1): (60, 60), ("shapes", 2): (70, 60)}
+    seconds = {("digits", 1): 10.0, ("digits", 2): 12.0, ("shapes", 1): 30.0, ("shapes", 2): 32.0}
+    return [
+        record(
+            "coop", d, s, base=b, new=n, train_seconds=seconds[d, s], peak_bytes=(100 if d == "digits" else 200) * MIB
+        )
+        for (d, s), (b, n) in percents.items()
+    ]
+
+
+def test_h_of_a_dataset_is_that_of_its_seed_means(two_by_two):
+    _, found = of(two_by_two)
+    assert found.on("coop", "digits")["base"] == 85
+    assert found.on("coop", "digits")["h"] == pytest.approx(2 * 85 * 50 / 135)  # not the mean of 53.33 and 72
+
+
+def test_h_of_the_average_row_is_that_of_the_means(two_by_two):
+    _, found = of(two_by_two)
+    line = found.line("coop")
+    assert (line["base"], line["new"]) == (75, 55)
+    assert line["h"] == pytest.approx(2 * 75 * 55 / 130)  # 63.4615
+    mean_of_h = (2 * 85 * 50 / 135 + 2 * 65 * 60 / 125) / 2  # 62.6815
+    assert line["h"] != pytest.approx(mean_of_h)
+
+
+def test_spread_is_that_of_the_seeds_averages(two_by_two):
+    _, found = of(two_by_two)
+    line = found.line("coop")
+    assert line["base_sd"] == pytest.approx(math.sqrt(50))  # seeds average 70 and 80
+    assert line["new_sd"] == pytest.approx(math.sqrt(50))  # 50 and 60
+    assert line["h_sd"] == pytest.approx((2 * 80 * 60 / 140 - 2 * 70 * 50 / 120) / math.sqrt(2))
+
+
+def test_costs_over_datasets_and_seeds(two_by_two):
+    _, found = of(two_by_two)
+    line = found.line("coop")
+    assert line["train_seconds"] == 42  # 40 and 44
+    assert line["train_seconds_sd"] == pytest.approx(4 / math.sqrt(2))
+    assert line["images_per_second"] == pytest.approx((3200 / 40 + 3200 / 44) / 2)
+    assert line["train_peak_bytes"] == 200 * MIB
+    assert line["extract_seconds"] == 3
+
+
+def test_median_step_leaves_out_the_warm_up(record):
+    _, long = of([record(step_seconds=(9.0, 9.0, 9.0, *[0.1] * 4, *[0.2] * 4))])
+    assert long.line("coop")["step_seconds"] == pytest.approx(0.15)
+    _, short = of([record(step_seconds=(9.0, 9.0, 9.0, 0.1))])
+    assert short.line("coop")["step_seconds"] == 9
+
+
+def test_peak_is_the_allocators_on_a_gpu_and_that_of_live_tensors_on_a_cpu(record, gpu):
+    assert of([record()])[1].peak == "peak_tensor_bytes"
+    assert of([record(environment=gpu)])[1].peak == "peak_allocated_bytes"
+
+
+def test_peak_of_a_run_is_the_highest_of_its_phases(record):
+    windows = {
+        p: WindowRecord(seconds=1, peak_tensor_bytes=b * MIB) for p, b in (("setup", 5), ("train", 2), ("test", 3))
+    }
+    line = of([record(windows=windows)])[1].line("coop")
+    assert (line["train_peak_bytes"], line["run_peak_bytes"]) == (2 * MIB, 5 * MIB)
+    unmetered = {**windows, "setup": WindowRecord(seconds=1)}
+    assert of([record(windows=unmetered)])[1].line("coop")["run_peak_bytes"] == 3 * MIB
+    unknown = {**windows, "test": WindowRecord(seconds=1)}
+    assert math.isnan(of([record(windows=unknown)])[1].line("coop")["run_peak_bytes"])
+
+
+def test_one_seed_has_no_spread(record):
+    line = of([record()])[1].line("coop")
+    assert all(math.isnan(line[name]) for name in line.index if name.endswith("_sd"))
+    assert not math.isnan(line["h"])
+
+
+def test_a_failed_run_takes_its_dataset_out_of_the_average(two_by_two):
+    two_by_two[-1] = replace(two_by_two[-1], status="out_of_memory", reason="too big", accuracy={}, windows={})
+    section, found = of(two_by_two)
+    line = found.line("coop")
+    assert (line["complete"], line["expected"]) == (1, 2)
+    assert (line["base"], line["new"]) == (85, 50)  # digits alone
+    assert line["train_seconds"] == 11
+    assert found.on("coop", "shapes")["seeds"] == 1
+    assert found.complete.empty
+    assert gaps(section, section.rows[0]) == ["shapes: seed 2 out of memory"]
+
+
+def test_a_run_that_is_not_there_counts_as_a_gap(two_by_two, record):
+    section, found = of([*two_by_two[:3], record("zero_shot"), record("zero_shot", seed=2)])
+    assert found.complete.empty
+    assert [gaps(section, row) for row in section.rows] == [["shapes: seed 2 not run"], ["shapes: not run"]]
+
+
+def test_a_method_of_which_nothing_finished_has_no_figures(record):
+    section, found = of([record(status="failed", accuracy={}, windows={})])
+    assert found.line("coop")[["base", "h", "train_seconds"]].isna().all()
+    assert found.on("coop", "digits") is None
+    assert reason(section.rows[0], "train_seconds", found.peak) == "No run finished."
+
+
+def test_differences_are_to_a_complete_reference_only(two_by_two, record):
+    reference = [record("zero_shot", d, s, base=50, new=50) for d in ("digits", "shapes") for s in (1, 2)]
+    line = of([*two_by_two, *reference])[1].line("coop")
+    assert (line["base_gain"], line["new_gain"]) == (25, 5)
+    assert math.isnan(of([*two_by_two, *reference[:3]])[1].line("coop")["base_gain"])
+
+
+def test_nulls_are_absent_with_the_records_reason(record):
+    null = record(peak_bytes=None, parameters=None, missing={"train.peak_tensor_bytes": "no meter here"})
+    section, found = of([null])
+    assert math.isnan(found.line("coop")["train_peak_bytes"])
+    assert reason(section.rows[0], "train_peak_bytes", found.peak) == "no meter here"
+    assert reason(section.rows[0], "trainable_parameters", found.peak) == "Not recorded."
+
+
+def test_one_null_makes_its_whole_figure_absent(two_by_two):
+    two_by_two[0] = replace(two_by_two[0], train_images_seen=None)
+    assert math.isnan(of(two_by_two)[1].line("coop")["images_per_second"])
+
+
+def test_a_method_that_trains_nothing_has_no_training_cost(record):
+    section, found = of([record("zero_shot")])
+    line = found.line("zero_shot")
+    assert line[["train_seconds", "train_peak_bytes", "images_per_second"]].isna().all()
+    assert line["trainable_parameters"] == 0
+    assert reason(section.rows[0], "train_seconds", found.peak) == "This method trains nothing."
+
+
+def test_a_suite_without_base_and_new_averages_its_tests(record):
+    runs = [record(suite="transfer", dataset="source", seed=s, accuracy={"a": 40 + s, "b/all": 80}) for s in (1, 3)]
+    _, found = of(runs)
+    assert (found.metrics, found.main) == (("accuracy",), "accuracy")
+    assert found.on("coop", "a")["accuracy"] == 42
+    assert found.line("coop")["accuracy"] == 61
+    assert found.line("coop")["accuracy_sd"] == pytest.approx(1 / math.sqrt(2))
+
+
+def test_harmonic_mean():
+    assert harmonic_mean(0, 0) == 0
+    assert harmonic_mean(100, 0) == 0
+    assert harmonic_mean(60, 60) == 60
