@@ -1,6 +1,7 @@
 """Options and fixtures for the whole suite."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,175 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("parity_case", cases)
 
 
+def pytest_collection_modifyitems(items):
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
 @pytest.fixture(scope="session")
 def parity_dir(request):
     return request.config.getoption("--parity-dir") or Path(__file__).parent / "methods" / "parity"
+
+
+FAKES = Path(__file__).parent / "fakes"
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def make_clip():
+    """Small CLIPs with random weights: open_clip's own class and tokenizer, `layers` blocks a tower, 32-pixel images."""
+    import open_clip
+    import torch
+
+    def make(layers=2, width=32, vision_layers=None, seed=0):
+        vision = {"image_size": 32, "patch_size": 8, "width": width, "head_width": width // 2, "layers": layers}
+        text = {"context_length": 77, "vocab_size": 49408, "width": width, "heads": 2, "layers": layers}
+        if vision_layers is not None:
+            vision = {"image_size": 32, "width": 8, "layers": vision_layers}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = open_clip.CLIP(embed_dim=32, quick_gelu=True, vision_cfg=vision, text_cfg=text)
+        model.visual.preprocess_cfg = {**open_clip.transform.PreprocessCfg().__dict__, "size": 32}
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(make_clip):
+    """TinyBackbone: `tiny_backbone(execution, dtype, layers=...)` is a new one with the same random weights each time."""
+    import open_clip
+    import torch
+
+    from harness.backbone import Backbone
+
+    tokenizer = open_clip.get_tokenizer("ViT-B-16")
+
+    def make(execution="fast", dtype=torch.float32, **size):
+        return Backbone(make_clip(**size).to(dtype), tokenizer, execution=execution)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(make_clip, tmp_path_factory):
+    """The folder of the weights file of `tinyworld`'s backbone."""
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("tinyworld")
+    save_file(make_clip().state_dict(), folder / "tiny-clip.safetensors")
+    return folder
+
+
+@pytest.fixture
+def tinyworld(tiny_weights, monkeypatch):
+    """The module `tinyworld` of tests/fakes, importable and registered as an installed plug-in is."""
+    from importlib import import_module
+
+    monkeypatch.syspath_prepend(FAKES)
+    monkeypatch.setenv("TINYWORLD", str(tiny_weights))
+    module = import_module("tinyworld")
+    monkeypatch.setattr(
+        module, "BACKBONE", replace(module.BACKBONE, weights=tiny_weights / "tiny-clip.safetensors")
+    )
+    return module
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory):
+    """One folder of generated data for all processes that tests start."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def start(cache_folder, tmp_path_factory):
+    """`start(*words, plugins=...)`: a real `adaptbench` process, in a folder of its own; a `subprocess.Popen`."""
+    import subprocess
+    import sys
+
+    def run(*words, plugins=(), environment=None, python=("-m", "harness"), **how):
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (*plugins, PROJECT))),
+            "ADAPTBENCH_CACHE": str(cache_folder),
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            **(environment or {}),
+        }
+        env.pop("ADAPTBENCH_DATA_ROOT", None)
+        return subprocess.Popen(
+            [sys.executable, *python, *map(str, words)],
+            env=env,
+            cwd=how.pop("cwd", None) or tmp_path_factory.mktemp("cwd"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **how,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def adaptbench(start):
+    """`adaptbench(*words)`: the command, run to its end, as a `subprocess.CompletedProcess`; a traceback fails the test."""
+    import subprocess
+
+    def run(*words, timeout=300, **how):
+        with start(*words, **how) as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+        assert "Traceback" not in out + err, out + err
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_adaptbench(adaptbench, tiny_weights):
+    """The command with `tinyworld` installed."""
+    from functools import partial
+
+    return partial(adaptbench, plugins=(FAKES,), environment={"TINYWORLD": str(tiny_weights)})
+
+
+@pytest.fixture
+def job(tinyworld, tmp_path):
+    """`job("method", seed=..., settings={...})`: a run on flat colours with the tiny backbone, for `execute`."""
+    from harness.job import Job
+    from harness.plan import Request, plan
+    from harness.suite import Folders
+
+    def make(method, seed=1, dataset="tiny-colours", shots=4, **request):
+        wanted = Request(
+            suite="tiny", methods=[method], datasets=[dataset], seeds=[seed], shots=[shots], backbone="tiny-clip", **request
+        )
+        (run,) = plan(wanted, "tiny")
+        return Job(
+            run=run,
+            pretrained=None,
+            folders=Folders(data_root=None, cache=tmp_path),
+            device="cpu",
+            threads=1,
+            command="adaptbench run tiny",
+        )
+
+    return make
+
+
+@pytest.fixture
+def one_thread():
+    """Leaves torch's number of threads as it was: a run sets its own."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

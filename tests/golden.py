@@ -35,7 +35,7 @@ def close(actual, expected, relative=RELATIVE):
     actual = actual.detach().double()
     assert actual.shape == expected.shape
     scale = max(float(expected.abs().max()), 1e-12) if expected.numel() else 1.0
-    torch.testing.assert_close(actual, expected, rtol=relative, atol=relative * scale)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=relative * scale)
 
 
 def norm(tensor):
