@@ -198,7 +198,8 @@ def run_(
     store.check_writable()
     todo, outcome = pending(runs, store, retry_failed, errors.print)
     folders = Folders(data_root=data_root.resolve() if data_root else None, cache=cache.resolve())
-    check_data(todo, folders)
+    with console.status("Reading the datasets"):
+        check_data(todo, folders)
     if outcome.skipped:
         console.print(f"{outcome.skipped} of {len(runs)} runs are done already.", highlight=False)
     show = (Bars if console.is_terminal else Lines)(console, len(todo), [run.key.method for run in todo])
@@ -305,9 +306,9 @@ def main() -> None:
             app.command(name)(plugins.load("command", name))
         app()
     except AdaptBenchError as error:
-        errors.print(f"[bold red]Error:[/] {_escaped(error.what)}")
+        errors.print(f"[bold red]Error:[/] {_escaped(error.what)}", highlight=False, soft_wrap=True)
         if error.advice:
-            errors.print(_escaped(error.advice))
+            errors.print(_escaped(error.advice), highlight=False, soft_wrap=True)
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

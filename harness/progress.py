@@ -64,7 +64,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         """A message beside the progress."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def started(self, number: int, run: PlannedRun) -> None:
         """A run begins."""

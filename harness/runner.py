@@ -12,6 +12,7 @@ import os
 import random
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from harness import plugins
 from harness.backbone import Backbone
 from harness.data import ImageSet
 from harness.environment import describe
-from harness.errors import AdaptBenchError, TrainingError
+from harness.errors import AdaptBenchError, ConfigError, TrainingError
 from harness.evaluate import evaluate
 from harness.job import Job
 from harness.ledger import Ledger, model_tensors
@@ -52,7 +53,7 @@ class _Findings:
     accuracy: dict[str, TestRecord] = field(default_factory=dict)
     log: TrainingLog | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
@@ -60,16 +61,17 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
     started = time.perf_counter()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     findings = _Findings()
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if job.device == "auto" else job.device)
-    gpu = Gpu(device)
     torch.set_num_threads(job.threads)
     status: Status = "ok"
     reason = None
-    try:
-        _Run(job, device, gpu, findings, emit).do()
-    except Exception as error:
-        status, reason = _classify(error)
-    log = findings.log or TrainingLog()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            findings.device = _device(job.device)
+            _Run(job, findings, emit).do()
+        except Exception as error:
+            status, reason = _classify(error)
+    log = findings.log
     return RunRecord(
         key=job.run.key,
         recipe_row=job.run.recipe_row,
@@ -79,26 +81,40 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
         total_seconds=time.perf_counter() - started,
         windows=findings.windows,
         accuracy=findings.accuracy,
-        epoch_losses=tuple(log.epoch_losses),
-        step_seconds=tuple(round(s, 7) for s in log.step_seconds),
-        extract_seconds=log.extract_seconds if findings.log else None,
-        train_images_seen=log.images_seen if findings.log else None,
-        environment=describe(str(device), job.threads, gpu.driver()),
-        warnings=tuple(findings.warnings),
+        epoch_losses=tuple(log.epoch_losses) if log else (),
+        step_seconds=tuple(round(s, 7) for s in log.step_seconds) if log else (),
+        extract_seconds=log.extract_seconds if log else None,
+        train_images_seen=log.images_seen if log else None,
+        environment=describe(str(findings.device), job.threads, Gpu(findings.device).driver()),
+        warnings=tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))),
         missing=findings.missing,
         command=job.command,
         **findings.facts,
     )
 
 
+def _device(name: str) -> torch.device:
+    """The device to run on. Raises ConfigError for a CUDA device that isn't there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"there is no device '{name}' here: torch sees {torch.cuda.device_count()} CUDA devices.",
+            "Use --device auto or cpu; with a GPU in the machine, check its driver with nvidia-smi.",
+        )
+    return device
+
+
 class _Run:
     """The phases of one run, in order."""
 
-    def __init__(self, job: Job, device: torch.device, gpu: Gpu, findings: _Findings, emit: Emit) -> None:
-        self.job, self.key, self.device, self.findings, self.emit = job, job.run.key, device, findings, emit
+    def __init__(self, job: Job, findings: _Findings, emit: Emit) -> None:
+        self.job, self.key, self.device, self.findings, self.emit = job, job.run.key, findings.device, findings, emit
+        gpu = Gpu(self.device)
         reset_peak_rss()
         baseline = peak_rss_bytes()
-        self._window = lambda: Window(device, gpu, baseline)
+        self._window = lambda: Window(self.device, gpu, baseline)
 
     def do(self) -> None:
         with self._phase("setup"):
@@ -107,7 +123,8 @@ class _Run:
             self._read_data(backbone)
             model = self._model(backbone)
         with self._phase("train"):
-            self.findings.log = self._train(model)
+            self.findings.log = TrainingLog()
+            self._train(model, self.findings.log)
         self._note_parameters(model)
         with self._phase("test"):
             self._test(model, self.findings.accuracy)
@@ -165,12 +182,12 @@ class _Run:
         model.set_classes(self._train_classes)
         return model
 
-    def _train(self, model: AdaptedModel, maximum_steps: int | None = None) -> TrainingLog:
+    def _train(self, model: AdaptedModel, log: TrainingLog, maximum_steps: int | None = None) -> None:
         recipe = self.key.recipe
         images = self._images(
             self._drawn, "train", augmentation=recipe.augmentation, crop_scale_minimum=recipe.crop_scale_minimum
         )
-        return train(
+        train(
             model,
             images,
             self._images(self._drawn, "val"),
@@ -178,6 +195,7 @@ class _Run:
             seed=self.key.seed,
             execution=self.key.execution,
             precision=self.key.precision,
+            log=log,
             maximum_steps=maximum_steps,
             progress=self._progress if maximum_steps is None else lambda done, epochs, log: None,
         )
@@ -229,7 +247,7 @@ class _Run:
                 self.findings.missing |= {f"{phase}.peak_tensor_bytes": why for phase in ("train", "test")}
                 return
             initial.clear()
-            self._note_tensor_peak("train", ledger, lambda: self._train(model, maximum_steps=PROBE_STEPS))
+            self._note_tensor_peak("train", ledger, lambda: self._train(model, TrainingLog(), PROBE_STEPS))
             self._note_tensor_peak("test", ledger, lambda: self._test(model, {}, maximum_batches=1))
 
     def _note_tensor_peak(self, phase: Phase, ledger: Ledger, work: Callable[[], object]) -> None:

@@ -159,17 +159,20 @@ def train(
     seed: int,
     execution: str,
     precision: str,
+    log: TrainingLog | None = None,
     progress: Progress = lambda done, epochs, log: None,
     maximum_steps: int | None = None,
 ) -> TrainingLog:
     """Train `model` as its recipe says and return what happened. Raises TrainingError when the loss is not finite.
+
+    A `log` that is passed in is filled as training goes, and so keeps what was done before an error.
 
     `maximum_steps` ends after that many steps of one epoch (the memory pass). Everything a user pays for happens in here:
     decoding, extraction, text features, steps.
     """
     fast = execution == "fast"
     device = model.backbone.device
-    log = TrainingLog()
+    log = log or TrainingLog()
     source = StagedImages(model.backbone, train_images, precision, log)
     val_source = StagedImages(model.backbone, val_images, precision, log)
     with autocast(precision, device):
