@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
@@ -88,19 +89,19 @@ def load(
     the word "random". Raises BackboneError for unknown names and tags, unreadable checkpoints and failed downloads.
     """
     weights = pretrained
+    known = {*plugins.names("backbone"), *open_clip.list_models()}
+    if name not in known and not name.startswith(("hf-hub:", "local-dir:")):
+        raise BackboneError(f"no backbone '{name}'.", did_you_mean(name, known))
     if name in plugins.names("backbone"):
         files: BackboneFiles = plugins.load("backbone", name)
         open_clip.add_model_config(files.config)
         weights = pretrained or str(files.weights)
-    elif pretrained is None:
+    elif pretrained is None and name in known:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise BackboneError(
             f"the backbone '{name}' needs --pretrained.",
             f"Tags of open_clip for it: {tags}; or the path of a checkpoint (.safetensors, .pt), or 'random'.",
         )
-    known = open_clip.list_models()
-    if name not in known:
-        raise BackboneError(f"no backbone '{name}'.", did_you_mean(name, [*plugins.names("backbone"), *known]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         try:
@@ -111,9 +112,10 @@ def load(
                 device=device,
                 weights_only=True,
             )
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
+        except Exception as error:  # whatever the parser of the file's format raises
+            why = "it holds more than weights" if isinstance(error, UnpicklingError) else [*str(error).splitlines(), ""][0]
             raise BackboneError(
-                f"the backbone '{name}' can't be loaded with pretrained '{weights}': {str(error).splitlines()[0][:300]}",
+                f"the backbone '{name}' can't be loaded with pretrained '{weights}': {why[:300]}",
                 f"Tags: {', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'}; a checkpoint must be "
                 "a .safetensors file or a state dict that torch.load(weights_only=True) reads. A tag is downloaded once "
                 "and needs the network then.",

@@ -30,8 +30,8 @@ class TrainingError(AdaptBenchError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``known: a, b, c. Did you mean 'b'?`` for the advice of an unknown-name error."""
+    """``Did you mean 'b'? Known: a, b, c.`` for the advice of an unknown-name error; a long list is left out."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"Known: {', '.join(names) or 'none'}.{hint}"
+    close = difflib.get_close_matches(name, names, n=3)
+    hint = "Did you mean " + " or ".join(f"'{other}'" for other in close) + "? " if close else ""
+    return hint + (f"Known: {', '.join(names) or 'none'}." if len(names) <= 40 else f"{len(names)} names are known.")

@@ -6,19 +6,20 @@ and macOS by default), processes are spawned.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from harness.environment import describe
+from harness.errors import ConfigError
+from harness.job import Job
 from harness.records import RunRecord, Status, from_json, to_json
 
 _STOP_GRACE_SECONDS = 5.0
@@ -42,14 +43,24 @@ class Isolation:
     def __exit__(self, *exc: Any) -> None:
         self._stop()
 
-    def run(self, job: Any, on_event: Callable[[dict[str, Any]], None]) -> RunRecord:
+    def check(self, job: Job) -> None:
+        """Raises ConfigError if no run like this one could start: before a suite, rather than once in each of its runs."""
+        receiver = self._start(_check, job)
+        try:
+            problem = receiver.recv()
+        except EOFError:
+            problem = None  # a crash: the runs will say more
+        finally:
+            receiver.close()
+            self._stop()
+        if problem is not None:
+            raise ConfigError(*problem)
+
+    def run(self, job: Job, on_event: Callable[[dict[str, Any]], None]) -> RunRecord:
         """Do a job; a crash or a hang of its process becomes a record too."""
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.monotonic()
-        receiver, sender = self._context.Pipe(duplex=False)
-        self._process = self._context.Process(target=_child, args=(job, sender), daemon=True)
-        self._process.start()
-        sender.close()
+        receiver = self._start(_execute, job)
         try:
             record = self._listen(receiver, start, on_event)
         finally:
@@ -73,6 +84,13 @@ class Isolation:
             missing={"windows": "the process ended before it could report"},
             command=job.command,
         )
+
+    def _start(self, work: Callable[[Job, Connection], None], job: Job) -> Connection:
+        receiver, sender = self._context.Pipe(duplex=False)
+        self._process = self._context.Process(target=_child, args=(work, job, sender), daemon=True)
+        self._process.start()
+        sender.close()
+        return receiver
 
     def _listen(
         self, receiver: Connection, start: float, on_event: Callable[[dict[str, Any]], None]
@@ -103,18 +121,26 @@ class Isolation:
             self._process.join(_STOP_GRACE_SECONDS)
 
 
-def _child(job: Any, sender: Connection) -> None:
+def _child(work: Callable[[Job, Connection], None], job: Job, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    logging.getLogger().setLevel(logging.CRITICAL)  # what open_clip logs as errors, it raises too
     _die_with_parent()
-    from harness.runner import execute
-
     try:
-        sender.send(to_json(execute(job, sender.send)))
+        work(job, sender)
     except BrokenPipeError:
         os._exit(1)
-    except BaseException:
-        traceback.print_exc(file=sys.stderr)
-        raise
+
+
+def _execute(job: Job, sender: Connection) -> None:
+    from harness.runner import execute
+
+    sender.send(to_json(execute(job, sender.send)))
+
+
+def _check(job: Job, sender: Connection) -> None:
+    from harness.runner import check
+
+    sender.send(check(job))
 
 
 def _die_with_parent() -> None:

@@ -93,6 +93,19 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
     )
 
 
+def check(job: Job) -> tuple[str, str] | None:
+    """What keeps any run of the job's kind from starting, as (what, advice): its device or its backbone; None if nothing does."""
+    key = job.run.key
+    try:
+        device = _device(job.device)
+        backbones.load(
+            key.backbone, job.pretrained, execution=key.execution, precision=key.precision, device=str(device)
+        )
+    except AdaptBenchError as error:
+        return error.what, error.advice
+    return None
+
+
 def _device(name: str) -> torch.device:
     """The device to run on. Raises ConfigError for a CUDA device that isn't there."""
     if name == "auto":

@@ -79,20 +79,27 @@ def run_all(
     device: str,
     time_limit_seconds: float | None,
 ) -> Outcome:
-    """Do the runs in order. KeyboardInterrupt leaves all finished records in place."""
+    """Do the runs in order. Raises ConfigError if none could start; KeyboardInterrupt leaves finished records in place."""
     start = time.monotonic()
     threads = cpu_threads()
+    if pretrained and Path(pretrained).is_file():
+        pretrained = str(Path(pretrained).resolve())
+    jobs = [
+        Job(
+            run=run,
+            pretrained=pretrained,
+            folders=folders,
+            device=device,
+            threads=threads,
+            command=repeat_command(run.key, pretrained, device),
+        )
+        for run in runs
+    ]
     with Isolation(time_limit_seconds) as isolation:
-        for number, run in enumerate(runs, start=1):
-            progress.started(number, run)
-            job = Job(
-                run=run,
-                pretrained=str(Path(pretrained).resolve()) if pretrained and Path(pretrained).is_file() else pretrained,
-                folders=folders,
-                device=device,
-                threads=threads,
-                command=repeat_command(run.key, pretrained, device),
-            )
+        for number, job in enumerate(jobs, start=1):
+            progress.started(number, job.run)
+            if number == 1:
+                isolation.check(job)
             record = isolation.run(job, progress.event)
             store.write(record)
             outcome.records.append(record)
