@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from harness import plugins
+from harness import listing, plugins
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
 from harness.plan import PlannedRun, Request, plan
 from harness.records import Execution, Precision, RunKey
@@ -75,30 +75,35 @@ Settings = Annotated[
 
 
 @app.command("list")
-def list_(kind: Annotated[str, typer.Argument(help="methods, suites, datasets or backbones.")] = "") -> None:
+def list_(
+    kind: Annotated[str, typer.Argument(help="methods, suites, datasets or backbones.")] = "",
+    backbone: Annotated[
+        str, typer.Option(help="Also count what each method trains on this backbone.", show_default=False)
+    ] = "",
+    pretrained: Pretrained = None,
+) -> None:
     """List what is registered: methods, suites, datasets, backbones."""
     kinds = {"methods": "method", "suites": "suite", "datasets": "dataset", "backbones": "backbone"}
     if kind and kind not in kinds:
         raise ConfigError(f"nothing to list by the name '{kind}'.", did_you_mean(kind, kinds))
     for plural in [kind] if kind else kinds:
-        table = Table(
-            "name", "what it is", title=plural, title_justify="left", box=None, title_style="bold", padding=(0, 2)
-        )
-        for name in plugins.names(kinds[plural]):  # type: ignore[arg-type]
-            table.add_row(name, _about(plugins.load(kinds[plural], name)))  # type: ignore[arg-type]
+        things = {name: plugins.load(kinds[plural], name) for name in plugins.names(kinds[plural])}  # type: ignore[arg-type]
+        columns = _method_columns(things, backbone, pretrained) if plural == "methods" else {}
+        table = Table("name", *columns, "what it is", title=plural, title_justify="left", title_style="bold", box=None)
+        for name, thing in things.items():
+            table.add_row(name, *(column[name] for column in columns.values()), listing.about(thing))
         console.print(table)
 
 
-def _about(thing: Any) -> str:
-    """One line on a plug-in: a suite's question, a dataset's title and group, else the first line of its docstring."""
-    if hasattr(thing, "question"):
-        return thing.question
-    if hasattr(thing, "title"):
-        return f"{thing.title} ({thing.group})"
-    if isinstance(thing, type):
-        module = sys.modules[thing.__module__]
-        return (module.__doc__ or thing.__doc__ or "").strip().splitlines()[0]
-    return getattr(thing, "name", "")
+def _method_columns(methods: dict[str, Any], backbone: str, pretrained: str | None) -> dict[str, dict[str, str]]:
+    columns = {
+        "family": {name: getattr(method, "family", "") for name, method in methods.items()},
+        "needs": {name: listing.needs(method) for name, method in methods.items()},
+    }
+    if backbone:
+        counts = {name: listing.trainable_parameters(name, backbone, pretrained) for name in methods}
+        columns[f"trains on {backbone}"] = counts
+    return columns
 
 
 @app.command("plan")

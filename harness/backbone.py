@@ -113,7 +113,11 @@ def load(
                 weights_only=True,
             )
         except Exception as error:  # whatever the parser of the file's format raises
-            why = "it holds more than weights" if isinstance(error, UnpicklingError) else [*str(error).splitlines(), ""][0]
+            why = (
+                "it holds more than weights"
+                if isinstance(error, UnpicklingError)
+                else [*str(error).splitlines(), ""][0]
+            )
             raise BackboneError(
                 f"the backbone '{name}' can't be loaded with pretrained '{weights}': {why[:300]}",
                 f"Tags: {', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'}; a checkpoint must be "

@@ -6,6 +6,7 @@ import os
 import resource
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,9 @@ from harness.records import WindowRecord
 
 MINIMUM_ENERGY_WINDOW_SECONDS = 10.0
 """NVML's energy counter refreshes every 20-100 ms and samples only part of the time: shorter windows say nothing."""
+
+CONTENDED_SHARE = 0.1
+"""A CPU window is contended if its threads, ready to run, waited for a processor for more than this share of it."""
 
 NO_GPU = "no CUDA device"
 
@@ -86,6 +90,7 @@ class Window:
         reset_peak_rss()
         self._energy = self._gpu.energy_joules()
         self._cpu = _cpu_seconds()
+        self._waited = _waited_seconds()
         self._start = time.perf_counter()
         return self
 
@@ -108,6 +113,7 @@ class Window:
             peak_process_bytes=self._gpu.process_bytes(),
             peak_rss_bytes=None if peak_rss is None else max(0, peak_rss - (self._baseline_rss_bytes or 0)),
             energy_joules=self._energy_used(seconds),
+            contended=self._contended(seconds),
         )
         self._explain(cuda)
 
@@ -124,6 +130,12 @@ class Window:
             return None
         return end - self._energy
 
+    def _contended(self, seconds: float) -> bool | None:
+        waited = _waited_seconds()
+        if waited is None or self._waited is None or self._device.type == "cuda":
+            return None
+        return waited - self._waited > CONTENDED_SHARE * seconds
+
     def _explain(self, cuda: bool) -> None:
         assert self._record is not None
         if not cuda:
@@ -134,6 +146,8 @@ class Window:
             )
         if self._record.energy_joules is None:
             self.missing.setdefault("energy_joules", self._gpu.reason or "this GPU has no energy counter")
+        if self._record.contended is None:
+            self.missing["contended"] = "a GPU run" if cuda else "this system doesn't tell how long threads wait"
         if self._record.peak_rss_bytes is None:
             self.missing["peak_rss_bytes"] = "this system has no per-process high-water mark"
 
@@ -141,6 +155,15 @@ class Window:
 def _cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def _waited_seconds() -> float | None:
+    """How long this process's threads have been ready to run without a processor (Linux's schedstat, in nanoseconds)."""
+    waited = []
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # a thread may end while we look
+            waited.append(int(path.read_text().split()[1]))
+    return sum(waited) / 1e9 if waited else None
 
 
 def reset_peak_rss() -> None:

@@ -60,6 +60,7 @@ def plan(request: Request, default_group: str) -> list[PlannedRun]:
             for name, method in methods.items():
                 row, recipe = resolve(method.recipes, suite.name, dataset.name, dataset.group)
                 settings, recipe = _apply(method, name, recipe, request.settings)
+                recipe = recipe.for_shots(shots)
                 for seed in request.seeds or suite.seeds:
                     key = RunKey(
                         suite=suite.name,

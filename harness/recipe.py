@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -21,12 +21,14 @@ class Recipe:
     steps once an epoch, and a constant warm-up rate that delays the cosine without shortening its period (`methods.md` 2.5).
 
     `learning_rates` gives single parameter groups a rate of their own (Skip Tuning's image tower).
-    `iterations` replaces `epochs` where a method counts steps (CLIP-LoRA).
+    `iterations` replaces `epochs` where a method counts steps; `iterations_per_shot` becomes `iterations` once the number of shots
+    is known, in the plan (CLIP-LoRA).
     `settings` are values of the method's own fields in this row of its recipe table (MaPLe's depth in transfer suites).
     """
 
     epochs: Count = 0
     iterations: Count | None = None
+    iterations_per_shot: Count | None = None
     batch_size: Annotated[int, Field(ge=1)] = 32
     learning_rate: Positive | None = None
     learning_rates: Mapping[str, Positive] = field(default_factory=dict)
@@ -47,7 +49,14 @@ class Recipe:
 
     @property
     def trains(self) -> bool:
-        return self.epochs > 0 or bool(self.iterations)
+        return self.epochs > 0 or bool(self.iterations) or bool(self.iterations_per_shot)
+
+    def for_shots(self, shots: int) -> Recipe:
+        """This recipe with the length of training that so many shots call for, unless `iterations` says another."""
+        if self.iterations_per_shot is None:
+            return self
+        iterations = shots * self.iterations_per_shot if self.iterations is None else self.iterations
+        return replace(self, iterations=iterations, iterations_per_shot=None)
 
 
 def resolve(recipes: Mapping[str, Recipe], suite: str, dataset: str, group: str) -> tuple[str, Recipe]:

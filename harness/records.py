@@ -62,7 +62,7 @@ class WindowRecord:
     peak_tensor_bytes: exact peak of live tensor bytes (CPU), taken in a pass of its own. peak_allocated_bytes,
     peak_reserved_bytes: the CUDA allocator's. peak_process_bytes: what the driver says this process holds (NVML).
     peak_rss_bytes: the process's resident-set high-water mark, an upper bound. energy_joules: NVML's total energy counter.
-    contended: CPU time / (wall x threads) fell below 0.65 on a CPU run, or null where that says nothing.
+    contended: the threads of a CPU run waited for a processor for more than a tenth of the window.
     """
 
     seconds: Seconds

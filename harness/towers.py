@@ -10,7 +10,7 @@ E joint width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.errors import BackboneError, ConfigError
+
+QkvUpdate = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
+"""What a method adds to the queries, keys and values of a block: from its normalised input (S, L, D) and `rows`, three tensors.
+
+Keys and values are for every row, (S, L, D); queries for `rows` only where those are given, (S, 1, D).
+"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,13 @@ class TextState:
 
 
 def run_block(
-    block: Any, x: Tensor, *, causal: bool, rows: Tensor | None = None, key_rows_end: Tensor | None = None
+    block: Any,
+    x: Tensor,
+    *,
+    causal: bool,
+    rows: Tensor | None = None,
+    key_rows_end: Tensor | None = None,
+    qkv_update: QkvUpdate | None = None,
 ) -> Tensor:
     """One residual attention block of open_clip on x (S, L, D).
 
@@ -68,20 +80,22 @@ def run_block(
         q, k, v = F.linear(normed, weight, bias).chunk(3, dim=-1)
         mask = None
     else:
-        q = F.linear(_take(normed, rows), weight[:width], bias[:width])
+        q = F.linear(take_rows(normed, rows), weight[:width], bias[:width])
         k, v = F.linear(normed, weight[width:], bias[width:]).chunk(2, dim=-1)
-        x = _take(x, rows)
+        x = take_rows(x, rows)
         mask = None
         if key_rows_end is not None:
             positions = torch.arange(k.shape[-2], device=k.device)
             mask = (positions <= key_rows_end[:, None])[:, None, None, :]
+    if qkv_update is not None:
+        q, k, v = (t + update for t, update in zip((q, k, v), qkv_update(normed, rows), strict=True))
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(-3, -2) for t in (q, k, v))
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and rows is None)
     x = x + block.ls_1(attention.out_proj(mixed.transpose(-3, -2).flatten(-2)))
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
-def _take(x: Tensor, rows: Tensor) -> Tensor:
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """Row rows[s] of x[s]: (S, L, D), (S,) -> (S, 1, D)."""
     return x.gather(-2, rows[:, None, None].expand(-1, 1, x.shape[-1]))
 
@@ -155,23 +169,32 @@ class TextTower:
         return TextState(embeddings + positions, tokens.eot)
 
     def blocks(
-        self, state: TextState, first: int, last: int, replace_rows: Mapping[int, Tensor] | None = None
+        self,
+        state: TextState,
+        first: int,
+        last: int,
+        replace_rows: Mapping[int, Tensor] | None = None,
+        qkv_updates: Mapping[int, QkvUpdate] | None = None,
     ) -> TextState:
-        """Blocks first..last-1. `replace_rows[i]` (n, D) or (C, n, D) overwrites rows 1..n before block i."""
+        """Blocks first..last-1. `replace_rows[i]` (n, D) or (C, n, D) overwrites rows 1..n before block i.
+
+        `qkv_updates[i]` is added in the attention of block i.
+        """
         x, eot = state.hidden, state.eot
         lead = x.shape[:-2]
         x = x.reshape(-1, *x.shape[-2:])
         ends = eot.expand(lead).reshape(-1)
         pooled = state.pooled
         for i in range(first, last):
+            update = (qkv_updates or {}).get(i)
             if replace_rows and i in replace_rows:
                 new = replace_rows[i].to(x.dtype).expand(x.shape[0], -1, -1)
                 x = torch.cat([x[:, :1], new, x[:, 1 + new.shape[1] :]], dim=1)
             if self.fast and i == self.depth - 1:
-                x = run_block(self.resblocks[i], x, causal=True, rows=ends, key_rows_end=ends)
+                x = run_block(self.resblocks[i], x, causal=True, rows=ends, key_rows_end=ends, qkv_update=update)
                 pooled = True
             else:
-                x = run_block(self.resblocks[i], x, causal=True)
+                x = run_block(self.resblocks[i], x, causal=True, qkv_update=update)
         return TextState(x.reshape(*lead, *x.shape[-2:]), eot, pooled)
 
     def head(self, state: TextState) -> Tensor:
@@ -244,17 +267,29 @@ class ImageTower:
         """Prompts (n, W) or (B, n, W) through ln_pre, appended to x (B, N, W): as if added before ln_pre."""
         return torch.cat([x, self._visual.ln_pre(prompts.to(x.dtype)).expand(x.shape[0], -1, -1)], dim=1)
 
-    def blocks(self, x: Tensor, first: int, last: int, replace_rows: Mapping[int, Tensor] | None = None) -> Tensor:
-        """Blocks first..last-1. `replace_rows[i]` (n, W) overwrites the last n rows before block i."""
+    def blocks(
+        self,
+        x: Tensor,
+        first: int,
+        last: int,
+        replace_rows: Mapping[int, Tensor] | None = None,
+        qkv_updates: Mapping[int, QkvUpdate] | None = None,
+    ) -> Tensor:
+        """Blocks first..last-1. `replace_rows[i]` (n, W) overwrites the last n rows before block i.
+
+        `qkv_updates[i]` is added in the attention of block i.
+        """
         self._need_stages()
         for i in range(first, last):
+            update = (qkv_updates or {}).get(i)
             if replace_rows and i in replace_rows:
                 new = replace_rows[i].to(x.dtype).expand(x.shape[0], -1, -1)
                 x = torch.cat([x[:, : -new.shape[1]], new], dim=1)
             if self.fast and i == self.depth - 1:
-                x = run_block(self.resblocks[i], x, causal=False, rows=x.new_zeros(x.shape[0], dtype=torch.long))
+                rows = x.new_zeros(x.shape[0], dtype=torch.long)
+                x = run_block(self.resblocks[i], x, causal=False, rows=rows, qkv_update=update)
             else:
-                x = run_block(self.resblocks[i], x, causal=False)
+                x = run_block(self.resblocks[i], x, causal=False, qkv_update=update)
         return x
 
     def head(self, x: Tensor) -> Tensor:
