@@ -34,7 +34,7 @@ from harness.meters import Gpu, Window, peak_rss_bytes, reset_peak_rss
 from harness.method import AdaptedModel, Classes
 from harness.plan import build_method
 from harness.records import Phase, RunRecord, Status, TestRecord, WindowRecord
-from harness.splits import classnames, few_shot, subset
+from harness.splits import classnames, few_shot, held_out, subset
 from harness.suite import Dataset, Splits
 from harness.train import TrainingLog, train
 
@@ -167,7 +167,10 @@ class _Run:
         key = self.key
         self._dataset: Dataset = plugins.load("dataset", key.dataset)
         splits = self._dataset.read(self.job.folders)
-        drawn = subset(few_shot(splits, key.shots, key.seed), key.classes)
+        drawn = few_shot(splits, key.shots, key.seed)
+        if splits.val == splits.test:
+            drawn = replace(drawn, val=held_out(splits, drawn, key.shots, key.seed))
+        drawn = subset(drawn, key.classes)
         self._train_classes = Classes(classnames(drawn), self._dataset.templates)
         self._drawn = drawn
         self._pixels = backbone.pixels
@@ -249,7 +252,10 @@ class _Run:
         with Ledger(model_tensors(backbone)) as ledger:
             model = self._model(backbone)
             initial = dict(model.named_parameters())
-            changed = sum(int((after != initial[name].detach().cpu()).sum()) for name, after in trained.items())
+            changed = sum(  # a weight that training made itself, such as a cache key, is a changed one
+                int((after != initial[name].detach().cpu()).sum()) if name in initial else after.numel()
+                for name, after in trained.items()
+            )
             if trained:
                 self.findings.facts["changed_weights_percent"] = (
                     100 * changed / sum(t.numel() for t in trained.values())

@@ -37,6 +37,16 @@ def few_shot(splits: Splits, shots: int, seed: int) -> Splits:
     return replace(splits, train=train, val=val)
 
 
+def held_out(splits: Splits, drawn: Splits, shots: int, seed: int) -> tuple[Item, ...]:
+    """At most `VAL_SHOTS` training images a class that `drawn` leaves over.
+
+    They are to validate on where the validation list is the test list (ImageNet): a search there would be on test images.
+    """
+    taken = {item.image for item in drawn.train}
+    left = [item for item in splits.train if item.image not in taken]
+    return _draw(left, min(shots, VAL_SHOTS), random.Random(seed))
+
+
 def subset(splits: Splits, classes: ClassSubset) -> Splits:
     """The images of a part of the classes, labels renumbered from 0 in ascending order.
 

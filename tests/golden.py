@@ -101,9 +101,9 @@ def check_gradients(case, parameters, key="gradients"):
 
 def optimizer_of(case, model):
     described = case.take("optimizer")
-    assert described.pop("name") == "SGD"
-    assert not described.pop("nesterov")
-    assert described.pop("dampening") == 0
+    kind = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}[described.pop("name")]
+    assert not described.pop("nesterov", False)
+    assert described.pop("dampening", 0) == 0
     groups = model.parameter_groups()
     rates = described.pop("group_learning_rates", None)
     if rates:
@@ -114,15 +114,18 @@ def optimizer_of(case, model):
         described.pop("lr")
     else:
         by_name = dict.fromkeys(groups, described.pop("lr"))
-    return torch.optim.SGD([{"params": p, "lr": by_name[name]} for name, p in groups.items()], **described)
+    return kind([{"params": p, "lr": by_name[name]} for name, p in groups.items()], **described)
 
 
 def check_training(case, model, inputs, labels, parameters):
-    """The loss, its gradients, one optimiser step, and the losses over the first steps on the same batch."""
-    batch = Batch((inputs,), labels)
-    loss = model.loss(batch)
+    """The loss, its gradients, one optimiser step, and the losses over the first steps on the same batch.
+
+    `inputs` is a tuple for a model with several reads. `learning_rates` are those of the steps, where a case has them.
+    """
+    batch = Batch(inputs if isinstance(inputs, tuple) else (inputs,), labels)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    loss = model.backward(batch, scaler)
     close(loss, case.take("loss"))
-    loss.backward()
     check_gradients(case, parameters)
     trainable = {id(p): p for p in model.parameters() if p.requires_grad}
     assert sum(p.numel() for p in trainable.values()) == case.take("trainable_parameters")
@@ -134,13 +137,14 @@ def check_training(case, model, inputs, labels, parameters):
         # the step of a large tensor is a difference of float32 numbers: its own rounding is up to 6e-8 of the tensor
         rounding = 6e-8 * float(before[name].abs().max()) * before[name].numel() ** 0.5
         torch.testing.assert_close(float(norm(parameters[name] - before[name])), step, rtol=RELATIVE, atol=rounding)
-    losses = [float(loss.detach())]
+    losses = [float(loss)]
     expected = case.take("losses_over_steps")
-    for _ in expected[1:]:
+    rates = case.take("learning_rates", [None] * len(expected))
+    for rate in rates[1:]:
         optimizer.zero_grad()
-        loss = model.loss(batch)
-        losses.append(float(loss.detach()))
-        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = rate or group["lr"]
+        losses.append(float(model.backward(batch, scaler)))
         optimizer.step()
     close(torch.tensor(losses), expected)
 
