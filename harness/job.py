@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.plan import PlannedRun
-from harness.records import RunKey
 from harness.suite import Folders
 
 
@@ -23,11 +22,14 @@ class Job:
     command: str
 
 
-def repeat_command(key: RunKey, pretrained: str | None, device: str) -> str:
+def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:
     """The command line that repeats a run; of a checkpoint's path only the file's name is kept."""
+    key = run.key
     parts = ["adaptbench", "run", key.suite, "--methods", key.method, "--datasets", key.dataset]
     parts += ["--seeds", str(key.seed), "--shots", str(key.shots), "--backbone", key.backbone]
     if pretrained:
         parts += ["--pretrained", Path(pretrained).name if Path(pretrained).is_file() else pretrained]
     parts += ["--precision", key.precision, "--execution", key.execution, "--device", device]
+    for setting, text in run.overrides.items():
+        parts += ["--set", f"{setting}={text}"]
     return shlex.join(parts)

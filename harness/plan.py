@@ -37,10 +37,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One run to do: its key, and the row of the recipe table it was resolved from."""
+    """One run to do: its key, the row of the recipe table it was resolved from, and the ``--set`` that concern it."""
 
     key: RunKey
     recipe_row: str
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(request: Request, default_group: str) -> list[PlannedRun]:
@@ -59,7 +60,8 @@ def plan(request: Request, default_group: str) -> list[PlannedRun]:
         for shots in request.shots or suite.shots:
             for name, method in methods.items():
                 row, recipe = resolve(method.recipes, suite.name, dataset.name, dataset.group)
-                settings, recipe = _apply(method, name, recipe, request.settings)
+                overrides = _overrides(method, name, recipe, request.settings)
+                settings, recipe = _apply(method, name, recipe, overrides)
                 recipe = recipe.for_shots(shots)
                 for seed in request.seeds or suite.seeds:
                     key = RunKey(
@@ -77,7 +79,7 @@ def plan(request: Request, default_group: str) -> list[PlannedRun]:
                         precision=request.precision,
                         execution=request.execution,
                     )
-                    runs.append(PlannedRun(key=key, recipe_row=row))
+                    runs.append(PlannedRun(key=key, recipe_row=row, overrides=overrides))
     return runs
 
 
@@ -129,15 +131,25 @@ def _check_settings_are_known(settings: Mapping[str, str], methods: Mapping[str,
             )
 
 
-def _apply(method: Any, name: str, recipe: Recipe, settings: Mapping[str, str]) -> tuple[dict[str, Any], Recipe]:
+def _overrides(method: Any, name: str, recipe: Recipe, settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings that concern a method: those that name it, and unnamed ones it has a field for.
+
+    An unnamed length of training is none of a method that doesn't train.
+    """
+    known = {f.name for f in (*fields(method), *fields(Recipe))}
+    if not recipe.trains:
+        known -= {"epochs", "iterations"}
+    owners = {key: key.rpartition(".")[0] for key in settings}
+    return {key: text for key, text in settings.items() if owners[key] == name or (not owners[key] and key in known)}
+
+
+def _apply(method: Any, name: str, recipe: Recipe, overrides: Mapping[str, str]) -> tuple[dict[str, Any], Recipe]:
     """The method's fields and the recipe, after the recipe row's settings and then ``--set``, read as their fields' types."""
     method_values: dict[str, Any] = {**asdict(method()), **recipe.settings}
     recipe_values: dict[str, Any] = {**asdict(recipe), "settings": {}}
-    for key, text in settings.items():
-        owner, _, field_name = key.rpartition(".")
-        values = method_values if field_name in method_values else recipe_values
-        if owner == name or (not owner and _concerns(field_name, values, recipe)):
-            values[field_name] = _value(text)
+    for key, text in overrides.items():
+        field_name = key.rpartition(".")[2]
+        (method_values if field_name in method_values else recipe_values)[field_name] = _value(text)
     try:
         checked = TypeAdapter(method).validate_python(method_values)
         recipe = TypeAdapter(Recipe).validate_python(recipe_values)
@@ -152,11 +164,6 @@ def _apply(method: Any, name: str, recipe: Recipe, settings: Mapping[str, str]) 
             f"the recipe of '{name}' trains without a learning rate.", f"Give it one: --set {name}.learning_rate=0.002"
         )
     return asdict(checked), recipe
-
-
-def _concerns(field_name: str, values: Mapping[str, Any], recipe: Recipe) -> bool:
-    """Whether a setting meant for all methods is one of this method's; a length of training is not if it doesn't train."""
-    return field_name in values and (recipe.trains or field_name not in ("epochs", "iterations"))
 
 
 def _value(text: str) -> Any:

@@ -91,7 +91,7 @@ def run_all(
             folders=folders,
             device=device,
             threads=threads,
-            command=repeat_command(run.key, pretrained, device),
+            command=repeat_command(run, pretrained, device),
         )
         for run in runs
     ]

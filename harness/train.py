@@ -243,14 +243,14 @@ def _mean_loss(losses: list[Tensor], epoch: int) -> float:
         raise TrainingError(
             f"epoch {epoch + 1} has no batch to train on.", "Raise --shots, or lower batch_size by --set batch_size=N."
         )
-    values = torch.stack(losses).float()
+    values = torch.stack(losses).double()
     if not bool(torch.isfinite(values).all()):
         step = int((~torch.isfinite(values)).nonzero()[0])
         raise TrainingError(
             f"the loss is not finite from step {step + 1} of epoch {epoch + 1} on.",
             "Lower the learning rate by --set learning_rate=..., or use --precision fp32.",
         )
-    return float(values.double().mean())
+    return float(values.mean())
 
 
 class StepClock:

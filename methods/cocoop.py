@@ -17,7 +17,7 @@ _PUBLISHED = Recipe(epochs=10, batch_size=1, learning_rate=2e-3, warmup_epochs=1
 
 @dataclass(frozen=True)
 class CoCoOp:
-    """context_b = context + W2 relu(W1 f^_b + b1) + b2, the same shift on every vector (section 3.2); hidden width E / reduction.
+    """context_b = context + W2 relu(W1 f^_b + b1) + b2, the same shift on every vector; hidden width E / reduction.
 
     Each image has its own C prompts, when testing too. `sequences_per_pass` bounds how many go through the text tower at once (one
     image's at least), in training and test; it changes memory, not results. `as_released` is the Skip Tuning repository's

@@ -17,7 +17,7 @@ _PUBLISHED = Recipe(epochs=100, batch_size=128, learning_rate=2e-3, warmup_epoch
 
 @dataclass(frozen=True)
 class KgCoOp:
-    """Loss = cross-entropy + w (1 - mean_k cos(t_k, t0_k)) over all classes, t0 of the hand-written prompts (eq. 4 and 5).
+    """Loss = cross-entropy + w (1 - mean_k cos(t_k, t0_k)) over all classes, t0 of the hand-written prompts.
 
     `weight` is the paper's lambda, w above. Default: the authors' repository, which gave the published accuracy. The Skip Tuning
     repository, which gave the published cost, has ``--set kgcoop.weight=1.5 --set kgcoop.batch_size=32``.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class LPPlusPlus:
     """Logits f^ W^T + b + alpha * (f^ t^T), alpha one blending weight a class; no factor 100.
 
-    Fitted by full-batch gradient descent on one augmented view. Step sizes come from the data (section 3.2): 4 N / largest
+    Fitted by full-batch gradient descent on one augmented view. Step sizes come from the data: 4 N / largest
     eigenvalue of F^T F for W and b, with `momentum`; N / (4 max_k sum_i (f_i t_k)^2) for alpha, at every
     `alpha_period`-th step. The step with the best accuracy on the validation draw is kept (the last of equals). `as_released`
     sums alpha's gradients over all steps so far, since the released code never sets them to zero.

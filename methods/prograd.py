@@ -18,7 +18,7 @@ _WITH_8_OR_16_SHOTS = replace(_PUBLISHED, settings={"conflict_weight": 0.8})
 
 @dataclass(frozen=True)
 class ProGrad:
-    """The gradient of the cross-entropy loses its component against that of a distillation loss, tensor by tensor (eq. 4).
+    """The gradient of the cross-entropy loses its component against that of a distillation loss, tensor by tensor.
 
     `conflict_weight` is the paper's lambda: how much of a conflicting component is taken out. `temperature` softens the teacher,
     zero-shot CLIP. The authors take lambda 0.8 on three datasets with 8 and 16 shots, hence the few-shot rows; with fewer shots

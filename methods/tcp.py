@@ -28,7 +28,7 @@ _HALFWAY = replace(_PUBLISHED, epochs=25, schedule_period_epochs=50)  # the auth
 
 @dataclass(frozen=True)
 class TCP:
-    """Before block `class_aware_block`, rows 1..n of each class's prompt become W2 QuickGELU(W1 t0^ + b1) + b2 (section 3.2).
+    """Before block `class_aware_block`, rows 1..n of each class's prompt become W2 QuickGELU(W1 t0^ + b1) + b2.
 
     t0 is the feature of a hand-written prompt; the hidden width is E / reduction. Loss = cross-entropy + weight (1 - mean_k
     cos(t_k, t0_k)). The context in rows 1..n below that block is learned too, from random vectors. Two slips of the released code

@@ -66,7 +66,7 @@ def _rows(recipe: Recipe, eurosat_epochs: int) -> dict[str, Recipe]:
 
 @dataclass(frozen=True)
 class TipAdapter:
-    """Logits 100 f^ W + alpha exp(-beta (1 - f^ keys)) V: the text classifier W and a cache of training images (equation 5).
+    """Logits 100 f^ W + alpha exp(-beta (1 - f^ keys)) V: the text classifier W and a cache of training images.
 
     Keys are image features averaged over `views` augmented views before they are normalised; V is one-hot. alpha and beta are
     searched over 20 values up to `alpha_maximum` and 200 up to `beta_maximum` once the cache is full, and stay where they are

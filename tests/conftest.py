@@ -105,9 +105,7 @@ def tinyworld(tiny_weights, monkeypatch):
     monkeypatch.syspath_prepend(FAKES)
     monkeypatch.setenv("TINYWORLD", str(tiny_weights))
     module = import_module("tinyworld")
-    monkeypatch.setattr(
-        module, "BACKBONE", replace(module.BACKBONE, weights=tiny_weights / "tiny-clip.safetensors")
-    )
+    monkeypatch.setattr(module, "BACKBONE", replace(module.BACKBONE, weights=tiny_weights / "tiny-clip.safetensors"))
     return module
 
 
@@ -181,7 +179,13 @@ def job(tinyworld, tmp_path):
 
     def make(method, seed=1, dataset="tiny-colours", shots=4, **request):
         wanted = Request(
-            suite="tiny", methods=[method], datasets=[dataset], seeds=[seed], shots=[shots], backbone="tiny-clip", **request
+            suite="tiny",
+            methods=[method],
+            datasets=[dataset],
+            seeds=[seed],
+            shots=[shots],
+            backbone="tiny-clip",
+            **request,
         )
         (run,) = plan(wanted, "tiny")
         return Job(

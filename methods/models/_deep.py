@@ -105,7 +105,7 @@ class DeepPromptModel(AdaptedModel):
 
 
 class CoupledPromptModel(DeepPromptModel):
-    """Image prompts are linear functions of the text prompts (MaPLe, section 3.2), one map a depth.
+    """Image prompts are linear functions of the text prompts (MaPLe), one map a depth.
 
     The maps of depths 1..J-1 start as clones of one; they and their prompts stay in float32 where the backbone is half.
     """

@@ -100,7 +100,7 @@ def blended(images: Tensor, text: Tensor, weights: Weights) -> Tensor:
 
 
 def step_sizes(images: Tensor, text: Tensor) -> tuple[float, float]:
-    """Of W and b, and of alpha: inverse bounds on the curvature of the loss (section 3.2)."""
+    """Of W and b, and of alpha: inverse bounds on the curvature of the loss."""
     count = len(images)
     largest = float(torch.linalg.eigvalsh(images.T @ images)[-1])
     return 4 * count / largest, count / (4 * float((images @ text.T).square().sum(dim=0).max()))

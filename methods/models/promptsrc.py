@@ -101,7 +101,7 @@ class PromptSRCModel(DeepPromptModel):
 
 
 def gaussian_weights(epochs: int, mean: float, std: float) -> list[float]:
-    """The weight of each epoch 1..T in the average: a normal density, scaled to sum to 1 (equation 8 of the paper)."""
+    """The weight of each epoch 1..T in the average: a normal density, scaled to sum to 1."""
     exponents = [-(((i - mean) / std) ** 2) / 2 for i in range(1, epochs + 1)]
     highest = max(exponents)
     densities = [math.exp(e - highest) for e in exponents]

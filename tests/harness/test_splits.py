@@ -6,7 +6,7 @@ from itertools import chain, repeat
 import pytest
 
 from harness.errors import ConfigError, DataError
-from harness.splits import classnames, few_shot, subset
+from harness.splits import classnames, few_shot, held_out, subset
 from harness.suite import Item, Splits
 
 # Images per class in label order, all lists in ascending blocks, as datasets with a split file by rule have them:
@@ -222,3 +222,13 @@ def test_a_label_with_two_names_is_named():
 
 def test_two_labels_may_share_a_name():
     assert classnames([Item("a", 0, "missile"), Item("b", 1, "missile")]) == ("missile", "missile")
+
+
+def test_held_out_images_are_training_images_that_the_draw_left_over():
+    whole = splits(train=[0] * 6 + [1] * 20 + [2] * 4)
+    drawn = few_shot(whole, 4, seed=1)
+    kept = held_out(whole, drawn, 4, seed=1)
+    assert {item.image for item in kept}.isdisjoint(item.image for item in drawn.train)
+    assert [sum(item.label == label for item in kept) for label in (0, 1, 2)] == [2, 4, 0]
+    assert kept == held_out(whole, drawn, 4, seed=1)
+    assert len(held_out(whole, few_shot(whole, 1, seed=1), 1, seed=1)) == 3

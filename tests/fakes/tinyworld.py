@@ -1,0 +1,128 @@
+"""A plug-in for tests: a backbone of two blocks a tower, flat-colour images, and methods that misbehave. No torch here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from harness.recipe import Recipe
+from harness.suite import ANY, BackboneFiles, Dataset, Item, Splits, Suite, Task, Test
+
+COLOUR_VALUES = {
+    "red": (210, 30, 30),
+    "green": (30, 200, 40),
+    "blue": (30, 40, 220),
+    "yellow": (220, 210, 40),
+    "purple": (140, 30, 170),
+}
+PARTS = {"train": 6, "val": 2, "test": 7}
+
+
+def read(folders):
+    return splits()
+
+
+def splits():
+    """Five classes of flat-colour images of 41 x 37 pixels, each image a little brighter than the one before it."""
+    lists = {
+        part: tuple(
+            Item(f"{part}/{name}/{number}", label, name)
+            for label, name in enumerate(COLOUR_VALUES)
+            for number in range(count)
+        )
+        for part, count in PARTS.items()
+    }
+    return Splits(**lists, open=open_image)
+
+
+def open_image(key):
+    from PIL import Image
+
+    part, name, number = key.split("/")
+    shift = 3 * int(number) + 7 * list(PARTS).index(part)
+    return Image.new("RGB", (41, 37), tuple(min(255, value + shift) for value in COLOUR_VALUES[name]))
+
+
+COLOURS = Dataset(
+    name="tiny-colours", title="Flat colours", group="tiny", templates={"clip": "a photo of a {} square."}, read=read
+)
+BROKEN = Dataset(
+    name="tiny-broken",
+    title="Can't be read",
+    group="tiny",
+    templates={"clip": "{}"},
+    read=lambda folders: {}["no such list"],
+)
+BACKBONE = BackboneFiles(
+    name="tiny-clip",
+    config=Path(__file__).with_name("tiny-clip.json"),
+    weights=Path(os.environ.get("TINYWORLD", ".")) / "tiny-clip.safetensors",
+)
+SUITE = Suite(
+    name="tiny",
+    question="Is anything amiss?",
+    groups={"tiny": ("tiny-colours",)},
+    each=Task(dataset=ANY, classes="base", tests=(Test(ANY, "base"), Test(ANY, "new"))),
+    shots=(4,),
+    seeds=(1,),
+)
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Notes every call of the harness in `tinyworld_models.CALLS`."""
+
+    temperature: float = 2.0
+    note: bool = True
+
+    recipes: ClassVar[Mapping[str, Recipe]] = {"default": Recipe(epochs=2, batch_size=4, learning_rate=1e-2)}
+
+    def adapt(self, backbone):
+        from tinyworld_models import ScriptedModel
+
+        return ScriptedModel(backbone, self)
+
+
+@dataclass(frozen=True)
+class Misbehaving:
+    """Does what `how` says in the first step of its second epoch."""
+
+    how: str = "nothing"
+
+    recipes: ClassVar[Mapping[str, Recipe]] = {"default": Recipe(epochs=3, batch_size=4, learning_rate=1e-2)}
+
+    def adapt(self, backbone):
+        from tinyworld_models import MisbehavingModel
+
+        return MisbehavingModel(backbone, self.how)
+
+
+@dataclass(frozen=True)
+class Exits(Misbehaving):
+    how: str = "exit"
+
+
+@dataclass(frozen=True)
+class Killed(Misbehaving):
+    how: str = "kill"
+
+
+@dataclass(frozen=True)
+class Segfaults(Misbehaving):
+    how: str = "segfault"
+
+
+@dataclass(frozen=True)
+class Hangs(Misbehaving):
+    how: str = "hang"
+
+
+@dataclass(frozen=True)
+class Diverges(Misbehaving):
+    how: str = "diverge"
+
+
+@dataclass(frozen=True)
+class OutOfMemory(Misbehaving):
+    how: str = "out of memory"

@@ -1,0 +1,93 @@
+"""Real processes: whatever a run does to its own, the suite goes on and the record says what happened."""
+
+import pytest
+
+from harness.records import from_json
+
+METHODS = ("Exits", "Killed", "Segfaults", "Hangs", "Diverges", "OutOfMemory")
+WORDS = [
+    "run", "tiny", "--methods", ",".join([*(f"tinyworld:{name}" for name in METHODS), "clip_adapter"]),
+    "--datasets", "tiny-colours", "--backbone", "tiny-clip", "--device", "cpu", "--time-limit", "10",
+    "--set", "clip_adapter.epochs=1", "--set", "clip_adapter.batch_size=4",
+]  # fmt: skip
+
+
+def read(folder):
+    return {
+        r.key.method.removeprefix("tinyworld:"): r for r in (from_json(p.read_bytes(), p.name) for p in files(folder))
+    }
+
+
+def files(folder):
+    return sorted(folder.rglob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def sick_suite(tiny_adaptbench, tmp_path_factory):
+    """A suite in which all but the last run go wrong, each in its own way: the process, its records, its folder."""
+    folder = tmp_path_factory.mktemp("sick")
+    process = tiny_adaptbench(*WORDS, "--results", folder)
+    return process, read(folder), folder
+
+
+def test_the_suite_goes_on_to_its_end(sick_suite):
+    process, records, _ = sick_suite
+    assert process.returncode == 1
+    assert set(records) == {*METHODS, "clip_adapter"}
+    assert "1 of 7 runs ok" in process.stdout
+    assert "6 failed" in process.stderr
+    assert "--retry-failed" in process.stderr
+    assert [line[:5] for line in process.stdout.splitlines() if line.startswith("[")] == [
+        f"[{i}/7]" for i in range(1, 8)
+    ]
+
+
+def test_the_run_after_all_the_crashes_is_sound(sick_suite):
+    record = sick_suite[1]["clip_adapter"]
+    assert record.status == "ok", record.reason
+    assert len(record.epoch_losses) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "reason"),
+    [
+        ("Exits", "failed", "the run's process ended with exit code 7 before it could report"),
+        ("Killed", "out_of_memory", "killed by SIGKILL (most likely by the kernel, out of memory)"),
+        ("Segfaults", "failed", "the run's process was killed by SIGSEGV."),
+        ("Hangs", "timeout", "the run did not end within the limit of 10 s (--time-limit)."),
+        ("Diverges", "diverged", "the loss is not finite from step 1 of epoch 2 on."),
+        ("OutOfMemory", "out_of_memory", "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+)
+def test_a_crash_is_a_row_with_its_reason(sick_suite, method, status, reason):
+    process, records, _ = sick_suite
+    record = records[method]
+    assert record.status == status
+    assert reason in record.reason
+    assert record.accuracy == {}
+    assert record.total_seconds > 0
+    assert record.environment.cpu_count
+    assert reason.splitlines()[0][:40] in " ".join(process.stdout.split())
+    if method in ("Exits", "Killed", "Segfaults", "Hangs"):
+        assert record.missing == {"windows": "the process ended before it could report"}
+
+
+def test_a_hang_takes_no_longer_than_its_limit(sick_suite):
+    assert 10 <= sick_suite[1]["Hangs"].total_seconds < 17
+
+
+def test_failed_runs_are_left_alone_and_done_again_on_request(sick_suite, tiny_adaptbench, tiny_weights):
+    _, _, folder = sick_suite
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(folder)}
+    again = tiny_adaptbench(*WORDS, "--results", folder)
+    assert again.returncode == 1
+    assert "7 of 7 runs are done already" in again.stdout
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(folder)} == before
+    healthy = {"TINYWORLD": str(tiny_weights), "TINYWORLD_WELL": "1"}
+    retried = tiny_adaptbench(*WORDS, "--results", folder, "--retry-failed", environment=healthy)
+    assert retried.returncode == 0, retried.stdout + retried.stderr
+    assert "1 of 7 runs are done already" in retried.stdout
+    assert {record.status for record in read(folder).values()} == {"ok"}
+    assert set(files(folder)) == set(before)
+    unchanged = [p for p in files(folder) if (p.stat().st_mtime_ns, p.read_bytes()) == before[p]]
+    assert [p.parent.name for p in unchanged] == ["clip_adapter"]

@@ -1,0 +1,264 @@
+"""What a request comes to: runs in order, recipes from their rows, settings as their fields' types."""
+
+import hashlib
+import json
+from collections import Counter
+
+import pytest
+
+from harness import plugins
+from harness.errors import ConfigError
+from harness.plan import Request, build_method, plan
+from harness.recipe import Recipe, resolve
+
+METHODS = ["zero_shot", "full_finetuning", "coop", "clip_adapter", "skip_tuning"]
+PUBLISHED = [
+    "imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101",
+    "fgvc_aircraft", "sun397", "dtd", "eurosat", "ucf101",
+]  # fmt: skip
+
+
+def runs(group="demo", **request):
+    return plan(Request(suite="base2new", **request), group)
+
+
+def one(method, dataset, **request):
+    (run,) = runs(methods=[method], datasets=[dataset], seeds=[1], **request)
+    return run
+
+
+class TestBaseToNew:
+    def test_the_published_datasets_are_11_tasks_a_method_and_seed(self):
+        keys = [run.key for run in runs("published")]
+        assert len(keys) == 5 * 3 * 11
+        assert set(Counter((key.method, key.seed) for key in keys).values()) == {11}
+        assert {key.dataset for key in keys} == set(PUBLISHED)
+        assert len({(key.method, key.seed, key.dataset) for key in keys}) == 165
+
+    def test_datasets_are_outermost_and_seeds_innermost(self):
+        order = [(run.key.dataset, run.key.method, run.key.seed) for run in runs("published")]
+        assert order == [(d, m, s) for d in PUBLISHED for m in METHODS for s in (1, 2, 3)]
+
+    def test_a_run_trains_on_the_base_half_and_tests_both(self):
+        for run in runs("published"):
+            key = run.key
+            assert key.classes == "base"
+            assert key.tests == (f"{key.dataset}/base", f"{key.dataset}/new")
+            assert (key.shots, key.backbone, key.precision, key.execution) == (16, "demo-clip", "fp32", "fast")
+
+    def test_the_demo_group_is_three_datasets(self):
+        datasets = list(dict.fromkeys(run.key.dataset for run in runs()))
+        assert len(datasets) == 3
+        assert all(plugins.load("dataset", name).group == "demo" for name in datasets)
+
+    def test_the_same_request_gives_the_same_plan(self):
+        assert runs("published") == runs("published")
+
+
+class TestChoice:
+    def test_groups_and_names_mix_and_each_task_is_taken_once(self):
+        chosen = runs(datasets=["eurosat", "published", "demo-digits", "eurosat"], methods=["coop"], seeds=[1])
+        assert [r.key.dataset for r in chosen] == ["eurosat", *(d for d in PUBLISHED if d != "eurosat"), "demo-digits"]
+
+    def test_a_dataset_of_no_group_of_the_suite_can_be_named(self):
+        assert one("coop", "demo-letters").key.tests == ("demo-letters/base", "demo-letters/new")
+
+    def test_methods_seeds_and_shots_are_taken_in_the_order_given(self):
+        chosen = runs(datasets=["dtd"], methods=["coop", "zero_shot", "coop"], seeds=[5, 2], shots=[4, 1])
+        assert [(r.key.shots, r.key.method, r.key.seed) for r in chosen] == [
+            (shots, method, seed) for shots in (4, 1) for method in ("coop", "zero_shot") for seed in (5, 2)
+        ]
+
+    def test_all_is_every_registered_method(self):
+        chosen = runs(datasets=["dtd"], methods=["all"], seeds=[1])
+        assert [r.key.method for r in chosen] == plugins.names("method")
+
+    @pytest.mark.parametrize(
+        ("request_", "message"),
+        [
+            ({"methods": ["skip_tunin"]}, r"no method 'skip_tunin'(?s:.*)Did you mean 'skip_tuning'"),
+            ({"datasets": ["eurosta"]}, r"no dataset or group 'eurosta'(?s:.*)Did you mean 'eurosat'"),
+            ({"datasets": ["publised"]}, r"Did you mean 'published'"),
+        ],
+        ids=str,
+    )
+    def test_unknown_names_are_answered_with_a_near_one(self, request_, message):
+        with pytest.raises(ConfigError, match=message):
+            runs(**request_)
+
+    def test_an_unknown_suite_too(self):
+        with pytest.raises(
+            ConfigError, match=r"no suite 'base2knew'(?s:.*)Did you mean 'base2new'(?s:.*)module:attribute"
+        ):
+            plan(Request(suite="base2knew"), "demo")
+
+
+class TestRecipes:
+    @pytest.mark.parametrize("dataset", PUBLISHED)
+    def test_skip_tunings_published_rows(self, dataset):
+        run = one("skip_tuning", dataset)
+        large = dataset in ("imagenet", "sun397", "food101")
+        recipe = run.key.recipe
+        assert recipe.epochs == (5 if large else 20)
+        assert run.recipe_row == (f"base2new/{dataset}" if large else "default")
+        assert (recipe.batch_size, recipe.learning_rate, recipe.learning_rates) == (4, 2e-5, {"image": 5e-6})
+        assert (recipe.warmup_epochs, recipe.warmup_learning_rate) == (1, 1e-6)
+        assert recipe.augmentation == "random-resized-crop-flip"
+
+    @pytest.mark.parametrize("dataset", ["eurosat", "demo-digits"])
+    @pytest.mark.parametrize("method", METHODS)
+    def test_demo_rows_are_for_demo_datasets_only(self, method, dataset):
+        run = one(method, dataset)
+        has_demo_row = "demo" in plugins.load("method", method).recipes
+        assert (run.recipe_row == "demo") == (has_demo_row and dataset.startswith("demo-"))
+
+    def test_the_published_recipes_of_the_others(self):
+        recipes = {method: one(method, "eurosat").key.recipe for method in METHODS}
+        assert not recipes["zero_shot"].trains
+        ft = recipes["full_finetuning"]
+        assert (ft.epochs, ft.batch_size, ft.learning_rate, ft.warmup_epochs) == (10, 4, 1e-5, 0)
+        for name in ("coop", "clip_adapter"):
+            recipe = recipes[name]
+            assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (100, 32, 2e-3)
+            assert (recipe.warmup_epochs, recipe.warmup_learning_rate) == (1, 1e-5)
+        for recipe in recipes.values():
+            assert (recipe.optimizer, recipe.momentum, recipe.weight_decay) == ("sgd", 0.9, 5e-4)
+            assert (recipe.test_batch_size, recipe.crop_scale_minimum) == (100, 0.08)
+
+    def test_a_row_sets_the_methods_own_fields(self):
+        assert one("coop", "eurosat").key.settings["context_length"] == 16
+        demo = one("coop", "demo-digits").key
+        assert (demo.settings["context_length"], demo.settings["context_init"]) == (4, "a photo of a")
+        assert demo.recipe.settings == {}
+
+    def test_the_most_specific_row_wins(self):
+        rows = {key: Recipe(epochs=i) for i, key in enumerate(["default", "s", "g", "s/g", "s/d"])}
+        for most in ("s/d", "s/g", "g", "s", "default"):
+            assert resolve(rows, "s", "d", "g") == (most, rows[most])
+            del rows[most]
+
+
+class TestSettings:
+    def test_settings_become_their_fields_types(self):
+        run = one(
+            "skip_tuning",
+            "eurosat",
+            settings={
+                "epochs": "3",
+                "learning_rate": "1e-3",
+                "learning_rates": '{"image": 0.5}',
+                "start_layer": "4",
+                "layer_skip": "false",
+                "warmup_learning_rate": "none",
+                "top_ratio": "7",
+            },
+        )
+        recipe, settings = run.key.recipe, run.key.settings
+        assert (recipe.epochs, recipe.learning_rate, recipe.learning_rates) == (3, 1e-3, {"image": 0.5})
+        assert recipe.warmup_learning_rate is None
+        assert (settings["start_layer"], settings["layer_skip"], settings["top_ratio"]) == (4, False, 7.0)
+        method = build_method("skip_tuning", settings)
+        assert (method.start_layer, method.layer_skip) == (4, False)
+
+    def test_a_setting_with_an_owner_is_that_methods_alone(self):
+        chosen = runs(datasets=["dtd"], methods=["coop", "clip_adapter"], seeds=[1], settings={"coop.epochs": "7"})
+        assert [r.key.recipe.epochs for r in chosen] == [7, 100]
+
+    def test_a_field_of_one_selected_method_leaves_the_others_alone(self):
+        chosen = runs(datasets=["dtd"], methods=["coop", "zero_shot"], seeds=[1], settings={"context_length": "4"})
+        assert [r.key.settings.get("context_length") for r in chosen] == [4, None]
+
+    def test_epochs_for_all_leave_a_method_without_training_alone(self):
+        chosen = runs(datasets=["dtd"], methods=["coop", "zero_shot"], seeds=[1], settings={"epochs": "2"})
+        assert [r.key.recipe.epochs for r in chosen] == [2, 0]
+
+    def test_an_epoch_of_its_own_needs_a_learning_rate(self):
+        with pytest.raises(ConfigError, match=r"without a learning rate(?s:.*)--set zero_shot.learning_rate"):
+            one("zero_shot", "dtd", settings={"zero_shot.epochs": "2"})
+
+    @pytest.mark.parametrize(
+        ("setting", "value", "message"),
+        [
+            ("epoch", "3", r"--set epoch: no selected method(?s:.*)Did you mean 'epochs'"),
+            ("coop.context_lenght", "3", r"Did you mean 'context_length'"),
+            ("co.epochs", "3", r"no selected method 'co'(?s:.*)Did you mean 'coop'"),
+            ("start_layer", "3", r"--set start_layer: no selected method or recipe has this setting"),
+            ("epochs", "three", r"--set epochs=three: Input should be a valid integer(?s:.*)'coop'"),
+            ("epochs", "-1", r"--set epochs=-1: Input should be greater than or equal to 0"),
+            ("batch_size", "0", r"--set batch_size=0: "),
+            ("optimizer", "lion", r"--set optimizer=lion: Input should be 'sgd', 'adam' or 'adamw'"),
+            ("context_length", "4.5", r"--set context_length=4.5: "),
+            ("class_position", "back", r"--set class_position=back: Input should be 'end', 'middle' or 'front'"),
+            ("learning_rate", "none", r"trains without a learning rate"),
+        ],
+    )
+    def test_wrong_settings_are_named(self, setting, value, message):
+        with pytest.raises(ConfigError, match=message):
+            one("coop", "dtd", settings={setting: value})
+
+
+class TestPlugIns:
+    def test_module_and_attribute_stand_for_a_name(self, tinyworld):
+        (run,) = plan(
+            Request(suite="tinyworld:SUITE", methods=["tinyworld:Scripted"], datasets=["tinyworld:COLOURS"]), "demo"
+        )
+        key = run.key
+        assert (key.suite, key.method, key.dataset) == ("tiny", "tinyworld:Scripted", "tinyworld:COLOURS")
+        assert key.tests == ("tinyworld:COLOURS/base", "tinyworld:COLOURS/new")
+        assert build_method(key.method, key.settings) == tinyworld.Scripted()
+
+    def test_an_installed_plug_in_is_known_by_its_entry_points(self, tinyworld):
+        assert plugins.names("suite")[-1] == "tiny" or "tiny" in plugins.names("suite")
+        assert {"scripted"} == set(plugins.names("method")) - set(METHODS) - self.others()
+        assert plugins.load("dataset", "tiny-colours") is tinyworld.COLOURS
+        (run,) = plan(Request(suite="tiny", methods=["scripted"], seeds=[1]), "tiny")
+        assert run.key.tests == ("tiny-colours/base", "tiny-colours/new")
+
+    def others(self):
+        """Methods that this project has beyond the first five."""
+        import tomllib
+        from pathlib import Path
+
+        table = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+        return set(table["project"]["entry-points"]["adaptbench.methods"])
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            (
+                "no_such_module:X",
+                r"'no_such_module:X' can't be imported from 'no_such_module'(?s:.*)install its package",
+            ),
+            ("tinyworld:Scriptd", r"'tinyworld' has no 'Scriptd'(?s:.*)It has: (?s:.*)Scripted"),
+        ],
+    )
+    def test_a_plug_in_that_is_not_there_is_named(self, tinyworld, name, message):
+        with pytest.raises(ConfigError, match=message):
+            plan(Request(suite="tiny", methods=[name]), "tiny")
+
+    def test_pyproject_is_what_is_registered(self):
+        """After a change of the table the package wants installing anew; a test run on a stale one proves little."""
+        import tomllib
+        from pathlib import Path
+
+        tables = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["entry-points"]
+        for kind in ("method", "suite", "dataset", "backbone", "command"):
+            assert set(plugins.names(kind)) == set(tables[f"adaptbench.{kind}s"])
+
+
+class TestCheckpoints:
+    def test_a_file_is_labelled_by_name_and_digest_and_not_by_folder(self, tmp_path):
+        labels = []
+        for folder, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+            (tmp_path / folder).mkdir()
+            path = tmp_path / folder / "mine.safetensors"
+            path.write_bytes(content)
+            labels.append(one("coop", "dtd", backbone="ViT-B-16", pretrained=str(path)).key.pretrained)
+        digest = hashlib.sha256(b"one").hexdigest()[:12]
+        assert labels[0] == labels[1] == f"mine.safetensors@{digest}"
+        assert labels[2] != labels[0]
+        assert str(tmp_path) not in json.dumps(labels)
+
+    def test_a_tag_stays_a_tag(self):
+        assert one("coop", "dtd", backbone="ViT-B-16", pretrained="openai").key.pretrained == "openai"
+        assert one("coop", "dtd").key.pretrained is None

@@ -1,0 +1,181 @@
+"""One run to one record, in this process: the order of calls, what is measured, and how failures read."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from harness import runner
+from harness.records import from_json, to_json
+from harness.runner import execute
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def calls(tinyworld):
+    import tinyworld_models
+
+    tinyworld_models.CALLS.clear()
+    return tinyworld_models.CALLS
+
+
+def test_calls_come_in_the_order_of_the_contract(job, calls):
+    base, new = ("red", "green", "blue"), ("yellow", "purple")
+    shapes = ((4, 32), (4, 17, 32))
+    epochs = [
+        entry
+        for epoch in (0, 1)
+        for entry in [
+            ("batches", 12, 4), ("begin_epoch", epoch), *[("backward", shapes, 4)] * 3, ("end_epoch", epoch, 2),
+        ]
+    ]  # fmt: skip
+    run = [
+        "adapt", ("set_classes", base), ("prepare", 12, 6), *epochs, ("batches", 12, 4), ("finish", 12, 6),
+        ("set_classes", base), "classifier", ("logits", 21),
+        ("set_classes", new), "classifier", ("logits", 14),
+    ]  # fmt: skip
+    probe = [
+        "adapt", ("set_classes", base), ("prepare", 12, 6),
+        ("batches", 12, 4), ("begin_epoch", 0), *[("backward", shapes, 4)] * 2, ("end_epoch", 0, 2), ("finish", 12, 6),
+        ("set_classes", base), "classifier", ("logits", 21),
+        ("set_classes", new), "classifier", ("logits", 14),
+    ]  # fmt: skip
+    record = execute(job("scripted"))
+    assert record.status == "ok", record.reason
+    assert calls[: len(run)] == run
+    assert calls[len(run) :] == probe
+
+
+def test_a_run_tells_its_progress(job):
+    events = []
+    execute(job("scripted"), events.append)
+    assert [event.get("phase") or event["kind"] for event in events] == [
+        "setup", "train", "epoch", "epoch", "test", "test", "test", "memory"
+    ]  # fmt: skip
+    epoch = events[3]
+    assert (epoch["epoch"], epoch["epochs"], epoch["images"]) == (2, 2, 24)
+    assert math.isfinite(epoch["loss"])
+    assert {event["test"] for event in events if event["kind"] == "test"} == {"tiny-colours/base", "tiny-colours/new"}
+
+
+def test_a_record_holds_what_was_measured(job):
+    record = execute(job("scripted"))
+    assert from_json(to_json(record), "here") == record
+    assert (record.trainable_parameters, record.train_image_count, record.train_class_count) == (32, 12, 3)
+    assert record.train_images_seen == 24
+    assert len(record.epoch_losses) == 2
+    assert len(record.step_seconds) == 6
+    assert 0 < record.changed_weights_percent <= 100
+    assert len(record.weights_sha256) == 64
+    assert {key: (test.images, test.classes) for key, test in record.accuracy.items()} == {
+        "tiny-colours/base": (21, 3),
+        "tiny-colours/new": (14, 2),
+    }
+    for test in record.accuracy.values():
+        assert test.accuracy_percent == 100 * test.correct / test.images
+    assert set(record.windows) == {"setup", "train", "test"}
+    assert sum(window.seconds for window in record.windows.values()) <= record.total_seconds
+    assert sum(record.step_seconds) + record.extract_seconds <= record.windows["train"].seconds
+    weights = record.total_parameters * 4
+    for phase in ("train", "test"):
+        window = record.windows[phase]
+        assert weights <= window.peak_tensor_bytes <= weights + (8 << 20)
+        assert window.peak_allocated_bytes is None
+        assert window.energy_joules is None
+        assert record.missing[f"{phase}.energy_joules"] == "no CUDA device"
+    assert record.windows["setup"].peak_tensor_bytes is None
+    assert record.environment.threads == 1
+
+
+def test_every_null_of_a_finished_run_has_its_reason(job):
+    record = execute(job("scripted"))
+    nulls = {
+        f"{phase}.{field.name}"
+        for phase, window in record.windows.items()
+        for field in dataclasses.fields(window)
+        if getattr(window, field.name) is None
+    }
+    assert nulls <= set(record.missing)
+    assert set(record.missing) <= nulls
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "reason"),
+    [
+        ("diverge", "diverged", r"not finite from step 1 of epoch 2(?s:.*)--set learning_rate"),
+        ("out of memory", "out_of_memory", r"^out of memory: CUDA out of memory. Tried to allocate 2.00 GiB.$"),
+        ("no host memory", "out_of_memory", r"^out of memory: MemoryError$"),
+        ("no tensor memory", "out_of_memory", r"^out of memory: .*(allocate|memory)"),
+        ("bug", "failed", r"^ValueError: an odd value \(tinyworld_models.py:\d+, in misbehave\)$"),
+    ],
+)
+def test_a_failure_becomes_a_row_that_keeps_what_was_known(job, how, status, reason):
+    import re
+
+    record = execute(job("tinyworld:Misbehaving", settings={"how": how}))
+    assert record.status == status
+    assert re.search(reason, record.reason), record.reason
+    assert {"setup", "train"} == set(record.windows)
+    assert record.accuracy == {}
+    assert record.train_image_count == 12
+    assert from_json(to_json(record), "here") == record
+
+
+def test_an_error_of_a_dataset_is_a_failed_row(job):
+    record = execute(job("scripted", dataset="tinyworld:BROKEN"))
+    assert record.status == "failed"
+    assert record.reason.startswith("KeyError: 'no such list' (tinyworld.py:")
+
+
+def test_advice_survives_into_the_row(job):
+    record = execute(job("skip_tuning"))  # omega is 6, and this backbone has 2 blocks
+    assert record.status == "failed"
+    assert "--set start_layer=1" in record.reason
+
+
+def test_the_same_run_twice_is_bitwise_the_same(job):
+    records = []
+    for noise in (3, 4):
+        torch.manual_seed(noise)
+        records.append(execute(job("coop", settings={"epochs": "2", "batch_size": "4"})))
+    one, two = records
+    assert (one.status, two.status) == ("ok", "ok")
+    assert one.epoch_losses == two.epoch_losses
+    assert one.accuracy == two.accuracy
+    assert one.weights_sha256 == two.weights_sha256
+    assert [w.peak_tensor_bytes for w in one.windows.values()] == [w.peak_tensor_bytes for w in two.windows.values()]
+    other = execute(job("coop", seed=2, settings={"epochs": "2", "batch_size": "4"}))
+    assert other.epoch_losses != one.epoch_losses
+
+
+def test_the_memory_pass_takes_the_training_peak_from_two_steps(job):
+    """More steps can't raise it: the whole training under the ledger has the same peak."""
+    settings = {"epochs": "3", "batch_size": "4"}
+    short = execute(job("clip_adapter", settings=settings))
+    before = runner.PROBE_STEPS
+    try:
+        runner.PROBE_STEPS = 3
+        longer = execute(job("clip_adapter", settings=settings))
+    finally:
+        runner.PROBE_STEPS = before
+    assert short.windows["train"].peak_tensor_bytes == longer.windows["train"].peak_tensor_bytes
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_autocast_trains_nearly_as_full_precision_does(job, precision):
+    exact, record = execute(job("scripted")), execute(job("scripted", precision=precision))
+    assert record.status == "ok", record.reason
+    assert record.epoch_losses == pytest.approx(exact.epoch_losses, rel=0.05)
+    assert record.epoch_losses != exact.epoch_losses
+
+
+@pytest.mark.parametrize("execution", ["fast", "reference"])
+def test_pure_half_precision_trains(job, execution):
+    settings = {"epochs": "2", "batch_size": "4"}
+    exact = execute(job("coop", settings=settings))
+    record = execute(job("coop", precision="fp16-pure", execution=execution, settings=settings))
+    assert record.status == "ok", record.reason
+    assert record.epoch_losses == pytest.approx(exact.epoch_losses, rel=0.05)
+    assert record.weights_sha256 != exact.weights_sha256  # half weights are other weights

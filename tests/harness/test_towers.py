@@ -1,0 +1,217 @@
+"""Staged towers against open_clip's own forward, in float64, in both executions."""
+
+import open_clip
+import pytest
+import torch
+
+from harness.backbone import Backbone
+from harness.errors import BackboneError, ConfigError
+from harness.towers import TextTower
+
+TEXTS = ["a photo of a dog.", "cat", "a photo of the very long-haired dachshund, a type of pet."]
+EXECUTIONS = pytest.mark.parametrize("execution", ["fast", "reference"])
+
+
+def same(actual, expected):
+    assert actual.shape == expected.shape
+    scale = max(1.0, float(expected.detach().abs().max()))
+    assert float((actual - expected).detach().abs().max()) <= 1e-12 * scale
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def gradients(value, parameters):
+    """Of a fixed random projection of `value`, by every parameter; None where it has no part."""
+    return torch.autograd.grad((value * randn(*value.shape, seed=9)).sum(), parameters, allow_unused=True)
+
+
+def same_with_gradients(actual, expected, inputs):
+    same(actual, expected)
+    for ours, theirs in zip(gradients(actual, inputs), gradients(expected, inputs), strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            same(ours, theirs)
+
+
+@pytest.fixture(scope="module", params=[2, 12], ids=["2 blocks", "12 blocks"])
+def clip(request, make_clip):
+    model = make_clip(layers=request.param).double()
+    with torch.no_grad():
+        for parameter in model.parameters():  # so that no bias is 0 and no LayerNorm the identity
+            parameter += 0.05 * randn(*parameter.shape, seed=parameter.numel())
+    return model
+
+
+@pytest.fixture(params=["fast", "reference"])
+def backbone(request, clip):
+    backbone = Backbone(clip, open_clip.get_tokenizer("ViT-B-16"), execution=request.param)
+    clip.requires_grad_(True)
+    return backbone
+
+
+def open_clip_text(model, embeddings, ends, deep=None):
+    """open_clip's own blocks on embeddings (S, 77, D) without positions; `deep[i]` overwrites rows 1..n before block i."""
+    x = embeddings + model.positional_embedding
+    for i, block in enumerate(model.transformer.resblocks):
+        if deep and i in deep:
+            n = deep[i].shape[-2]
+            x = torch.cat([x[:, :1], deep[i].expand(len(x), -1, -1), x[:, 1 + n :]], dim=1)
+        x = block(x, attn_mask=model.attn_mask)
+    return model.ln_final(x)[torch.arange(len(x)), ends] @ model.text_projection
+
+
+def embeddings_77(model, texts=TEXTS):
+    ids = open_clip.get_tokenizer("ViT-B-16")(texts)
+    return model.token_embedding(ids), ids.argmax(dim=-1)
+
+
+def test_images_equal_open_clip(clip, backbone):
+    images = randn(3, 3, 32, 32).requires_grad_()
+    same_with_gradients(backbone.image.encode(images), clip.encode_image(images), [images, *clip.visual.parameters()])
+
+
+def test_texts_equal_open_clip(clip, backbone):
+    expected = clip.encode_text(open_clip.get_tokenizer("ViT-B-16")(TEXTS))
+    text_parameters = [p for name, p in clip.named_parameters() if not name.startswith("visual.")]
+    same_with_gradients(backbone.text.encode(backbone.text.tokenize(TEXTS)), expected, text_parameters)
+
+
+def test_images_in_stages_equal_the_whole(backbone):
+    tower, images = backbone.image, randn(2, 3, 32, 32)
+    whole = tower.encode(images)
+    for cut in range(tower.depth + 1):
+        state = tower.blocks(tower.embed(images), 0, cut)
+        same(tower.head(tower.blocks(state, cut, tower.depth)), whole)
+
+
+def test_texts_in_stages_equal_the_whole(backbone):
+    tower = backbone.text
+    tokens = tower.tokenize(TEXTS)
+    whole = tower.encode(tokens)
+    for cut in range(tower.depth + 1):
+        state = tower.blocks(tower.embed(tokens), 0, cut)
+        same(tower.head(tower.blocks(state, cut, tower.depth)), whole)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_selected_texts_equal_the_rows_of_all(backbone, cut):
+    tower = backbone.text
+    tokens = tower.tokenize(TEXTS)
+    kept = torch.tensor([2, 0])
+    whole = tower.encode(tokens)[kept]
+    state = tower.blocks(tower.embed(tokens), 0, cut).select(kept)
+    same(tower.head(tower.blocks(state, cut, tower.depth)), whole)
+    same(tower.encode(tokens.select(kept)), whole)
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3), (2, 2, 3)], ids=["n,D", "C,n,D", "B,C,n,D", "A,B,C,n,D"])
+def test_context_takes_the_rows_after_the_first(clip, backbone, lead):
+    texts = [f"X X {name}." for name in ("dog", "great white shark", "cat")]
+    context = randn(*lead, 2, 32).requires_grad_()
+    embeddings, ends = embeddings_77(clip, texts)
+    rows = context.expand(*(lead or (3,)), 2, 32).reshape(-1, 2, 32)
+    times = len(rows) // 3
+    x = torch.cat([embeddings[:, :1].repeat(times, 1, 1), rows, embeddings[:, 3:].repeat(times, 1, 1)], dim=1)
+    expected = open_clip_text(clip, x, ends.repeat(times)).reshape(*(lead or (3,)), -1)
+    actual = backbone.text.encode(backbone.text.tokenize(texts), context)
+    same_with_gradients(actual, expected, [context, clip.positional_embedding])
+
+
+@pytest.mark.parametrize("lead", [(), (3,)], ids=["n,D", "C,n,D"])
+def test_deep_text_prompts_overwrite_rows_before_their_block(clip, backbone, lead):
+    deep = {1: randn(*lead, 2, 32, seed=1).requires_grad_()}
+    if len(clip.transformer.resblocks) > 2:
+        deep |= {5: randn(*lead, 2, 32, seed=2).requires_grad_(), 11: randn(*lead, 2, 32, seed=3).requires_grad_()}
+    embeddings, ends = embeddings_77(clip)
+    expected = open_clip_text(clip, embeddings, ends, deep)
+    text = backbone.text
+    state = text.blocks(text.embed(text.tokenize(TEXTS)), 0, text.depth, replace_rows=deep)
+    same_with_gradients(text.head(state), expected, list(deep.values()))
+
+
+def test_deep_image_prompts_are_appended_through_ln_pre_and_then_overwritten(clip, backbone):
+    visual, images = clip.visual, randn(2, 3, 32, 32)
+    shallow, deep = randn(2, 32, seed=4).requires_grad_(), randn(2, 32, seed=5).requires_grad_()
+    patches = visual.conv1(images).flatten(2).transpose(1, 2)
+    x = torch.cat([visual.class_embedding.expand(2, 1, -1), patches], dim=1) + visual.positional_embedding
+    x = visual.ln_pre(torch.cat([x, shallow.expand(2, -1, -1)], dim=1))
+    for i, block in enumerate(visual.transformer.resblocks):
+        if i == 1:
+            x = torch.cat([x[:, :-2], deep.expand(2, -1, -1)], dim=1)
+        x = block(x)
+    expected = visual.ln_post(x[:, 0]) @ visual.proj
+    tower = backbone.image
+    state = tower.append(tower.embed(images), shallow)
+    same_with_gradients(
+        tower.head(tower.blocks(state, 0, tower.depth, replace_rows={1: deep})), expected, [shallow, deep]
+    )
+
+
+def test_image_prompts_may_differ_between_images(backbone):
+    tower, images, prompts = backbone.image, randn(2, 3, 32, 32), randn(2, 1, 32, seed=6)
+    both = tower.blocks(tower.append(tower.embed(images), prompts), 0, tower.depth)
+    for i in range(2):
+        alone = tower.blocks(tower.append(tower.embed(images[i : i + 1]), prompts[i]), 0, tower.depth)
+        same(tower.head(both[i : i + 1]), tower.head(alone))
+
+
+def test_the_fast_tower_computes_less(tiny_backbone):
+    """77 tokens against the longest text's; all rows of the last block against one."""
+    fast, reference = tiny_backbone("fast"), tiny_backbone("reference")
+    shapes = {}
+    for name, backbone in (("fast", fast), ("reference", reference)):
+        tokens = backbone.text.tokenize(TEXTS)
+        text = backbone.text.blocks(backbone.text.embed(tokens), 0, 2)
+        image = backbone.image.blocks(backbone.image.embed(torch.zeros(1, 3, 32, 32)), 0, 2)
+        shapes[name] = (tokens.ids.shape[1], text.hidden.shape[1], image.shape[1])
+    longest = int(fast.text.tokenize(TEXTS).eot.max()) + 1
+    assert shapes == {"fast": (longest, 1, 1), "reference": (77, 77, 17)}
+    assert longest < 30
+
+
+@EXECUTIONS
+def test_a_prompt_of_77_tokens_fits_and_one_of_78_is_refused(tiny_backbone, execution):
+    text = tiny_backbone(execution).text
+    assert text.tokenize([" ".join(["dog"] * 75)]).eot.tolist() == [76]
+    with pytest.raises(ConfigError, match=r"78 tokens, the backbone reads 77: 'dog dog.*(?s:.*)Shorten"):
+        text.tokenize(["cat", " ".join(["dog"] * 76)])
+
+
+@EXECUTIONS
+def test_a_resnet_encodes_but_has_no_stages(make_clip, execution):
+    model = make_clip(vision_layers=[1, 1, 1, 1]).double()
+    backbone = Backbone(model, open_clip.get_tokenizer("ViT-B-16"), execution=execution)
+    images = randn(2, 3, 32, 32)
+    same(backbone.image.encode(images), model.encode_image(images))
+    tower = backbone.image
+    assert not tower.staged
+    for stage in (
+        lambda: tower.embed(images),
+        lambda: tower.blocks(images, 0, 1),
+        lambda: tower.upper_parameters(0),
+        lambda: tower.width,
+    ):
+        with pytest.raises(BackboneError, match=r"ModifiedResNet(?s:.*)ViT-B-16"):
+            stage()
+
+
+def test_a_text_tower_that_is_not_clips_is_refused(make_clip):
+    model = make_clip()
+    model.attn_mask = None
+    with pytest.raises(BackboneError, match=r"not CLIP's(?s:.*)ViT-B-16-quickgelu"):
+        TextTower(model, None, fast=True)
+
+
+def test_upper_parameters_are_the_published_groups(tiny_backbone):
+    backbone = tiny_backbone()
+    names = {id(p): name for name, p in backbone.model.named_parameters()}
+    text = {names[id(p)] for p in backbone.text.upper_parameters(1)}
+    image = {names[id(p)] for p in backbone.image.upper_parameters(1)}
+    blocks = {n for n in names.values() if ".resblocks.1." in n}
+    assert text | image == blocks | {
+        "ln_final.weight", "ln_final.bias", "text_projection", "visual.ln_post.weight", "visual.ln_post.bias", "visual.proj"
+    }  # fmt: skip
+    assert all(name.startswith("visual.") for name in image)
+    assert not any(name.startswith("visual.") for name in text)

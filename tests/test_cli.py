@@ -1,0 +1,233 @@
+"""The command as a user meets it: real processes, one clear message an error, exit codes as documented."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from harness.records import from_json
+
+TABLES = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["entry-points"]
+
+
+def output(process):
+    return " ".join((process.stdout + process.stderr).split())
+
+
+class TestHelp:
+    def test_the_command_alone_and_help_show_the_commands_and_exit_codes(self, adaptbench):
+        for words in ([], ["--help"], ["-h"]):
+            process = adaptbench(*words)
+            assert process.returncode in (0, 2)
+            text = output(process)
+            assert all(f" {name} " in text for name in ("list", "plan", "run", "report"))
+            assert "0 all well, 1 some run failed, 2 bad usage, 130 interrupted" in text
+        assert adaptbench("--help").returncode == 0
+
+    def test_run_explains_every_option(self, adaptbench):
+        process = adaptbench("run", "--help")
+        assert process.returncode == 0
+        options = (
+            "methods datasets seeds shots backbone pretrained data-root results device precision execution set "
+            "retry-failed time-limit site cache"
+        )
+        text = output(process)
+        assert all(f"--{option} " in text for option in options.split())
+
+    @pytest.mark.parametrize("command", ["list", "plan", "report"])
+    def test_the_other_commands_have_help_too(self, adaptbench, command):
+        process = adaptbench(command, "--help")
+        assert process.returncode == 0
+        assert "Usage:" in process.stdout
+
+
+class TestList:
+    def test_all_kinds(self, adaptbench):
+        process = adaptbench("list")
+        assert process.returncode == 0
+        words = set(process.stdout.split())
+        about = {line.split()[0]: line.split()[1:] for line in process.stdout.splitlines() if line.split()}
+        for kind in ("methods", "suites", "datasets", "backbones"):
+            assert kind in words
+            assert all(about[name] for name in TABLES[f"adaptbench.{kind}"])
+        assert "arXiv:2412.11509" in process.stdout
+
+    def test_one_kind(self, adaptbench):
+        process = adaptbench("list", "suites")
+        assert "base2new" in process.stdout
+        assert "skip_tuning" not in process.stdout
+
+    def test_an_installed_plug_in_is_listed(self, tiny_adaptbench):
+        words = set(tiny_adaptbench("list").stdout.split())
+        assert {"tiny", "tiny-clip", "tiny-colours", "scripted"} <= words
+
+
+class TestPlan:
+    def test_json(self, adaptbench):
+        process = adaptbench("plan", "base2new", "--json", "--datasets", "published")
+        assert process.returncode == 0
+        rows = json.loads(process.stdout)
+        assert len(rows) == 165
+        assert {(row["recipe_row"], row["recipe"]["epochs"]) for row in rows if row["method"] == "skip_tuning"} == {
+            ("default", 20), ("base2new/imagenet", 5), ("base2new/sun397", 5), ("base2new/food101", 5)
+        }  # fmt: skip
+
+    def test_a_data_root_makes_published_datasets_the_default(self, adaptbench, tmp_path):
+        rows = json.loads(adaptbench("plan", "base2new", "--json", "--data-root", tmp_path).stdout)
+        assert "imagenet" in {row["dataset"] for row in rows}
+
+    def test_a_table(self, adaptbench):
+        process = adaptbench(
+            "plan", "base2new", "--methods", "coop", "--set", "epochs=3", environment={"COLUMNS": "300"}
+        )
+        assert process.returncode == 0
+        assert "3 epochs, batch 32, sgd 0.002" in process.stdout
+        assert process.stdout.rstrip().endswith("9 runs.")
+
+    def test_plug_ins_by_module_and_attribute(self, tiny_adaptbench):
+        process = tiny_adaptbench(
+            "plan", "tinyworld:SUITE", "--methods", "tinyworld:Scripted", "--datasets", "tinyworld:COLOURS", "--json"
+        )
+        (row,) = json.loads(process.stdout)
+        assert (row["suite"], row["method"], row["dataset"]) == ("tiny", "tinyworld:Scripted", "tinyworld:COLOURS")
+
+    def test_a_plug_in_beside_the_user_works_without_being_installed(self, adaptbench, tmp_path):
+        (tmp_path / "mine.py").write_text(
+            "from dataclasses import dataclass\nfrom harness.recipe import Recipe\n\n\n@dataclass(frozen=True)\n"
+            "class Mine:\n    depth: int = 3\n    recipes = {'default': Recipe(epochs=4, learning_rate=0.1)}\n"
+        )
+        process = adaptbench(
+            "plan", "base2new", "--methods", "mine:Mine", "--datasets", "demo-digits", "--json", "--set", "depth=5",
+            cwd=tmp_path,
+        )  # fmt: skip
+        rows = json.loads(process.stdout)
+        assert [(row["seed"], row["settings"], row["recipe"]["epochs"]) for row in rows] == [
+            (seed, {"depth": 5}, 4) for seed in (1, 2, 3)
+        ]
+
+
+USAGE = [
+    (["plan", "base2knew"], "no suite 'base2knew'", "Did you mean 'base2new'"),
+    (["plan", "base2new", "--methods", "coop,skip_tunin"], "no method 'skip_tunin'", "Did you mean 'skip_tuning'"),
+    (["plan", "base2new", "--methods", "nowhere:X"], "can't be imported from 'nowhere'", "install its package"),
+    (["plan", "base2new", "--datasets", "eurosta"], "no dataset or group 'eurosta'", "Did you mean 'eurosat'"),
+    (["plan", "base2new", "--precision", "fp8"], "--precision fp8 is unknown", "fp16-pure"),
+    (["plan", "base2new", "--execution", "fats"], "--execution fats is unknown", "Did you mean 'fast'"),
+    (["plan", "base2new", "--seeds", "0"], "--seeds 0", "--seeds 1,2,3"),
+    (["plan", "base2new", "--seeds", "1,two"], "'two' is no whole number from 1 on", "--seeds 1,2,3"),
+    (["plan", "base2new", "--shots", "-4"], "--shots -4", "--shots 1,2,3"),
+    (["plan", "base2new", "--set", "epochs"], "--set epochs is no KEY=VALUE", "--set epochs=5"),
+    (["plan", "base2new", "--set", "epoch=3"], "--set epoch: no selected method", "Did you mean 'epochs'"),
+    (["plan", "base2new", "--set", "epochs=many"], "--set epochs=many", "valid integer"),
+    (["plan", "base2new", "--set", "maple.epochs=3"], "no selected method 'maple'", "Known: "),
+    (["run", "base2new", "--device", "gpu"], "--device gpu is no device", "cuda:N"),
+    (["run", "base2new", "--datasets", "eurosat"], "--data-root", "--data-root"),
+    (["list", "sweets"], "nothing to list by the name 'sweets'", "suites"),
+    (["report", "nowhere"], "there is no results folder nowhere", "adaptbench run"),
+    (["plan"], "Missing argument", "plan -h"),
+    (["plan", "base2new", "--seed", "1"], "No such option", "--seeds"),
+    (["rum"], "No such command", "-h"),
+    (["run", "base2new", "--time-limit", "soon"], "--time-limit", "valid number"),
+]
+
+
+@pytest.mark.parametrize(("words", "what", "advice"), USAGE, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_bad_usage_is_one_message_with_the_next_step(adaptbench, words, what, advice, tmp_path):
+    process = adaptbench(*words, cwd=tmp_path)
+    assert process.returncode == 2, output(process)
+    assert what in output(process)
+    assert advice in output(process)
+    assert process.stdout == ""
+    assert len(process.stderr.splitlines()) <= 12
+
+
+def test_a_broken_plug_in_is_named_and_not_traced(adaptbench, tmp_path):
+    (tmp_path / "broken.py").write_text("import no_such_package\n")
+    process = adaptbench("plan", "base2new", "--methods", "broken:X", cwd=tmp_path)
+    assert process.returncode == 2
+    assert "'broken:X' can't be imported from 'broken': No module named 'no_such_package'" in output(process)
+
+
+def test_results_that_can_not_be_written_are_refused_before_anything_runs(adaptbench, tmp_path):
+    (tmp_path / "results").write_text("a file")
+    process = adaptbench("run", "base2new", "--datasets", "demo-digits", "--results", tmp_path / "results")
+    assert process.returncode == 2
+    assert "can't be written" in output(process)
+    assert "--results DIR" in output(process)
+    assert (tmp_path / "results").read_text() == "a file"
+
+
+CLASSES = ("Annual Crop Land", "Forest", "River", "Sea or Lake")
+
+
+@pytest.fixture
+def eurosat(tmp_path):
+    """A --data-root with a tiny EuroSAT: 4 classes of 2 training, 1 validation and 1 test image."""
+    home = tmp_path / "data" / "eurosat"
+    lists = {"train": [], "val": [], "test": []}
+    for label, name in enumerate(CLASSES):
+        folder = name.replace(" ", "")
+        (home / "2750" / folder).mkdir(parents=True)
+        for number, part in enumerate(("train", "train", "val", "test")):
+            path = f"{folder}/{folder}_{number}.jpg"
+            Image.effect_noise((40, 40), 60).convert("RGB").save(home / "2750" / path)
+            lists[part].append([path, label, name])
+    (home / "split_zhou_EuroSAT.json").write_text(json.dumps(lists))
+    return home
+
+
+def run_eurosat(adaptbench, home, *words):
+    return adaptbench(
+        "run", "base2new", "--datasets", "eurosat", "--methods", "zero_shot", "--seeds", "1", "--shots", "1",
+        "--data-root", home.parent, "--results", home.parent / "results", "--backbone", "tiny-clip", "--device", "cpu",
+        *words,
+    )  # fmt: skip
+
+
+def test_a_missing_data_root_is_said(adaptbench, tmp_path):
+    process = adaptbench("run", "base2new", "--data-root", tmp_path / "nowhere", "--results", tmp_path / "results")
+    assert process.returncode == 2, output(process)
+    assert "nowhere" in output(process)
+
+
+def test_an_incomplete_copy_is_said(tiny_adaptbench, eurosat):
+    (eurosat / "split_zhou_EuroSAT.json").unlink()
+    process = run_eurosat(tiny_adaptbench, eurosat)
+    assert process.returncode == 2
+    assert "there is no split file" in output(process)
+    assert "cross_modal_adaptation" in output(process)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"train": [', b"[1, 2]", b'{"train": [["a.jpg", "x", "y"]], "val": [], "test": []}']
+)
+def test_a_corrupt_split_file_is_refused_before_anything_runs(tiny_adaptbench, eurosat, content):
+    (eurosat / "split_zhou_EuroSAT.json").write_bytes(content)
+    process = run_eurosat(tiny_adaptbench, eurosat)
+    assert process.returncode == 2
+    assert "split_zhou_EuroSAT.json" in output(process)
+    assert "get it again" in output(process)
+    assert not list((eurosat.parent / "results").rglob("*.json"))
+
+
+def test_an_unknown_backbone_is_refused_before_anything_runs(tiny_adaptbench, eurosat):
+    process = run_eurosat(tiny_adaptbench, eurosat, "--backbone", "tiny-clop")
+    assert process.returncode == 2, output(process)
+    assert "no backbone 'tiny-clop'" in output(process)
+    assert "Did you mean 'tiny-clip'" in output(process)
+    assert not list((eurosat.parent / "results").rglob("*.json"))
+
+
+def test_a_corrupt_image_is_a_failed_row(tiny_adaptbench, eurosat):
+    image = eurosat / "2750" / "Forest" / "Forest_3.jpg"
+    image.write_bytes(image.read_bytes()[:500])
+    process = run_eurosat(tiny_adaptbench, eurosat)
+    assert process.returncode == 1, output(process)
+    assert "Forest_3.jpg" in output(process)
+    (path,) = (eurosat.parent / "results").rglob("*.json")
+    record = from_json(path.read_bytes(), path.name)
+    assert record.status == "failed"
+    assert "can't be read" in record.reason
+    assert "download it again" in record.reason

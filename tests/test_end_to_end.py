@@ -1,0 +1,147 @@
+"""The demo world, by the real command: resumed after a kill, the same twice and side by side, interrupted, reported."""
+
+import dataclasses
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from harness.records import from_json
+
+METHODS = ("zero_shot", "clip_adapter", "skip_tuning")
+WORDS = [
+    "run", "base2new", "--methods", ",".join(METHODS), "--datasets", "demo-digits", "--device", "cpu",
+    "--seeds", "1", "--set", "epochs=1",
+]  # fmt: skip
+
+
+def files(folder):
+    return sorted(p for p in folder.rglob("*.json") if not p.name.startswith("."))
+
+
+def read(folder):
+    return {p.relative_to(folder): from_json(p.read_bytes(), p.name) for p in files(folder)}
+
+
+def timeless(record):
+    """A record without what no two runs share: times, the resident set, and the load of the machine."""
+    kept = dataclasses.replace(
+        record,
+        started_at="",
+        total_seconds=0,
+        step_seconds=(),
+        extract_seconds=None,
+        windows={},
+        warnings=(),
+        environment=dataclasses.replace(record.environment, load_average=None),
+    )
+    return kept, len(record.step_seconds), {p: w.peak_tensor_bytes for p, w in record.windows.items()}
+
+
+def until(condition, process, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start, tmp_path_factory):
+    """The suite; and at the same time the same suite once more, in its own folder."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("undisturbed", "beside")]
+    with (
+        start(*WORDS, "--results", folders[0]) as first,
+        start(*WORDS, "--results", folders[1]) as second,
+    ):
+        outputs = [process.communicate(timeout=400) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert "3 of 3 runs ok" in outputs[0][0]
+    return folders
+
+
+def test_every_run_leaves_a_whole_record(undisturbed):
+    records = read(undisturbed[0])
+    assert [r.key.method for r in records.values()] == sorted(METHODS)
+    for record in records.values():
+        assert record.status == "ok"
+        assert set(record.accuracy) == {"demo-digits/base", "demo-digits/new"}
+        assert bool(record.epoch_losses) == (record.key.method != "zero_shot")
+        assert record.windows["train"].peak_tensor_bytes > 4 * record.total_parameters
+
+
+def test_the_demo_backbone_is_above_chance(undisturbed):
+    """Of 5 classes, by more than four standard deviations of guessing."""
+    record = next(r for r in read(undisturbed[0]).values() if r.key.method == "zero_shot")
+    test = record.accuracy["demo-digits/base"]
+    assert test.correct > test.images / 5 + 4 * (test.images * 0.2 * 0.8) ** 0.5
+
+
+def test_two_suites_at_the_same_time_give_bitwise_the_same(undisturbed):
+    alone, beside = read(undisturbed[0]), read(undisturbed[1])
+    assert len(beside) == 3
+    for path, record in beside.items():
+        assert record.epoch_losses == alone[path].epoch_losses
+        assert record.accuracy == alone[path].accuracy
+        assert timeless(record) == timeless(alone[path])
+
+
+def test_a_killed_suite_leaves_no_process_and_resumes_to_the_same_records(start, adaptbench, undisturbed, tmp_path):
+    words = [*WORDS, "--results", tmp_path]
+    with start(*words) as process:
+        until(lambda: files(tmp_path), process)
+        # the fork server, its resource tracker, and the next run: it is under way when the suite dies
+        until(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 3, process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(tmp_path)}
+    assert 1 <= len(before) < 3
+    resumed = adaptbench(*words)
+    assert resumed.returncode == 0
+    assert f"{len(before)} of 3 runs are done already" in resumed.stdout
+    for path, (written, content) in before.items():
+        assert path.stat().st_mtime_ns == written
+        assert path.read_bytes() == content
+    ours, theirs = read(tmp_path), read(undisturbed[0])
+    assert ours.keys() == theirs.keys()
+    assert {path: timeless(record) for path, record in ours.items()} == {p: timeless(r) for p, r in theirs.items()}
+
+
+def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(start, tmp_path):
+    """Ctrl-C reaches the whole process group, as a terminal sends it."""
+    with start(*WORDS, "--results", tmp_path, start_new_session=True) as process:
+        until(lambda: files(tmp_path), process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    done = len(files(tmp_path))
+    assert f"Interrupted: {done} of 3 runs are recorded. The same command goes on from there." in err
+    assert 1 <= done < 3
+    assert all(record.status == "ok" for record in read(tmp_path).values())
+    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".json"]
+
+
+@pytest.mark.parametrize("python", [("-m", "harness", "report"), ("-m", "reports")], ids=" ".join)
+def test_the_report_names_every_method(adaptbench, undisturbed, tmp_path, python):
+    process = adaptbench(undisturbed[0], "-o", tmp_path / "site", python=python)
+    assert process.returncode == 0
+    page = (tmp_path / "site" / "index.html").read_text()
+    assert all(method in page for method in METHODS)
+    assert "demo-digits" in page
+    assert str(tmp_path / "site" / "index.html") in process.stdout.replace("\n", "")
+
+
+def test_a_finished_suite_does_nothing_but_its_report(adaptbench, undisturbed, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in files(undisturbed[0])}
+    process = adaptbench(*WORDS, "--results", undisturbed[0], "--site", tmp_path / "site", timeout=60)
+    assert process.returncode == 0
+    assert "3 of 3 runs are done already" in process.stdout
+    assert (tmp_path / "site" / "index.html").exists()
+    assert {path: path.stat().st_mtime_ns for path in files(undisturbed[0])} == before
