@@ -4,6 +4,7 @@ import csv
 import hashlib
 import itertools
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -24,6 +25,12 @@ from suites.demo.pretrain import (
     text_features,
     train_step,
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shipped() -> tuple[Any, Any]:
+    """The shipped model and its test transform."""
+    return zeroshot.load()
 
 
 def shipped_losses() -> list[float]:
@@ -89,8 +96,8 @@ def test_exported_weights_load_in_open_clip(tmp_path: Path) -> None:
     assert transform.transforms[0].size == 48
 
 
-def test_the_backbone_has_the_structure_of_vit_b_16() -> None:
-    model, _ = zeroshot.load()
+def test_the_backbone_has_the_structure_of_vit_b_16(shipped: tuple[Any, Any]) -> None:
+    model, _ = shipped
     assert len(model.visual.transformer.resblocks) == len(model.transformer.resblocks) == 12
     assert model.context_length == 77
     assert model.visual.pool_type == "tok"
@@ -106,9 +113,9 @@ def test_the_model_card_names_the_shipped_weights() -> None:
 @pytest.mark.parametrize(
     "name", ["demo-shapes", "demo-letters", "demo-numbers", "demo-textures", "demo-scenes", "demo-digits"]
 )
-def test_zero_shot_is_above_chance_and_leaves_room(name: str, tmp_path: Path) -> None:
+def test_zero_shot_is_above_chance_and_leaves_room(name: str, tmp_path: Path, shipped: tuple[Any, Any]) -> None:
     dataset = next(d for d in datasets.DATASETS if d.name == name)
-    model, transform = zeroshot.load()
+    model, transform = shipped
     folders = Folders(data_root=None, cache=tmp_path)
     found = zeroshot.accuracies(model, transform, dataset, folders)
     classes = len({item.label for item in dataset.read(folders).test})

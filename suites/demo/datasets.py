@@ -1,0 +1,65 @@
+"""The demo group: datasets that are generated, scikit-learn's digits, and Fashion-MNIST where its files are at hand.
+
+Importing this is light; pictures are drawn on first use and then kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from harness.suite import Dataset, Folders, Splits
+
+
+def _generated(folders: Folders, name: str) -> Splits:
+    from suites.demo import generated, store
+
+    path = folders.cache / "demo" / f"{name}-{generated.fingerprint(name)}.npz"
+    pictures = store.cached(path, partial(generated.generate, name))
+    return store.splits(pictures, generated.GENERATED[name].classes)
+
+
+def _digits(folders: Folders) -> Splits:
+    from suites.demo import real, store
+
+    return store.splits(real.digits(), real.DIGIT_NAMES)
+
+
+def _fashion(folders: Folders) -> Splits:
+    from suites.demo import real, store
+
+    return store.splits(real.fashion_mnist(folders.data_root), real.FASHION_NAMES)
+
+
+def _drawn(name: str, title: str, template: str) -> Dataset:
+    return Dataset(
+        name=name, title=title, group="demo", templates={"clip": template}, read=partial(_generated, name=name)
+    )
+
+
+SHAPES = _drawn("demo-shapes", "Shapes and objects, textured and noisy", "a photo of a {}.")
+SHAPES_V2 = _drawn("demo-shapes-v2", "The shapes, drawn anew", "a photo of a {}.")
+SHAPES_SKETCH = _drawn("demo-shapes-sketch", "The shapes as sketches", "a photo of a {}.")
+SHAPES_A = _drawn("demo-shapes-a", "The shapes, crowded by others", "a photo of a {}.")
+SHAPES_R = _drawn("demo-shapes-r", "The shapes in wild colours", "a photo of a {}.")
+LETTERS = _drawn("demo-letters", "Capital letters on busy grounds", "a photo of the letter {}.")
+NUMBERS = _drawn("demo-numbers", "House numbers: the middle digit", "a photo of the number {}.")
+TEXTURES = _drawn("demo-textures", "Textures", "a photo of a {} texture.")
+SCENES = _drawn("demo-scenes", "Land seen from above", "a centered satellite photo of a {}.")
+DIGITS = Dataset(
+    name="demo-digits",
+    title="Scanned handwritten digits (scikit-learn)",
+    group="demo",
+    templates={"clip": "a photo of the number {}."},
+    read=_digits,
+)
+FASHION = Dataset(
+    name="demo-fashion",
+    title="Fashion-MNIST (Debian's package)",
+    group="demo",
+    templates={"clip": "a photo of a {}."},
+    read=_fashion,
+)
+
+DATASETS = (
+    SHAPES, SHAPES_V2, SHAPES_SKETCH, SHAPES_A, SHAPES_R, LETTERS, NUMBERS, TEXTURES, SCENES, DIGITS, FASHION,
+)  # fmt: skip

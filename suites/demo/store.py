@@ -1,0 +1,89 @@
+"""One file per generated dataset in the cache folder: written once, checked on every load, made again when it is broken."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from harness.errors import DataError
+from harness.suite import Item, Splits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """A whole dataset in memory: images (n, side, side, 3) uint8, labels (n,), and the part of each, a number of `PARTS`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    parts: np.ndarray
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for array in (self.images, self.labels.astype("<i8"), self.parts.astype("<i8")):
+            digest.update(repr(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def load(path: Path) -> Pictures | None:
+    """The dataset in a file; None if there is none, or if its pixels are not those that were written."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            pictures = Pictures(file["images"], file["labels"], file["parts"])
+            return pictures if pictures.sha256() == str(file["sha256"]) else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def save(path: Path, pictures: Pictures) -> None:
+    """Write the file and its checksum in one go: a reader sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(
+                file, images=pictures.images, labels=pictures.labels, parts=pictures.parts, sha256=pictures.sha256()
+            )
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"can't write {path}: {error}", "Free some space, or choose another cache folder.") from error
+
+
+def cached(path: Path, make: Callable[[], Pictures]) -> Pictures:
+    """The file's dataset, made and written first where the file is missing or broken."""
+    pictures = load(path)
+    if pictures is None:
+        pictures = make()
+        save(path, pictures)
+    return pictures
+
+
+def splits(pictures: Pictures, classnames: tuple[str, ...]) -> Splits:
+    """Items keyed ``part/number``; the images stay in memory as one array."""
+    keys = [f"{PARTS[part]}/{i:05d}" for i, part in enumerate(pictures.parts)]
+    rows = {key: i for i, key in enumerate(keys)}
+    items = [Item(key, int(label), classnames[label]) for key, label in zip(keys, pictures.labels, strict=True)]
+    train, val, test = (tuple(items[i] for i in np.flatnonzero(pictures.parts == p)) for p in range(len(PARTS)))
+    return Splits(train=train, val=val, test=test, open=partial(_open, pictures.images, rows))
+
+
+def _open(images: np.ndarray, rows: dict[str, int], key: str) -> Image.Image:
+    if key not in rows:
+        raise DataError(
+            f"no image '{key}' in this dataset", "Keys look like 'test/01234'; they come with the dataset's items."
+        )
+    return Image.fromarray(images[rows[key]], mode="RGB")
