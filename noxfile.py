@@ -53,7 +53,7 @@ def lint(session):
 def pretrain_demo(session):
     """Pretrain the demo backbone anew (up to two hours on two CPU cores)."""
     prepare(session)
-    session.run("python", "-m", "suites.demo.pretrain", *session.posargs)
+    session.run("python", "-m", "suites.demo.pretrain", "--folder", ".nox/pretrain-demo", *session.posargs)
 
 
 def suite_session(name):

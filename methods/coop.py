@@ -33,7 +33,7 @@ class CoOp:
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         "demo": replace(
-            _PUBLISHED, epochs=15, augmentation="none", settings={"context_length": 4, "context_init": "a photo of a"}
+            _PUBLISHED, epochs=50, augmentation="none", settings={"context_length": 4, "context_init": "a photo of a"}
         ),
     }
 

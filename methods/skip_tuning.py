@@ -56,7 +56,7 @@ class SkipTuning:
         "domain-generalization": _TRANSFER,
         "few-shot": _FEW_SHOT,
         **{f"few-shot/{name}": replace(_FEW_SHOT, epochs=10) for name in _LARGE},
-        "demo": Recipe(epochs=8, batch_size=8, learning_rate=3e-3, augmentation="none"),
+        "demo": Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none"),
     }
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:

@@ -21,7 +21,8 @@ def _generated(folders: Folders, name: str) -> Splits:
 def _digits(folders: Folders) -> Splits:
     from suites.demo import real, store
 
-    return store.splits(real.digits(), real.DIGIT_NAMES)
+    path = folders.cache / "demo" / "demo-digits-1.npz"  # kept, so that a run needn't import scikit-learn
+    return store.splits(store.cached(path, real.digits), real.DIGIT_NAMES)
 
 
 def _fashion(folders: Folders) -> Splits:
