@@ -4,63 +4,81 @@ torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs i
 """
 
 import hashlib
+import os
+import shutil
+import sys
 import tomllib
 from pathlib import Path
 
 import nox
 
-nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "none"  # nox has no environment that sessions share: `prepare` makes one
 nox.options.sessions = ["lint", "tests"]
 
-PROJECT = tomllib.loads(Path("pyproject.toml").read_text())
-SUITES = PROJECT["project"]["entry-points"]["adaptbench.suites"]
-ENVIRONMENT = ".nox/adaptbench"
+ROOT = Path(__file__).parent
+PROJECT = ROOT / "pyproject.toml"
+SUITES = tomllib.loads(PROJECT.read_text())["project"]["entry-points"]["adaptbench.suites"]
+ENVIRONMENT = ROOT / ".nox" / "adaptbench"
+BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+
+
+def find_uv():
+    """uv's path, on PATH or as nox's extra of that name; None without."""
+    try:
+        from uv import find_uv_bin
+    except ImportError:
+        return shutil.which("uv")
+    return find_uv_bin()
 
 
 def prepare(session):
-    """Install AdaptBench once; again only after pyproject.toml has changed."""
+    """Make the shared environment and install AdaptBench; again only after pyproject.toml has changed."""
     session.env["OMP_WAIT_POLICY"] = "PASSIVE"
-    stamp = Path(ENVIRONMENT) / "installed.sha256"
-    digest = hashlib.sha256(Path("pyproject.toml").read_bytes()).hexdigest()
+    session.env["PATH"] = os.pathsep.join([str(BIN), os.environ["PATH"]])
+    session.env["VIRTUAL_ENV"] = str(ENVIRONMENT)
+    stamp = ENVIRONMENT / "installed.sha256"
+    digest = hashlib.sha256(PROJECT.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return
-    session.install("-e", ".[dev]")
+    uv = find_uv()
+    if not BIN.exists():
+        session.run(
+            *([uv, "venv", "-q", "-p", sys.executable] if uv else [sys.executable, "-m", "venv"]), str(ENVIRONMENT)
+        )
+    python = str(BIN / "python")
+    install = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    session.run(*install, "-e", ".[dev]")
     stamp.write_text(digest)
 
 
-def session(name):
-    return nox.session(name=name, venv_location=ENVIRONMENT, reuse_venv=True)
-
-
-@session("tests")
+@nox.session(name="tests")
 def tests(session):
     """All tests; arguments go to pytest."""
     prepare(session)
-    session.run("pytest", *session.posargs)
+    session.run(BIN / "pytest", *session.posargs)
 
 
-@session("lint")
+@nox.session(name="lint")
 def lint(session):
     """Style and types."""
     prepare(session)
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("mypy")
+    session.run(BIN / "ruff", "check", ".")
+    session.run(BIN / "ruff", "format", "--check", ".")
+    session.run(BIN / "mypy")
 
 
-@session("pretrain-demo")
+@nox.session(name="pretrain-demo")
 def pretrain_demo(session):
     """Pretrain the demo backbone anew (up to two hours on two CPU cores)."""
     prepare(session)
-    session.run("python", "-m", "suites.demo.pretrain", "--folder", ".nox/pretrain-demo", *session.posargs)
+    session.run(BIN / "python", "-m", "suites.demo.pretrain", "--folder", ".nox/pretrain-demo", *session.posargs)
 
 
 def suite_session(name):
-    @session(f"suite-{name}")
+    @nox.session(name=f"suite-{name}")
     def run_suite(session):
         prepare(session)
-        session.run("adaptbench", "run", name, "--site", "site", *session.posargs)
+        session.run(BIN / "adaptbench", "run", name, "--site", "site", *session.posargs)
 
     return run_suite
 
