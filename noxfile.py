@@ -46,7 +46,8 @@ def prepare(session):
             *([uv, "venv", "-q", "-p", sys.executable] if uv else [sys.executable, "-m", "venv"]), str(ENVIRONMENT)
         )
     python = str(BIN / "python")
-    install = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    install = [uv, "pip", "install", "-q", "--python", python] if uv else [python, "-m", "pip", "install", "-q"]
+    session.log("Installing AdaptBench with PyTorch: 6 GB, some minutes")
     session.run(*install, "-e", ".[dev]")
     stamp.write_text(digest)
 

@@ -57,6 +57,11 @@ class TextState:
         return replace(self, hidden=self.hidden.detach())
 
 
+def are_plain(resblocks: Any) -> bool:
+    """Whether blocks compute what `run_block` does: open_clip has variants with normalised queries and scaled heads."""
+    return all(type(block).__name__ == "ResidualAttentionBlock" for block in resblocks)
+
+
 def run_block(
     block: Any,
     x: Tensor,
@@ -109,7 +114,14 @@ class TextTower:
     def __init__(self, model: Any, tokenizer: Any, fast: bool) -> None:
         source = getattr(model, "text", model)
         pool = getattr(source, "text_pool_type", getattr(source, "pool_type", None))
-        if not hasattr(source, "token_embedding") or pool != "argmax" or getattr(source, "attn_mask", None) is None:
+        plain = (
+            hasattr(source, "token_embedding")
+            and pool == "argmax"
+            and getattr(source, "attn_mask", None) is not None
+            and getattr(source, "cls_emb", None) is None  # CoCa appends a token of its own
+            and are_plain(source.transformer.resblocks)
+        )
+        if not plain:
             raise BackboneError(
                 "this backbone's text tower is not CLIP's (a causal transformer that reads the end-of-text token).",
                 "Choose a backbone such as ViT-B-16-quickgelu.",
@@ -241,6 +253,7 @@ class ImageTower:
             and hasattr(visual, "class_embedding")
             and getattr(visual, "pool_type", None) == "tok"
             and getattr(visual, "attn_pool", None) is None
+            and are_plain(visual.transformer.resblocks)
         )
         self.resblocks: Any = visual.transformer.resblocks if self.staged else ()
         self.depth = len(self.resblocks)

@@ -3,10 +3,11 @@
 import open_clip
 import pytest
 import torch
+from torch import nn
 
 from harness.backbone import Backbone
 from harness.errors import BackboneError, ConfigError
-from harness.towers import TextTower
+from harness.towers import ImageTower, TextTower
 
 TEXTS = ["a photo of a dog.", "cat", "a photo of the very long-haired dachshund, a type of pet."]
 EXECUTIONS = pytest.mark.parametrize("execution", ["fast", "reference"])
@@ -202,6 +203,16 @@ def test_a_text_tower_that_is_not_clips_is_refused(make_clip):
     model.attn_mask = None
     with pytest.raises(BackboneError, match=r"not CLIP's(?s:.*)ViT-B-16-quickgelu"):
         TextTower(model, None, fast=True)
+
+
+def test_towers_that_compute_something_else_are_not_run_as_clips(make_clip):
+    with_token = make_clip()
+    with_token.cls_emb = nn.Parameter(torch.zeros(32))  # CoCa's
+    with pytest.raises(BackboneError, match="not CLIP's"):
+        TextTower(with_token, None, fast=True)
+    vision = {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 2, "qk_norm": True}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    assert not ImageTower(open_clip.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text), fast=True).staged
 
 
 def test_upper_parameters_are_the_published_groups(tiny_backbone):
