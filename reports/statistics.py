@@ -1,0 +1,100 @@
+"""How sure a mean is, and which methods can't be told apart.
+
+Intervals are 95 % t intervals over seeds: exact at three seeds where the seeds' figures are normal, and absent for one seed.
+They speak of other seeds on the same datasets, not of other datasets.
+
+Methods are compared in pairs, dataset by dataset and seed by seed, so that what a draw of images does to both cancels. A
+dataset is a stratum: the mean of the datasets' mean differences over its standard error, with Welch and Satterthwaite's degrees
+of freedom (as a paired t test, to which it comes down for a single dataset). Holm's step-down corrects for the number of pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr, stdtrit
+
+CONFIDENCE = 0.95
+SIGNIFICANCE = 1 - CONFIDENCE
+
+Pair = frozenset[str]
+
+
+def margin(values: ArrayLike) -> NDArray[np.float64]:
+    """Half the width of the t interval for the mean along the last axis; NaN where there are fewer than two values."""
+    found = np.asarray(values, float)
+    n = found.shape[-1]
+    if n < 2:
+        return np.full(found.shape[:-1], np.nan)
+    return stdtrit(n - 1, (1 + CONFIDENCE) / 2) * found.std(-1, ddof=1) / np.sqrt(n)
+
+
+def p_value(differences: ArrayLike) -> float:
+    """That a mean difference so large is chance. (datasets, seeds), NaN where a pair is missing.
+
+    NaN where some dataset has fewer than two pairs. Differences that are the same in every seed leave nothing to chance.
+    """
+    found = np.asarray(differences, float)
+    counts = (~np.isnan(found)).sum(-1)
+    if not counts.size or counts.min() < 2:
+        return float("nan")
+    mean = np.nanmean(found, -1).mean()
+    parts = np.nanvar(found, -1, ddof=1) / counts / len(counts) ** 2
+    error = np.sqrt(parts.sum())
+    if error < 1e-9:
+        return float(abs(mean) < 1e-9)
+    freedom = parts.sum() ** 2 / (parts**2 / (counts - 1)).sum()
+    return float(2 * stdtr(freedom, -abs(mean) / error))
+
+
+def holm(p_values: Mapping[Pair, float]) -> dict[Pair, float]:
+    """The p values adjusted for their number; NaN ones neither count nor change."""
+    adjusted, highest = dict(p_values), 0.0
+    ordered = sorted((p, sorted(pair)) for pair, p in p_values.items() if not np.isnan(p))
+    for i, (p, pair) in enumerate(ordered):
+        highest = max(highest, min(1.0, (len(ordered) - i) * p))
+        adjusted[frozenset(pair)] = highest
+    return adjusted
+
+
+def comparisons(cells: pd.DataFrame, with_row: str | None = None) -> dict[Pair, float]:
+    """Holm's p of all pairs of rows, or of the pairs with one row. `cells`: a line a row, columns (dataset, seed)."""
+    shape = (len(cells), cells.columns.unique(0).size, cells.columns.unique(1).size)
+    full = cells.reindex(columns=pd.MultiIndex.from_product([cells.columns.unique(0), cells.columns.unique(1)]))
+    values = dict(zip(cells.index, full.to_numpy(float).reshape(shape), strict=True))
+    return holm({
+        frozenset((a, b)): p_value(values[a] - values[b])
+        for a, b in combinations(cells.index, 2)
+        if with_row is None or with_row in (a, b)
+    })  # fmt: skip
+
+
+def tied(with_row: str, rows: Sequence[str], adjusted: Mapping[Pair, float]) -> list[str]:
+    """The rows that can't be told from `with_row`; those that couldn't be compared are not among them."""
+    return [r for r in rows if r != with_row and adjusted[frozenset((with_row, r))] > SIGNIFICANCE]
+
+
+def rank_groups(ranked: Sequence[str], adjusted: Mapping[Pair, float]) -> dict[str, tuple[int, ...]]:
+    """Rows share a group where they can't be told apart; the first group is the best row's. Empty without a comparison."""
+    if len(ranked) < 2 or any(np.isnan(adjusted[frozenset(pair)]) for pair in combinations(ranked, 2)):
+        return {}
+    ties = {row: set(tied(row, ranked, adjusted)) for row in ranked}
+    place = {row: i for i, row in enumerate(ranked)}
+    groups = sorted(sorted(place[r] for r in clique) for clique in _cliques(set(), set(ranked), set(), ties))
+    return {row: tuple(g for g, group in enumerate(groups) if place[row] in group) for row in ranked}
+
+
+def _cliques(inside: set[str], candidates: set[str], done: set[str], ties: Mapping[str, set[str]]) -> list[set[str]]:
+    """The largest sets of rows that are all tied with one another (Bron and Kerbosch)."""
+    if not candidates and not done:
+        return [inside]
+    pivot = max(candidates | done, key=lambda row: (len(ties[row] & candidates), row))
+    found = []
+    for row in sorted(candidates - ties[pivot]):
+        found += _cliques(inside | {row}, candidates & ties[row], done & ties[row], ties)
+        candidates, done = candidates - {row}, done | {row}
+    return found

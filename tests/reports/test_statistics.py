@@ -1,0 +1,91 @@
+"""Intervals that cover as often as they say, and comparisons that call chance by its name."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from reports.statistics import comparisons, holm, margin, p_value, rank_groups, tied
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_intervals_cover_the_mean_in_95_of_100_cases(seeds):
+    draws = np.random.default_rng(seeds).normal(70, 2, size=(20_000, seeds))
+    covered = np.abs(draws.mean(-1) - 70) <= margin(draws)
+    assert 0.94 < covered.mean() < 0.96
+
+
+@pytest.mark.parametrize("datasets", [1, 2, 3, 11])
+@pytest.mark.parametrize("spread", ["alike", "unlike"])
+def test_equal_methods_are_told_apart_in_5_of_100_cases_at_three_seeds(datasets, spread):
+    """Unlike: one dataset's seeds scatter 25 times as far as another's."""
+    scale = np.ones(datasets) if spread == "alike" else np.geomspace(0.2, 5, datasets)
+    draws = np.random.default_rng(0).normal(size=(4000, datasets, 3)) * scale[:, None]
+    not_rejected = np.mean([p_value(draw) > 0.05 for draw in draws])
+    assert 0.93 < not_rejected < 0.97
+
+
+def test_one_dataset_is_the_paired_t_test():
+    a, b = np.array([71.0, 73.5, 70.2]), np.array([69.0, 70.0, 69.9])
+    assert p_value([a - b]) == pytest.approx(stats.ttest_rel(a, b).pvalue)
+
+
+def test_datasets_of_unlike_levels_do_not_blur_a_steady_difference():
+    assert p_value([[5.0, 5.1, 4.9], [1.0, 1.1, 0.9]]) < 0.001
+
+
+def test_holm_by_hand():
+    pairs = [frozenset(p) for p in ("ab", "ac", "bc", "ad")]
+    adjusted = holm(dict(zip(pairs, (0.04, 0.01, 0.03, math.nan), strict=True)))
+    assert [adjusted[p] for p in pairs[:3]] == pytest.approx([0.06, 0.03, 0.06])
+    assert math.isnan(adjusted[pairs[3]])
+
+
+def test_with_many_equal_methods_some_pair_is_told_apart_in_at_most_5_of_100_cases():
+    chance = np.random.default_rng(2)
+    columns = pd.MultiIndex.from_product([["digits", "shapes"], [1, 2, 3]])
+    wrong = 0
+    for _ in range(200):
+        cells = pd.DataFrame(chance.normal(size=(4, 6)), list("wxyz"), columns)
+        wrong += min(comparisons(cells).values()) <= 0.05
+    assert wrong / 200 < 0.09
+
+
+def test_no_interval_and_no_comparison_from_one_seed():
+    assert np.isnan(margin([70.0]))
+    assert np.isnan(p_value([[3.0]]))
+    assert np.isnan(p_value([[3.0, 2.0, 4.0], [3.0, np.nan, np.nan]]))
+
+
+def test_differences_without_any_scatter():
+    assert p_value([[2.0, 2.0, 2.0]]) == 0
+    assert p_value([[0.0, 0.0, 0.0]]) == 1
+
+
+def ties(ranked, tied_pairs):
+    return {frozenset(p): 0.5 if frozenset(p) in map(frozenset, tied_pairs) else 0.001 for p in combinations(ranked, 2)}
+
+
+def test_rows_share_a_group_where_they_are_tied():
+    assert rank_groups("abcd", ties("abcd", ["ab", "bc"])) == {"a": (0,), "b": (0, 1), "c": (1,), "d": (2,)}
+    assert rank_groups("abc", ties("abc", ["ac"])) == {"a": (0,), "b": (1,), "c": (0,)}
+    assert rank_groups("abc", ties("abc", ["ab", "bc", "ac"])) == dict.fromkeys("abc", (0,))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_say_exactly_which_pairs_are_tied(seed):
+    ranked = [f"m{i:02d}" for i in range(18)]
+    chance = np.random.default_rng(seed)
+    adjusted = {frozenset(p): chance.random() * 0.1 for p in combinations(ranked, 2)}
+    shown = rank_groups(ranked, adjusted)
+    for a, b in combinations(ranked, 2):
+        assert bool(set(shown[a]) & set(shown[b])) == (adjusted[frozenset((a, b))] > 0.05)
+
+
+def test_rows_that_could_not_be_compared_have_no_group_and_no_tie():
+    adjusted = {frozenset("ab"): math.nan}
+    assert rank_groups("ab", adjusted) == {}
+    assert tied("a", "ab", adjusted) == []
