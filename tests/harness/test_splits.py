@@ -1,7 +1,9 @@
 import hashlib
+import json
 import random
 from collections.abc import Iterable
-from itertools import chain, repeat
+from itertools import chain, product, repeat
+from pathlib import Path
 
 import pytest
 
@@ -19,15 +21,10 @@ COUNTS = {
     "dtd": ([60] * 47, [24] * 47, [36] * 47),
     "fgvc_aircraft": tuple([33 + (c % 3 == part) for c in range(100)] for part in range(3)),
 }
-# The published draws (repository linzhiqiu/cross_modal_adaptation, folder indices/): the first 12 hexadecimal digits of
-# the SHA-256 of the drawn positions, joined by commas; train and val for seeds 1, 2 and 3.
-DRAWS_OF_16 = {
-    "food101": ("cefcf523a76e 892fda665784", "5b5b486ec8c0 3945531b0320", "0f534b408257 af55490c4144"),
-    "fgvc_aircraft": ("41ede4349cbc d8ad66553f23", "81a270db0caa fc089d6e55c4", "b965df55fc5e 29b745bf9733"),
-    "sun397": ("79b0e313e24a ebf342dea4b7", "1c63049ba3d7 877994df0089", "16fc485aeacb 99fb12f9d945"),
-    "dtd": ("6aa4d669856a 884be17ce408", "68595428c5c9 ee5bdff8013a", "1a91bd3b5e6f 43114ad34354"),
-    "eurosat": ("d0eded86733d ee2120ce8234", "8cdddbc39a1a 5997ed4727c8", "05ff8da9bfd8 a7952bb2f6b3"),
-}
+# The published lists and draws (MIT, repository linzhiqiu/cross_modal_adaptation, folders splits/ and indices/) of ten datasets:
+# the labels of train and val in the order of the list, "label*count" for a run of one label; and for every "shots/seed" the
+# first 12 hexadecimal digits of the SHA-256 of the drawn positions, joined by commas, of train and of val.
+PUBLISHED = json.loads((Path(__file__).parent / "published_draws.json").read_text())
 EUROSAT_DRAWS_OF_1 = {
     1: (
         [275, 2665, 3129, 5022, 5991, 7507, 8920, 10217, 11527, 12429],
@@ -69,11 +66,31 @@ def digest(drawn: tuple[Item, ...]) -> str:
     return hashlib.sha256(",".join(map(str, positions(drawn))).encode()).hexdigest()[:12]
 
 
-@pytest.mark.parametrize("name", DRAWS_OF_16)
-def test_sixteen_shots_are_the_published_ones(name):
+def labels(runs: str) -> Iterable[int]:
+    for run in runs.split():
+        label, _, count = run.partition("*")
+        yield from repeat(int(label), int(count or 1))
+
+
+def test_there_are_a_hundred_and_fifty_published_draws():
+    assert sum(len(dataset["draws"]) for dataset in PUBLISHED.values()) == 150
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_draw_is_reproduced(name):
+    whole = splits(labels(PUBLISHED[name]["train"]), labels(PUBLISHED[name]["val"]))
+    drawn = {}
+    for shots, seed in product((1, 2, 4, 8, 16), (1, 2, 3)):
+        draw = few_shot(whole, shots, seed)
+        drawn[f"{shots}/{seed}"] = f"{digest(draw.train)} {digest(draw.val)}"
+    assert drawn == PUBLISHED[name]["draws"]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_lists_made_by_rule_have_the_published_labels(name):
     whole = like(name)
-    draws = [few_shot(whole, 16, seed) for seed in (1, 2, 3)]
-    assert tuple(f"{digest(drawn.train)} {digest(drawn.val)}" for drawn in draws) == DRAWS_OF_16[name]
+    for part in ("train", "val"):
+        assert [item.label for item in getattr(whole, part)] == list(labels(PUBLISHED[name][part]))
 
 
 @pytest.mark.parametrize("seed", EUROSAT_DRAWS_OF_1)
