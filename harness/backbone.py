@@ -14,24 +14,32 @@ from torch import Tensor, nn
 
 from harness import plugins
 from harness.errors import BackboneError, did_you_mean
+from harness.image_tower import ImageTower
 from harness.suite import BackboneFiles
-from harness.towers import ImageTower, TextTower
+from harness.text_tower import TextTower
+from harness.whole_text import WholeTextTower
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """How images become tensors: square side in pixels, channel means and standard deviations, PIL interpolation."""
+    """How images become tensors: square side in pixels, channel means and standard deviations, PIL interpolation.
+
+    `resize_mode` is the test transform's: "shortest" side to `size`, then the central square (CLIP); or "squash" (SigLIP).
+    """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str
+    resize_mode: str = "shortest"
 
 
 class Backbone(nn.Module):
     """A frozen CLIP. Methods choose which of its weights require a gradient, and add modules of their own.
 
-    `image` and `text` run its towers in stages; `logit_scale` is exp of the checkpoint's (a scalar tensor), frozen in every method.
+    `image` and `text` run its towers, in stages where they are CLIP's; `logit_scale` is exp of the checkpoint's (a scalar tensor),
+    frozen in every method. A bias of the logits (SigLIP's) is one number for all classes, which changes no softmax and no argmax:
+    it is left out.
     """
 
     model: Any
@@ -42,7 +50,7 @@ class Backbone(nn.Module):
         self.weights_sha256 = weights_sha256
         fast = execution == "fast"
         self.image = ImageTower(model, fast)
-        self.text = TextTower(model, tokenizer, fast)
+        self.text: TextTower = _text_tower(model, tokenizer, fast)
         config = model.visual.preprocess_cfg
         size = config["size"]
         self.pixels = Pixels(
@@ -50,11 +58,12 @@ class Backbone(nn.Module):
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),
             interpolation=config["interpolation"],
+            resize_mode=config["resize_mode"],
         )
-        if config["resize_mode"] != "shortest":
+        if self.pixels.resize_mode not in ("shortest", "squash"):
             raise BackboneError(
-                f"this backbone resizes images by '{config['resize_mode']}'; the CLIP adaptation protocols use 'shortest'.",
-                "Choose a CLIP or OpenCLIP backbone.",
+                f"this backbone resizes images by '{self.pixels.resize_mode}'; AdaptBench has 'shortest' and 'squash'.",
+                "Choose a CLIP or SigLIP backbone.",
             )
 
     @property
@@ -64,7 +73,10 @@ class Backbone(nn.Module):
     @property
     def embed_width(self) -> int:
         """E, the joint width."""
-        projection = self.text._source.text_projection
+        custom = getattr(self.model, "text", None)
+        if custom is not None:
+            return custom.output_dim or custom.width
+        projection = self.model.text_projection
         return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
 
     @property
@@ -78,6 +90,16 @@ class Backbone(nn.Module):
     def prompts(self, template: str, classnames: tuple[str, ...]) -> list[str]:
         """One prompt a class: underscores become spaces, as in all published code."""
         return [template.format(name.replace("_", " ")) for name in classnames]
+
+
+def _text_tower(model: Any, tokenizer: Any, fast: bool) -> Any:
+    """A tower in stages where it computes what CLIP's does, from CLIP's own tokens; else one that has its face and only encodes."""
+    if not isinstance(tokenizer, open_clip.SimpleTokenizer):
+        return WholeTextTower(model, tokenizer, fast)
+    try:
+        return TextTower(model, tokenizer, fast)
+    except BackboneError:
+        return WholeTextTower(model, tokenizer, fast)
 
 
 def load(
@@ -112,7 +134,8 @@ def load(
                 device=device,
                 weights_only=True,
             )
-        except Exception as error:  # whatever the parser of the file's format raises
+            tokenizer = open_clip.get_tokenizer(name)
+        except Exception as error:  # whatever the parser of the file's format, or a tokenizer's download, raises
             why = (
                 "it holds more than weights"
                 if isinstance(error, UnpicklingError)
@@ -124,7 +147,7 @@ def load(
                 "a .safetensors file or a state dict that torch.load(weights_only=True) reads. A tag is downloaded once "
                 "and needs the network then.",
             ) from error
-    return Backbone(model, open_clip.get_tokenizer(name), execution=execution, weights_sha256=_digest(model))
+    return Backbone(model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model))
 
 
 def _digest(model: nn.Module) -> str:

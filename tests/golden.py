@@ -75,7 +75,7 @@ class Case:
 
 
 def ids_without_padding(tokens):
-    return [row[: end + 1].tolist() for row, end in zip(tokens.ids, tokens.eot, strict=True)]
+    return [list(ids) for ids in tokens.ids]
 
 
 def stage_inputs(model, images):

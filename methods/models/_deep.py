@@ -46,9 +46,7 @@ class DeepPromptModel(AdaptedModel):
         known = len(words.split())
         self._placeholder = words if length <= known else " ".join(["X"] * length)
         if length <= known:
-            with torch.no_grad():
-                rows = backbone.text.token_embeddings(backbone.text.tokenize([words]))[0]
-            start = rows[1 : 1 + length].clone()
+            start = backbone.text.word_embeddings(words)[:length].clone()
         else:
             start = self.random_prompts(backbone.text.width).to(backbone.dtype)
         self.context = nn.Parameter(start)
@@ -65,7 +63,10 @@ class DeepPromptModel(AdaptedModel):
     def set_classes(self, classes: Classes) -> None:
         self._classes = classes
         names = (name.replace("_", " ") for name in classes.names)
-        self._tokens = self.backbone.text.tokenize([f"{self._placeholder} {name}." for name in names])
+        text = self.backbone.text
+        self._tokens = text.tokenize([f"{self._placeholder} {name}." for name in names])
+        with torch.no_grad():
+            self._frozen = text.look_up(self._tokens)
         self.forget_constants()
 
     def text_prompts(self) -> Sequence[Tensor]:
@@ -80,7 +81,7 @@ class DeepPromptModel(AdaptedModel):
         """(C, E), not normalised."""
         text = self.backbone.text
         first, *deep = self.text_prompts()
-        state = text.embed(self._tokens, first.to(text.dtype))
+        state = text.add_positions(self._frozen.with_rows(first))
         return text.head(text.blocks(state, 0, text.depth, self._replacements(deep)))
 
     def image_features(self, images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from harness.backbone import Backbone
 from harness.errors import ConfigError
 from harness.method import AdaptedModel, Batch, Classes, cosine_logits
-from harness.towers import Tokens
+from harness.texts import TextState, Tokens
 
 INITIALISATION_STD = 0.02
 """Of context vectors that don't start from words: CLIP's own for token embeddings."""
@@ -47,8 +47,7 @@ class ContextModel(AdaptedModel):
         shape = (self.length, backbone.text.width)
         start = torch.empty(shape, dtype=backbone.dtype, device=backbone.device).normal_(std=INITIALISATION_STD)
         if words:
-            with torch.no_grad():
-                start = backbone.text.token_embeddings(backbone.text.tokenize([words]))[0, 1 : 1 + self.length].clone()
+            start = backbone.text.word_embeddings(words)[: self.length].clone()
         self.context = nn.Parameter(start)
         self._reference: Tensor | None = None
 
@@ -57,7 +56,7 @@ class ContextModel(AdaptedModel):
         self._classes = classes
         self._tokens = text.tokenize(self.prompts(classes))
         with torch.no_grad():
-            self._embeddings = text.token_embeddings(self._tokens)
+            self._frozen = text.look_up(self._tokens)
         self._reference = None
         self.forget_constants()
 
@@ -72,17 +71,14 @@ class ContextModel(AdaptedModel):
             self._reference = class_features(self.backbone, self._classes, template_list)
         return self._reference
 
-    def embeddings(self, context: Tensor) -> Tensor:
-        """Token embeddings (*, C, L, D) of the prompts with a context (n, D) or (*, C, n, D) in place."""
-        n, frozen = self.length, self._embeddings
-        lead = (*context.shape[:-3], len(frozen))
-        first, rest = (part.expand(*lead, -1, -1) for part in (frozen[:, :1], frozen[:, 1 + n :]))
-        return torch.cat([first, context.expand(*lead, -1, -1), rest], dim=-2)
+    def embedded(self, context: Tensor) -> TextState:
+        """The prompts with a context (n, D) or (*, C or 1, n, D) in place, ready for block 0."""
+        return self.backbone.text.add_positions(self._frozen.with_rows(context))
 
     def text_features(self, context: Tensor) -> Tensor:
         """Class features (*, C, E) with a context, not normalised."""
         text = self.backbone.text
-        return text.head(text.blocks(text.positioned(self.embeddings(context), self._tokens), 0, text.depth))
+        return text.head(text.blocks(self.embedded(context), 0, text.depth))
 
     def classifier(self) -> Tensor | None:
         return F.normalize(self.text_features(self.context), dim=-1)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from harness.backbone import Backbone
 from harness.errors import ConfigError
 from harness.method import AdaptedModel, Batch, Classes, Read, cosine_logits
-from harness.towers import QkvUpdate, take_rows
+from harness.blocks import QkvUpdate, Rows
 from methods.clip_lora import ClipLora
 from methods.models._batches import all_in_batches
 from methods.models._deep import full_precision
@@ -40,21 +40,20 @@ class LowRankUpdate(nn.Module):
         self._dropout = method.dropout
         self._scaling = method.alpha / math.sqrt(method.rank)
 
-    def forward(self, x: Tensor, rows: Tensor | None, *, training: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Updates (S, L, D) of q, k and v, or of q at `rows` only (S, 1, D), for normalised inputs x (S, L, D)."""
+    def forward(self, x: Tensor, rows: Rows, *, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Updates of q (at the queries' rows), k and v for normalised inputs x (..., D)."""
         updates = []
         for i, (a, b) in enumerate(zip(self.a, self.b, strict=True)):
-            dropped = self._drop(x) if training and self._dropout else x
-            if i == 0 and rows is not None:
-                dropped = take_rows(dropped, rows)
+            dropped = self._drop(x, rows) if training and self._dropout else x
+            if i == 0:
+                dropped = rows.queries(dropped)
             update = F.linear(F.linear(dropped.to(a.dtype), a), b)
             updates.append((self._scaling * update).to(x.dtype))
         q, k, v = updates
         return q, k, v
 
-    def _drop(self, x: Tensor) -> Tensor:
-        kept = torch.rand(x.shape[0], self._length, x.shape[-1], device=x.device) >= self._dropout
-        return x * kept[:, : x.shape[1]] / (1 - self._dropout)
+    def _drop(self, x: Tensor, rows: Rows) -> Tensor:
+        return x * (rows.uniform(self._length, x) >= self._dropout) / (1 - self._dropout)
 
 
 class ClipLoraModel(AdaptedModel):
@@ -86,6 +85,7 @@ class ClipLoraModel(AdaptedModel):
     def set_classes(self, classes: Classes) -> None:
         template = self._method.template or classes.template("clip")
         self._tokens = self.backbone.text.tokenize(self.backbone.prompts(template, classes.names))
+        self.forget_constants()
 
     def batches(self, labels: Sequence[int], batch_size: int, rng: random.Random) -> Iterator[list[int]]:
         return all_in_batches(labels, batch_size, rng)
@@ -97,7 +97,10 @@ class ClipLoraModel(AdaptedModel):
     def text_features(self, *, training: bool) -> Tensor:
         """Normalised (C, E)."""
         text = self.backbone.text
-        state = text.blocks(text.embed(self._tokens), 0, text.depth, qkv_updates=self._of("text", training))
+        state = self.constant("embedded", lambda: text.embed(self._tokens))
+        if training and self._method.dropout:
+            state = state.apart()
+        state = text.blocks(state, 0, text.depth, qkv_updates=self._of("text", training))
         return F.normalize(text.head(state), dim=-1)
 
     def image_features(self, images: Tensor, *, training: bool) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from harness.backbone import Backbone
 from harness.errors import ConfigError
 from harness.method import Classes
+from harness.texts import TextState
 from methods.coop import CoOp
 from methods.models._text import INITIALISATION_STD, ContextModel
 
@@ -24,7 +25,7 @@ class CoOpModel(ContextModel):
         if self._method.class_specific:
             self._aim_specific(classes.names)
         super().set_classes(classes)
-        self._layouts = self._token_layouts(tuple(name.replace("_", " ") for name in classes.names))
+        self._places = self._context_places(classes.names)
 
     def _aim_specific(self, names: tuple[str, ...]) -> None:
         """One context a class, made for the first list of classes: it means nothing for others."""
@@ -38,21 +39,25 @@ class CoOpModel(ContextModel):
                 "Use --set class_specific=false in suites that test other classes.",
             )
 
-    def _token_layouts(self, names: tuple[str, ...]) -> Tensor | None:
-        """For the middle and front positions, which of [SOT, context, rest] stands at each position: (C, L), else None."""
-        if self._method.class_position == "end":
+    @property
+    def _before(self) -> int:
+        """How many context vectors stand before the class name."""
+        return {"end": self.length, "middle": self.length // 2, "front": 0}[self._method.class_position]
+
+    def prompts(self, classes: Classes) -> list[str]:
+        words = self._placeholder.split()
+        before, after = words[: self._before], words[self._before :]
+        names = (name.replace("_", " ") for name in classes.names)
+        return [" ".join([*before, name, *after]) + "." for name in names]
+
+    def _context_places(self, names: tuple[str, ...]) -> Tensor | None:
+        """The rows (C, n) that context vectors take, None for those right after the start token."""
+        before, n = self._before, self.length
+        if before == n:
             return None
-        n, length = self.length, self._embeddings.shape[1]
-        half = n // 2 if self._method.class_position == "middle" else 0
-        rows = []
-        for name in names:
-            name_end = 1 + n + self.backbone.text.token_count(name)
-            context, name_rows = list(range(1, 1 + n)), list(range(1 + n, name_end))
-            rows.append([0, *context[:half], *name_rows, *context[half:], *range(name_end, length)])
+        name_rows = [self.backbone.text.token_count(name.replace("_", " ")) for name in names]
+        rows = [[*range(1, 1 + before), *range(1 + before + k, 1 + k + n)] for k in name_rows]
         return torch.tensor(rows, device=self.backbone.device)
 
-    def embeddings(self, context: Tensor) -> Tensor:
-        x = super().embeddings(context)
-        if self._layouts is None:
-            return x
-        return x.gather(1, self._layouts[..., None].expand(-1, -1, x.shape[-1]))
+    def embedded(self, context: Tensor) -> TextState:
+        return self.backbone.text.add_positions(self._frozen.with_rows(context, self._places))

@@ -26,12 +26,15 @@ class FinetunedModel(AdaptedModel):
 
     def set_classes(self, classes: Classes) -> None:
         self._tokens = class_tokens(self.backbone, classes, self._template_list)
+        self.forget_constants()
 
     def loss(self, batch: Batch) -> Tensor:
         return F.cross_entropy(self.logits(batch.images, self.classifier()), batch.labels)
 
     def classifier(self) -> Tensor:
-        return F.normalize(self.backbone.text.encode(self._tokens), dim=-1)
+        text = self.backbone.text
+        embedded = self.constant("embedded", lambda: text.embed(self._tokens))
+        return F.normalize(text.head(text.blocks(embedded, 0, text.depth)), dim=-1)
 
     def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
         assert classifier is not None

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from harness.backbone import Backbone
 from harness.method import AdaptedModel, Batch, Classes, ImageSource, Read, cosine_logits, shuffled_batches
-from harness.towers import TextState
+from harness.texts import TextState
 from methods.models._text import class_tokens
 from methods.skip_tuning import SkipTuning
 

@@ -44,8 +44,8 @@ class TCPModel(ContextModel):
 
     def text_features(self, context: Tensor) -> Tensor:
         text = self.backbone.text
-        state = text.positioned(self.embeddings(context), self._tokens)
-        return text.head(text.blocks(state, 0, text.depth, {self._method.class_aware_block: self.class_prompts()}))
+        class_aware = {self._method.class_aware_block: self.class_prompts()}
+        return text.head(text.blocks(self.embedded(context), 0, text.depth, class_aware))
 
     def loss(self, batch: Batch) -> Tensor:
         features = F.normalize(self.text_features(self.context), dim=-1)

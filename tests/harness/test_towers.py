@@ -7,7 +7,9 @@ from torch import nn
 
 from harness.backbone import Backbone
 from harness.errors import BackboneError, ConfigError
-from harness.towers import ImageTower, TextTower
+from harness.image_tower import ImageTower
+from harness.text_tower import TextTower
+from harness.texts import Layout, Tokens
 
 TEXTS = ["a photo of a dog.", "cat", "a photo of the very long-haired dachshund, a type of pet."]
 EXECUTIONS = pytest.mark.parametrize("execution", ["fast", "reference"])
@@ -104,7 +106,8 @@ def test_selected_texts_equal_the_rows_of_all(backbone, cut):
     whole = tower.encode(tokens)[kept]
     state = tower.blocks(tower.embed(tokens), 0, cut).select(kept)
     same(tower.head(tower.blocks(state, cut, tower.depth)), whole)
-    same(tower.encode(tokens.select(kept)), whole)
+    done = tower.blocks(tower.embed(tokens), 0, tower.depth).select(kept)
+    same(tower.head(done), whole)
 
 
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3), (2, 2, 3)], ids=["n,D", "C,n,D", "B,C,n,D", "A,B,C,n,D"])
@@ -116,7 +119,9 @@ def test_context_takes_the_rows_after_the_first(clip, backbone, lead):
     times = len(rows) // 3
     x = torch.cat([embeddings[:, :1].repeat(times, 1, 1), rows, embeddings[:, 3:].repeat(times, 1, 1)], dim=1)
     expected = open_clip_text(clip, x, ends.repeat(times)).reshape(*(lead or (3,)), -1)
-    actual = backbone.text.encode(backbone.text.tokenize(texts), context)
+    text = backbone.text
+    state = text.add_positions(text.look_up(text.tokenize(texts)).with_rows(context))
+    actual = text.head(text.blocks(state, 0, text.depth))
     same_with_gradients(actual, expected, [context, clip.positional_embedding])
 
 
@@ -158,24 +163,101 @@ def test_image_prompts_may_differ_between_images(backbone):
         same(tower.head(both[i : i + 1]), tower.head(alone))
 
 
+TEMPLATED = ["a photo of a dog.", "a photo of a very long-haired dachshund.", "a photo of a dog house."]
+
+
+def test_texts_that_share_words_equal_open_clip(clip, backbone):
+    """Shared rows are computed once, gradients of the shared words and of trained towers included."""
+    expected = clip.encode_text(open_clip.get_tokenizer("ViT-B-16")(TEMPLATED))
+    text_parameters = [p for name, p in clip.named_parameters() if not name.startswith("visual.")]
+    same_with_gradients(backbone.text.encode(backbone.text.tokenize(TEMPLATED)), expected, text_parameters)
+
+
+@pytest.mark.parametrize("texts", [["a photo of a dog."], ["a dog.", "a dog."]], ids=["one text", "twice the same"])
+def test_texts_without_a_difference_encode_too(clip, backbone, texts):
+    same(
+        backbone.text.encode(backbone.text.tokenize(texts)),
+        clip.encode_text(open_clip.get_tokenizer("ViT-B-16")(texts)),
+    )
+
+
+def test_context_may_stand_anywhere(clip, backbone):
+    """Rows at a text's own places: two vectors around names of different lengths."""
+    names, places = ("dog", "great white shark"), [[1, 3], [1, 5]]
+    texts = [f"X {name} X." for name in names]
+    context = randn(2, 32).requires_grad_()
+    embeddings, ends = embeddings_77(clip, texts)
+    x = embeddings.clone()
+    for c, rows in enumerate(places):
+        x[c, rows] = context
+    expected = open_clip_text(clip, x, ends)
+    text = backbone.text
+    state = text.add_positions(text.look_up(text.tokenize(texts)).with_rows(context, torch.tensor(places)))
+    same_with_gradients(text.head(text.blocks(state, 0, text.depth)), expected, [context])
+
+
+def test_texts_apart_are_the_same_texts(backbone):
+    text = backbone.text
+    tokens = text.tokenize(TEMPLATED)
+    state = text.blocks(text.embed(tokens), 0, 1).apart()
+    same(text.head(text.blocks(state, 1, text.depth)), text.encode(tokens))
+
+
+def test_random_numbers_of_a_row_do_not_depend_on_the_rows_beside_it(tiny_backbone):
+    """What is drawn for a row in the packed texts is what the reference draws for it."""
+    drawn = {}
+
+    def note(name):
+        def update(x, rows):
+            torch.manual_seed(3)
+            drawn[name] = rows.uniform(77, x)
+            zero = torch.zeros_like(x)
+            return rows.queries(zero), zero, zero
+
+        return update
+
+    for execution in ("fast", "reference"):
+        text = tiny_backbone(execution).text
+        state = text.embed(text.tokenize(TEMPLATED)).apart()
+        text.blocks(state, 0, 2, qkv_updates={1: note(execution)})
+    layout = Layout(0, tuple(end + 1 for end in text.tokenize(TEMPLATED).ends), torch.device("cpu"))
+    assert torch.equal(drawn["fast"], layout.pack(drawn["reference"][:, : layout.longest]))
+
+
+def test_a_text_keeps_a_row_of_its_own_of_what_all_share():
+    assert Tokens(((1, 5, 9), (1, 5, 6, 9)), 77).shared == 2
+    assert Tokens(((1, 5, 9), (1, 5, 9)), 77).shared == 2
+    assert Tokens(((1, 9), (1, 7, 9)), 77).shared == 1
+
+
+def test_quick_gelu_that_keeps_only_its_input_is_quick_gelu(tiny_backbone):
+    """Its own backward formula, also against finite differences."""
+    from harness.blocks import _QuickGelu
+
+    x = randn(4, 5).requires_grad_()
+    same_with_gradients(_QuickGelu.apply(x), x * torch.sigmoid(1.702 * x), [x])
+    assert torch.autograd.gradcheck(_QuickGelu.apply, (x,))
+
+
 def test_the_fast_tower_computes_less(tiny_backbone):
-    """77 tokens against the longest text's; all rows of the last block against one."""
-    fast, reference = tiny_backbone("fast"), tiny_backbone("reference")
-    shapes = {}
-    for name, backbone in (("fast", fast), ("reference", reference)):
-        tokens = backbone.text.tokenize(TEXTS)
-        text = backbone.text.blocks(backbone.text.embed(tokens), 0, 2)
-        image = backbone.image.blocks(backbone.image.embed(torch.zeros(1, 3, 32, 32)), 0, 2)
-        shapes[name] = (tokens.ids.shape[1], text.hidden.shape[1], image.shape[1])
-    longest = int(fast.text.tokenize(TEXTS).eot.max()) + 1
-    assert shapes == {"fast": (longest, 1, 1), "reference": (77, 77, 17)}
-    assert longest < 30
+    """All rows of 77 tokens against rows in common once and own rows without padding; of the last block, one."""
+    texts = ["a photo of a dog.", "a photo of a great white shark."]  # 5 tokens in common, then 3 and 5
+    rows = {}
+    for execution in ("fast", "reference"):
+        text, image = tiny_backbone(execution).text, tiny_backbone(execution).image
+        lower = text.blocks(text.embed(text.tokenize(texts)), 0, 1)
+        pixels = image.blocks(image.embed(torch.zeros(1, 3, 32, 32)), 0, 1)
+        rows[execution] = [
+            tuple(x.shape[:-1])
+            for x in (lower.hidden, text.blocks(lower, 1, 2).hidden, pixels, image.blocks(pixels, 1, 2))
+        ]
+    assert rows == {"fast": [(13,), (2,), (1, 17), (1, 1)], "reference": [(2, 77), (2, 77), (1, 17), (1, 17)]}
 
 
 @EXECUTIONS
 def test_a_prompt_of_77_tokens_fits_and_one_of_78_is_refused(tiny_backbone, execution):
     text = tiny_backbone(execution).text
-    assert text.tokenize([" ".join(["dog"] * 75)]).eot.tolist() == [76]
+    assert text.tokenize([" ".join(["dog"] * 75)]).ends == [76]
     with pytest.raises(ConfigError, match=r"78 tokens, the backbone reads 77: 'dog dog.*(?s:.*)Shorten"):
         text.tokenize(["cat", " ".join(["dog"] * 76)])
 

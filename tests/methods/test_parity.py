@@ -19,6 +19,7 @@ from harness.schedule import learning_rate
 from methods.clip_adapter import ClipAdapter
 from methods.coop import CoOp
 from methods.full_finetuning import FullFinetuning
+from methods.models._text import ContextModel
 from methods.models.skip_tuning import (
     epoch_batches,
     one_class_batches,
@@ -111,7 +112,8 @@ class TestCoOp:
         else:
             with torch.no_grad():
                 model.context.copy_(case.parameter(described, "coop.ctx"))
-        check_inference(case, model, lambda m: m._tokens)
+        # the authors tokenise all contexts before the name, and rearrange the rows afterwards
+        check_inference(case, model, lambda m: m.backbone.text.tokenize(ContextModel.prompts(m, m._classes)))
         inputs = stage_inputs(model, case.images())
         close(model.logits(inputs, model.classifier()), case.take("logits"))
         check_training(case, model, inputs, torch.tensor(case.take("labels")), {"coop.ctx": model.context})
@@ -175,9 +177,11 @@ class TestSkipTuning:
         case.done()
 
     def check_caches(self, case, model, inputs):
-        hidden, eot = model.text_cache.hidden, model.text_cache.eot
+        cache = model.text_cache
+        hidden = cache.layout.unpack(cache.hidden) if model.backbone.text.fast else cache.hidden
         text = case.take("text_cache")
-        close(torch.stack([h[: e + 1].norm() for h, e in zip(hidden, eot, strict=True)]), text["norm_up_to_eot"])
+        up_to_end = zip(hidden, model._tokens.ends, strict=True)
+        close(torch.stack([h[: end + 1].norm() for h, end in up_to_end]), text["norm_up_to_eot"])
         for class_index, token, channel, value in text["values"]:
             close(hidden[class_index, token, channel], value)
         image = case.take("image_cache")
