@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from harness import plugins
 from harness.errors import BackboneError, did_you_mean
-from harness.image_tower import ImageTower
 from harness.suite import BackboneFiles
-from harness.text_tower import TextTower
+from harness.towers import ImageTower, TextTower
 from harness.whole_text import WholeTextTower
 
 
@@ -147,7 +146,7 @@ def load(
                 "a .safetensors file or a state dict that torch.load(weights_only=True) reads. A tag is downloaded once "
                 "and needs the network then.",
             ) from error
-    return Backbone(model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model))
+    return Backbone(model, tokenizer, execution=execution, weights_sha256=_digest(model))
 
 
 def _digest(model: nn.Module) -> str:

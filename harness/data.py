@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from harness.backbone import Pixels
+from harness.randaugment import rand_augment
 from harness.suite import Item
 
 DECODED_BUDGET_BYTES = 2 << 30
@@ -25,7 +26,8 @@ class ImageSet:
     """A list of items, and how to turn any of them into normalised pixels (3, S, S), float32.
 
     `augmentation` "random-resized-crop-flip" is the train transform of the CoOp line of work (crop of `crop_scale_minimum` to
-    1 of the area, aspect 3/4 to 4/3, flip with p = 0.5); "none" is the test transform (shorter side to S, centre crop).
+    1 of the area, aspect 3/4 to 4/3, flip with p = 0.5); "resize-randaugment" is CoPrompt's (S x S without keeping the aspect,
+    then RandAugment); "none" is the test transform, the backbone's own.
     The random draws are keyed by seed, epoch, view and the image's key: whoever asks for an image in an epoch, in whatever
     order and from whatever thread, sees the same pixels. `keep_decoded` is how the fast execution avoids decoding twice.
     """
@@ -61,13 +63,11 @@ class ImageSet:
         """Normalised pixels (3, S, S) of one image as that epoch and view see it; epoch None is the test transform."""
         image = self._image(index)
         if self.augmentation == "none" or epoch is None:
-            image = centre_square(image, self._pixels.size, self._interpolation)
+            image = self._test_view(image)
         else:
             key = f"{self._seed}/{epoch}/{view}/{self.items[index].image}"
             rng = random.Random(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
-            image = self._random_resized_crop(image, rng)
-            if rng.random() < 0.5:
-                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            image = self._augmented(image, rng)
         array = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
         return (array.float() / 255 - self._mean) / self._std
 
@@ -105,6 +105,21 @@ class ImageSet:
                 self._decoded[index] = image
                 self._decoded_bytes += size
         return image
+
+    def _test_view(self, image: Image.Image) -> Image.Image:
+        if self._pixels.resize_mode == "squash":
+            return self._squashed(image)
+        return centre_square(image, self._pixels.size, self._interpolation)
+
+    def _augmented(self, image: Image.Image, rng: random.Random) -> Image.Image:
+        if self.augmentation == "resize-randaugment":
+            return rand_augment(self._squashed(image), rng)
+        image = self._random_resized_crop(image, rng)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
+
+    def _squashed(self, image: Image.Image) -> Image.Image:
+        """S x S, whatever the aspect was."""
+        return image.resize((self._pixels.size, self._pixels.size), self._interpolation)
 
     def _random_resized_crop(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """torchvision's RandomResizedCrop: ten tries for a crop that fits, else the largest central one of allowed aspect."""

@@ -59,7 +59,7 @@ def plan(request: Request, default_group: str) -> list[PlannedRun]:
         dataset: Dataset = plugins.load("dataset", task.dataset)
         for shots in request.shots or suite.shots:
             for name, method in methods.items():
-                row, recipe = resolve(method.recipes, suite.name, dataset.name, dataset.group)
+                row, recipe = resolve(method.recipes, suite.name, dataset.name, dataset.group, shots)
                 overrides = _overrides(method, name, recipe, request.settings)
                 settings, recipe = _apply(method, name, recipe, overrides)
                 recipe = recipe.for_shots(shots)

@@ -42,7 +42,7 @@ class Recipe:
     minimum_learning_rate: Annotated[float, Field(ge=0)] = 0.0
     warmup_epochs: Count = 0
     warmup_learning_rate: Positive | None = None
-    augmentation: Literal["random-resized-crop-flip", "none"] = "random-resized-crop-flip"
+    augmentation: Literal["random-resized-crop-flip", "resize-randaugment", "none"] = "random-resized-crop-flip"
     crop_scale_minimum: Annotated[float, Field(gt=0, le=1)] = 0.08
     test_batch_size: Annotated[int, Field(ge=1)] = 100
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -59,12 +59,14 @@ class Recipe:
         return replace(self, iterations=iterations, iterations_per_shot=None)
 
 
-def resolve(recipes: Mapping[str, Recipe], suite: str, dataset: str, group: str) -> tuple[str, Recipe]:
+def resolve(recipes: Mapping[str, Recipe], suite: str, dataset: str, group: str, shots: int) -> tuple[str, Recipe]:
     """The row of a method's recipe table for a dataset in a suite, most specific key first, with the key it was found under.
 
-    Keys: ``suite/dataset``, ``suite/group``, the dataset's group, the suite, ``default``.
+    Keys: ``suite/dataset/8-shot``, ``suite/dataset``, ``suite/group``, the dataset's group, ``suite/8-shot``, the suite,
+    ``default``.
     """
-    for key in (f"{suite}/{dataset}", f"{suite}/{group}", group, suite):
+    here, few = f"{suite}/{dataset}", f"{shots}-shot"
+    for key in (f"{here}/{few}", here, f"{suite}/{group}", group, f"{suite}/{few}", suite):
         if key in recipes:
             return key, recipes[key]
     return "default", recipes["default"]

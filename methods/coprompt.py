@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from harness.backbone import Backbone
     from harness.method import AdaptedModel
 
-_PUBLISHED = Recipe(epochs=8, batch_size=4, learning_rate=3.5e-3, warmup_epochs=1, warmup_learning_rate=1e-5)
+_PUBLISHED = Recipe(
+    epochs=8,
+    batch_size=4,
+    learning_rate=3.5e-3,
+    warmup_epochs=1,
+    warmup_learning_rate=1e-5,
+    augmentation="resize-randaugment",
+)
 _PER_DATASET = {
     # prompt_depth, context_length, consistency_weight
     "imagenet": (12, 4, 8.0),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms as T
+from open_clip.transform import image_transform
 from PIL import Image
 
 from harness.backbone import Pixels
@@ -22,28 +23,22 @@ def noise(width, height, seed=0):
     return Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def image_set(images, size=32, seed=1, **how):
+def image_set(images, size=32, seed=1, resize_mode="shortest", **how):
     items = [Item(f"image {i}", i % 2, "ab"[i % 2]) for i in range(len(images))]
     images = dict(zip((item.image for item in items), images, strict=True))
-    return ImageSet(items, images.__getitem__, Pixels(size, MEAN, STD, "bicubic"), seed=seed, **how)
+    return ImageSet(items, images.__getitem__, Pixels(size, MEAN, STD, "bicubic", resize_mode), seed=seed, **how)
 
 
-def augmented(count=12, **how):
-    return image_set([noise(60, 45, i) for i in range(count)], augmentation="random-resized-crop-flip", **how)
+def augmented(count=12, augmentation="random-resized-crop-flip", **how):
+    return image_set([noise(60, 45, i) for i in range(count)], augmentation=augmentation, **how)
 
 
+@pytest.mark.parametrize("resize_mode", ["shortest", "squash"])
 @pytest.mark.parametrize("side", [32, 48, 33])
-def test_the_test_transform_is_torchvisions(side):
-    theirs = T.Compose(
-        [
-            T.Resize(side, interpolation=T.InterpolationMode.BICUBIC),
-            T.CenterCrop(side),
-            T.ToTensor(),
-            T.Normalize(MEAN, STD),
-        ]
-    )
+def test_the_test_transform_is_open_clips(side, resize_mode):
+    theirs = image_transform(side, False, MEAN, STD, resize_mode, "bicubic")
     images = [noise(*size) for size in SIZES]
-    ours = image_set(images, side)
+    ours = image_set(images, side, resize_mode=resize_mode)
     for index, image in enumerate(images):
         assert torch.equal(ours.pixels(index), theirs(image)), image.size
 
@@ -55,15 +50,18 @@ def test_epoch_none_is_the_test_transform():
     assert not torch.equal(random_.pixels(0, 0), plain.pixels(0))
 
 
-def test_augmentation_depends_on_seed_epoch_view_and_image_only():
-    one = augmented()
+@pytest.mark.parametrize("augmentation", ["random-resized-crop-flip", "resize-randaugment"])
+def test_augmentation_depends_on_seed_epoch_view_and_image_only(augmentation):
+    one = augmented(augmentation=augmentation)
     random.seed(5)
     first = one.pixels(3, 2, 1)
     random.seed(6)
+    np.random.seed(6)
     torch.manual_seed(6)
-    assert torch.equal(augmented().pixels(3, 2, 1), first)
+    assert torch.equal(augmented(augmentation=augmentation).pixels(3, 2, 1), first)
     assert torch.equal(one.pixels(3, 2, 1), first)
-    others = [augmented(seed=2).pixels(3, 2, 1), one.pixels(3, 1, 1), one.pixels(3, 2, 0), one.pixels(4, 2, 1)]
+    others = [one.pixels(3, 1, 1), one.pixels(3, 2, 0), one.pixels(4, 2, 1)]
+    others.append(augmented(augmentation=augmentation, seed=2).pixels(3, 2, 1))
     assert not any(torch.equal(other, first) for other in others)
 
 
@@ -77,6 +75,15 @@ def test_augmentation_does_not_depend_on_batches_or_threads():
     with ThreadPoolExecutor(8) as pool:
         for i, pixels in enumerate(pool.map(lambda i: images.pixels(i, 4), range(12))):
             assert torch.equal(pixels, alone[i])
+
+
+def test_resize_randaugment_squashes_and_then_takes_two_operations(monkeypatch):
+    seen = []
+    monkeypatch.setattr("harness.data.rand_augment", lambda image, rng: seen.append(image) or image)
+    image = noise(60, 45)
+    pixels = image_set([image], augmentation="resize-randaugment").pixels(0, 3)
+    assert torch.equal(pixels, image_transform(32, False, MEAN, STD, "squash", "bicubic")(image))
+    assert seen == [image.resize((32, 32), Image.Resampling.BICUBIC)]
 
 
 def test_in_order_drops_nothing():
@@ -140,7 +147,7 @@ def test_an_image_too_narrow_for_any_crop_gives_the_largest_central_one():
     assert any(torch.equal(images.pixels(0, 0), option) for option in options)
 
 
-@pytest.mark.parametrize("augmentation", ["none", "random-resized-crop-flip"])
+@pytest.mark.parametrize("augmentation", ["none", "random-resized-crop-flip", "resize-randaugment"])
 def test_kept_decoded_images_give_the_same_pixels_and_are_opened_once(augmentation):
     opened = []
 

@@ -132,9 +132,10 @@ class TestRecipes:
         assert demo.recipe.settings == {}
 
     def test_the_most_specific_row_wins(self):
-        rows = {key: Recipe(epochs=i) for i, key in enumerate(["default", "s", "g", "s/g", "s/d"])}
-        for most in ("s/d", "s/g", "g", "s", "default"):
-            assert resolve(rows, "s", "d", "g") == (most, rows[most])
+        order = ("s/d/4-shot", "s/d", "s/g", "g", "s/4-shot", "s", "default")
+        rows = {key: Recipe(epochs=i) for i, key in enumerate([*order, "s/16-shot", "s/d/1-shot", "s/other"])}
+        for most in order:
+            assert resolve(rows, "s", "d", "g", 4) == (most, rows[most])
             del rows[most]
 
 

@@ -96,7 +96,7 @@ def world(tiny_backbone, tinyworld):
 
 
 def short_recipe(method, epochs=2):
-    _, recipe = resolve(method.recipes, "base2new", "tiny-colours", "tiny")
+    _, recipe = resolve(method.recipes, "base2new", "tiny-colours", "tiny", shots=4)
     if not recipe.trains:
         return recipe
     return dataclasses.replace(recipe, epochs=epochs, batch_size=min(4, recipe.batch_size), learning_rate=1e-3)
