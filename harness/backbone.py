@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from harness import plugins
 from harness.errors import BackboneError, did_you_mean
+from harness.image_tower import ImageTower
 from harness.suite import BackboneFiles
-from harness.towers import ImageTower, TextTower
+from harness.text_tower import TextTower
 from harness.whole_text import WholeTextTower
 
 
