@@ -101,8 +101,7 @@ def _method_columns(methods: dict[str, Any], backbone: str, pretrained: str | No
         "needs": {name: listing.needs(method) for name, method in methods.items()},
     }
     if backbone:
-        counts = {name: listing.trainable_parameters(name, backbone, pretrained) for name in methods}
-        columns[f"trains on {backbone}"] = counts
+        columns[f"trains on {backbone}"] = listing.trainable_parameters(methods, backbone, pretrained)
     return columns
 
 

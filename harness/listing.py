@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from harness import plugins
+from harness.errors import AdaptBenchError
 
-_CLASSES = tuple(f"class {i}" for i in range(10))
+if TYPE_CHECKING:
+    from harness.backbone import Backbone
 
 
 def about(thing: Any) -> str:
@@ -26,20 +29,36 @@ def needs(method: Any) -> str:
     return getattr(method, "needs", "")
 
 
-def trainable_parameters(name: str, backbone: str, pretrained: str | None) -> str:
-    """How many weights a method trains on a backbone, for ten classes; loads the backbone.
+def trainable_parameters(names: Iterable[str], backbone: str, pretrained: str | None) -> dict[str, str]:
+    """How many weights each method trains on a backbone, which is loaded: a number, or a formula of C classes and K shots.
 
-    Of an open_clip model without `pretrained`, only the architecture is asked for.
+    Where a method doesn't fit the backbone, what it says of it. Of an open_clip model without `pretrained`, only the architecture
+    is asked for. Raises BackboneError if there is no such backbone.
     """
     from harness import backbone as backbones
-    from harness.errors import AdaptBenchError
-    from harness.method import Classes
 
     if pretrained is None and backbone not in plugins.names("backbone"):
         pretrained = "random"
+    loaded = backbones.load(backbone, pretrained)
+    return {name: _trains(plugins.load("method", name), loaded) for name in names}
+
+
+def _trains(method: Any, backbone: Backbone) -> str:
+    if hasattr(method, "trains"):
+        return method.trains.replace("E", f"{backbone.embed_width:,}")
     try:
-        model = plugins.load("method", name)().adapt(backbones.load(backbone, pretrained))
-        model.set_classes(Classes(_CLASSES, {"clip": "a photo of a {}."}))
+        two, three = (_count(method, backbone, classes) for classes in (2, 3))
     except AdaptBenchError as error:
         return error.what
-    return f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}"
+    each, fixed = three - two, 3 * two - 2 * three
+    parts = [f"{fixed:,}"] if fixed or not each else []
+    return " + ".join([*parts, f"{each:,} C"] if each else parts)
+
+
+def _count(method: Any, backbone: Backbone, classes: int) -> int:
+    from harness.method import Classes
+
+    backbone.requires_grad_(False)
+    model = method().adapt(backbone)
+    model.set_classes(Classes(tuple(f"class {i}" for i in range(classes)), {"clip": "a photo of a {}."}))
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

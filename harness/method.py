@@ -122,6 +122,14 @@ class AdaptedModel(nn.Module):
     def finish(self, train: ImageSource, val: ImageSource) -> None:
         """After the last epoch; paid for inside training."""
 
+    @property
+    def answers_zero_shot(self) -> bool:
+        """Whether the answers on the classes aimed at are zero-shot CLIP's by construction, and no merit of the method's training.
+
+        So it is where a method has weights for the classes it was trained on, and for no others.
+        """
+        return False
+
     def classifier(self) -> Tensor | None:
         """Class features (C, E), normalised, or None if they depend on the image. Kept for a whole test when fast."""
         return None
@@ -154,7 +162,11 @@ def shuffled_batches(labels: Sequence[int], batch_size: int, rng: random.Random)
 
 
 class Method(Protocol):
-    """A frozen dataclass of hyper-parameters. `recipes` has a row "default"; see `harness.recipe.resolve` for other keys."""
+    """A frozen dataclass of hyper-parameters. `recipes` has a row "default"; see `harness.recipe.resolve` for other keys.
+
+    It may also say its `family` and what it `needs` of a backbone or beside it; and `trains`, a formula in E, K and C, if its
+    trainable weights are made of the training images. These are for ``adaptbench list``.
+    """
 
     recipes: ClassVar[Mapping[str, Recipe]]
 

@@ -38,6 +38,7 @@ class ClipLora:
     template: str = "a photo of a {}."
 
     family: ClassVar[str] = "low-rank"
+    needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         "demo": replace(

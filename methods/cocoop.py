@@ -31,6 +31,7 @@ class CoCoOp:
     as_released: bool = False
 
     family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         "demo": replace(

@@ -37,6 +37,7 @@ class CoOp:
     class_specific: bool = False
 
     family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         **{row: replace(_PUBLISHED, epochs=epochs) for row, epochs in _FEW_SHOT_EPOCHS.items()},

@@ -65,7 +65,9 @@ class CoPrompt:
     descriptions: str = ""
 
     family: ClassVar[str] = "prompt tuning"
-    needs: ClassVar[str] = "sentences about each class, as a JSON file (templates stand in)"
+    needs: ClassVar[str] = (
+        "CLIP's text tower, a ViT image tower; sentences about each class as JSON (templates stand in)"
+    )
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         **{f"base2new/{name}": _on(name, *values) for name, values in _PER_DATASET.items()},

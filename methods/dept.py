@@ -43,6 +43,7 @@ class DePT:
     as_released: bool = False
 
     family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         "demo": replace(_PUBLISHED, batch_size=16, augmentation="none"),

@@ -23,6 +23,7 @@ class FullFinetuning:
     template_list: str = "fine-tuning"
 
     family: ClassVar[str] = "fine-tuning"
+    needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": Recipe(epochs=10, batch_size=4, learning_rate=1e-5),
         "cross-dataset": Recipe(epochs=4, batch_size=4, learning_rate=1e-5),

@@ -29,6 +29,7 @@ class KgCoOp:
     template_list: str = "kgcoop"
 
     family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         "demo": replace(_PUBLISHED, epochs=15, batch_size=32, augmentation="none"),

@@ -29,6 +29,7 @@ class MaPLe:
     context_init: str = "a photo of a"
 
     family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _BASE2NEW,
         "cross-dataset": _TRANSFER,

@@ -37,6 +37,7 @@ class ProGrad:
     template_list: str = "prograd"
 
     family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         **_MILDER,

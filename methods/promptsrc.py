@@ -45,6 +45,7 @@ class PromptSRC:
     averaging_std: float = 1.0
 
     family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _BASE2NEW,
         "cross-dataset": _TRANSFER,

@@ -49,6 +49,7 @@ class SkipTuning:
     as_released: bool = False
 
     family: ClassVar[str] = "fine-tuning"
+    needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _BASE2NEW,
         **{f"base2new/{name}": replace(_BASE2NEW, epochs=5) for name in _LARGE},

@@ -45,6 +45,7 @@ class TCP:
     reference_list: str = "tcp-reference"
 
     family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         "base2new/imagenet": _HALFWAY,

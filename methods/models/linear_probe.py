@@ -49,6 +49,10 @@ class LinearProbeModel(AdaptedModel):
         self._trained_names = self._classes.names
         self._rows = self._rows_of(self._trained_names)
 
+    @property
+    def answers_zero_shot(self) -> bool:
+        return self._rows is None
+
     def classifier(self) -> Tensor:
         """The rows of W for these classes (C, E), or their text features."""
         if self._rows is not None:

@@ -38,6 +38,10 @@ class LPPlusPlusModel(AdaptedModel):
             self.bias = nn.Parameter(torch.zeros(count, **where))
             self.alpha = nn.Parameter(torch.zeros(count, **where))
 
+    @property
+    def answers_zero_shot(self) -> bool:
+        return not set(self._classes.names) & set(self._trained_names)
+
     def classifier(self) -> Tensor:
         return self.constant("text", lambda: class_features(self.backbone, self._classes, "clip"))
 

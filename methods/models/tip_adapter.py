@@ -39,6 +39,10 @@ class TipAdapterModel(AdaptedModel):
         if self.keys is not None:
             self._values = self._one_hot()
 
+    @property
+    def answers_zero_shot(self) -> bool:
+        return self.keys is None or not set(self._classes.names) & set(self._trained_names)
+
     def classifier(self) -> Tensor:
         return self.constant("text", self._text_classifier)
 
