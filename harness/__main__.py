@@ -16,8 +16,8 @@ from rich.table import Table
 from harness import listing, plugins
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
 from harness.plan import PlannedRun, Request, plan
-from harness.records import Execution, Precision, RunKey
-from harness.suite import Folders
+from harness.records import Precision, RunKey
+from harness.suite import Execution, Folders
 
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _EPILOG = "Exit codes: 0 all well, 1 some run failed, 2 bad usage, 130 interrupted (finished records are kept)."
@@ -44,12 +44,16 @@ Methods = Annotated[
 Datasets = Annotated[
     str,
     typer.Option(
-        help="Comma-separated names, groups ('demo', 'published') or module:attribute. [default: demo; published with --data-root]"
+        help="Comma-separated names, groups ('demo', 'published'), folder:PATH, csv:PATH, torchvision:NAME, hf:NAME or "
+        "module:attribute. [default: demo; published with --data-root]"
     ),
 ]
 Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 1,2,3. [default: the suite's]")]
 Shots = Annotated[str, typer.Option(help="Images a class, comma-separated. [default: the suite's]")]
-BackboneName = Annotated[str, typer.Option(help="'demo-clip' or any open_clip model name.")]
+BackboneName = Annotated[
+    str | None,
+    typer.Option(help="'demo-clip' or any open_clip model name. [default: the suite's]", show_default=False),
+]
 Pretrained = Annotated[
     str | None, typer.Option(help="open_clip tag, checkpoint file (.safetensors, .pt) or 'random'.", show_default=False)
 ]
@@ -60,11 +64,24 @@ DataRoot = Annotated[
     ),
 ]
 PrecisionName = Annotated[str, typer.Option(help=f"One of {', '.join(get_args(Precision))}.")]
-ExecutionName = Annotated[
+Executions = Annotated[
     str,
     typer.Option(
-        help="'fast' leaves out work that cannot change the result; 'reference' does the authors' arithmetic."
+        help="'fast' leaves out work that cannot change the result, 'reference' does the authors' arithmetic; or both, "
+        "comma-separated. [default: the suite's]"
     ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        help="End training after so many steps, and each test after so many batches. [default: the suite's]",
+        min=1,
+        show_default=False,
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(help="Prompt template with {} for the class name, instead of the datasets' own.", show_default=False),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -112,17 +129,34 @@ def plan_(
     datasets: Datasets = "",
     seeds: Seeds = "",
     shots: Shots = "",
-    backbone: BackboneName = "demo-clip",
+    backbone: BackboneName = None,
     pretrained: Pretrained = None,
     data_root: DataRoot = None,
     precision: PrecisionName = "fp32",
-    execution: ExecutionName = "fast",
+    execution: Executions = "",
+    steps: Steps = None,
+    template: Template = None,
     settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every run with its resolved recipe, as JSON.")] = False,
 ) -> None:
     """Print the runs of a suite, with recipes resolved, and run nothing."""
-    request = _request(suite, methods, datasets, seeds, shots, backbone, pretrained, precision, execution, settings)
-    runs = plan(request, _default_group(data_root))
+    runs = plan(
+        Request(
+            suite=suite,
+            methods=_names(methods),
+            datasets=_names(datasets),
+            seeds=_numbers("seeds", seeds),
+            shots=_numbers("shots", shots),
+            backbone=backbone,
+            pretrained=pretrained,
+            precision=_precision(precision),
+            executions=_executions(execution),
+            steps=steps,
+            template=template,
+            settings=_settings(settings),
+        ),
+        _default_group(data_root),
+    )
     if as_json:
         adapter = TypeAdapter(RunKey)
         rows = [{"recipe_row": run.recipe_row, **adapter.dump_python(run.key, mode="json")} for run in runs]
@@ -132,26 +166,25 @@ def plan_(
 
 
 def _print_plan(runs: list[PlannedRun]) -> None:
-    table = Table(
-        "method", "dataset", "shots", "seeds", "tests", "recipe row", "recipe", "settings", box=None, padding=(0, 1)
-    )
-    grouped: dict[tuple, list[PlannedRun]] = {}
+    columns = ("method", "dataset", "shots", "seeds", "executions", "tests", "recipe row", "recipe", "settings")
+    table = Table(*columns, box=None, padding=(0, 1))
+    grouped: dict[tuple, list[RunKey]] = {}
     for run in runs:
-        grouped.setdefault((run.key.method, run.key.dataset, run.key.shots), []).append(run)
-    for (method, dataset, shots), group in grouped.items():
-        key = group[0].key
-        table.add_row(
-            method,
-            dataset,
-            str(shots),
-            ",".join(str(run.key.seed) for run in group),
-            ", ".join(key.tests),
-            group[0].recipe_row,
-            _recipe_text(key),
-            " ".join(f"{name}={value}" for name, value in key.settings.items() if value != ""),
-        )
+        key = run.key
+        row = key.method, key.dataset, str(key.shots), run.recipe_row, _settings_text(key)
+        grouped.setdefault(row, []).append(key)
+    for (method, dataset, shots, recipe_row, settings), keys in grouped.items():
+        seeds = ",".join(dict.fromkeys(str(key.seed) for key in keys))
+        executions = ",".join(dict.fromkeys(key.execution for key in keys))
+        tests = keys[0].tests if len(keys[0].tests) <= 4 else (*keys[0].tests[:3], f"{len(keys[0].tests) - 3} more")
+        recipe = _recipe_text(keys[0])
+        table.add_row(method, dataset, shots, seeds, executions, ", ".join(tests), recipe_row, recipe, settings)
     console.print(table)
     console.print(f"{len(runs)} runs.", highlight=False)
+
+
+def _settings_text(key: RunKey) -> str:
+    return " ".join(f"{name}={value}" for name, value in key.settings.items() if value != "")
 
 
 def _recipe_text(key: RunKey) -> str:
@@ -159,6 +192,7 @@ def _recipe_text(key: RunKey) -> str:
     if not recipe.trains:
         return "no training"
     length = f"{recipe.iterations} iterations" if recipe.iterations else f"{recipe.epochs} epochs"
+    length = f"{key.steps} steps" if key.steps else length
     return f"{length}, batch {recipe.batch_size}, {recipe.optimizer} {recipe.learning_rate:g}"
 
 
@@ -169,14 +203,20 @@ def run_(
     datasets: Datasets = "",
     seeds: Seeds = "",
     shots: Shots = "",
-    backbone: BackboneName = "demo-clip",
+    backbone: BackboneName = None,
     pretrained: Pretrained = None,
     data_root: DataRoot = None,
     results: Annotated[Path, typer.Option(help="Folder for the records, one JSON file a run.")] = Path("results"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: PrecisionName = "fp32",
-    execution: ExecutionName = "fast",
+    execution: Executions = "",
+    steps: Steps = None,
+    template: Template = None,
     settings: Settings = None,
+    predictions: Annotated[
+        bool,
+        typer.Option("--predictions", help="Also keep each test image's prediction, as Parquet beside the record."),
+    ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")] = False,
     time_limit: Annotated[
         float | None,
@@ -190,17 +230,33 @@ def run_(
     ] = CACHE,
 ) -> None:
     """Run a suite: each run in a process of its own, one record a run. The same command resumes a broken suite."""
-    request = _request(suite, methods, datasets, seeds, shots, backbone, pretrained, precision, execution, settings)
+    request = Request(
+        suite=suite,
+        methods=_names(methods),
+        datasets=_names(datasets),
+        seeds=_numbers("seeds", seeds),
+        shots=_numbers("shots", shots),
+        backbone=backbone,
+        pretrained=pretrained,
+        precision=_precision(precision),
+        executions=_executions(execution),
+        steps=steps,
+        template=template,
+        settings=_settings(settings),
+    )
     if not _is_device(device):
         raise ConfigError(f"--device {device} is no device.", "Use auto, cpu, cuda or cuda:N.")
+    from harness.predictions import require_parquet
     from harness.progress import Bars, Lines
     from harness.session import check_data, pending, run_all
     from harness.store import Store
 
+    if predictions:
+        require_parquet()
     runs = plan(request, _default_group(data_root))
     store = Store(results)
     store.check_writable()
-    todo, outcome = pending(runs, store, retry_failed, errors.print)
+    todo, outcome = pending(runs, store, retry_failed, errors.print, predictions)
     folders = Folders(data_root=data_root.resolve() if data_root else None, cache=cache.resolve())
     with console.status("Reading the datasets"):
         check_data(todo, folders)
@@ -215,9 +271,9 @@ def run_(
                 folders,
                 progress,
                 outcome,
-                pretrained=pretrained,
                 device=device,
                 time_limit_seconds=time_limit,
+                predictions=predictions,
             )
     except KeyboardInterrupt:
         done = outcome.skipped + len(outcome.records)
@@ -239,36 +295,22 @@ def run_(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _request(
-    suite: str,
-    methods: str,
-    datasets: str,
-    seeds: str,
-    shots: str,
-    backbone: str,
-    pretrained: str | None,
-    precision: str,
-    execution: str,
-    settings: list[str] | None,
-) -> Request:
-    for name, value, known in (
-        ("precision", precision, get_args(Precision)),
-        ("execution", execution, get_args(Execution)),
-    ):
-        if value not in known:
-            raise ConfigError(f"--{name} {value} is unknown.", did_you_mean(value, known))
-    return Request(
-        suite=suite,
-        methods=_names(methods),
-        datasets=_names(datasets),
-        seeds=_numbers("seeds", seeds),
-        shots=_numbers("shots", shots),
-        backbone=backbone,
-        pretrained=pretrained,
-        precision=precision,  # type: ignore[arg-type]
-        execution=execution,  # type: ignore[arg-type]
-        settings=dict(_setting(text) for text in settings or ()),
-    )
+def _known(option: str, text: str, known: tuple[str, ...]) -> Any:
+    if text not in known:
+        raise ConfigError(f"--{option} {text} is unknown.", did_you_mean(text, known))
+    return text
+
+
+def _precision(text: str) -> Precision:
+    return _known("precision", text, get_args(Precision))
+
+
+def _executions(text: str) -> list[Execution]:
+    return [_known("execution", name, get_args(Execution)) for name in dict.fromkeys(_names(text))]
+
+
+def _settings(texts: list[str] | None) -> dict[str, str]:
+    return dict(_setting(text) for text in texts or ())
 
 
 def _names(text: str) -> list[str]:
@@ -307,7 +349,11 @@ def main() -> None:
     """Entry point: every error a user can put right is one message and exit code 2."""
     try:
         for name in plugins.names("command"):
-            app.command(name)(plugins.load("command", name))
+            command = plugins.load("command", name)
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=name)
+            else:
+                app.command(name)(command)
         app()
     except AdaptBenchError as error:
         errors.print(f"[bold red]Error:[/] {_escaped(error.what)}", highlight=False, soft_wrap=True)

@@ -1,8 +1,13 @@
-"""Top-1 accuracy of a model on a test split, over all of its images."""
+"""Top-1 predictions of a model on a test split, over all of its images, and the accuracy they come to."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
+from torch import Tensor
 
 from harness.data import ImageSet
 from harness.method import AdaptedModel
@@ -10,35 +15,52 @@ from harness.records import TestRecord
 from harness.train import advance, autocast
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """For N images in order, on the CPU: true labels (N,), predicted labels (N,), and the logits (N,) of the latter."""
+
+    labels: Tensor
+    predicted: Tensor
+    logits: Tensor
+
+    @property
+    def correct(self) -> int:
+        return int((self.predicted == self.labels).sum())
+
+    def score(self, class_names: Sequence[str]) -> TestRecord:
+        pairs = Counter(zip(self.labels.tolist(), self.predicted.tolist(), strict=True))
+        return TestRecord(
+            accuracy_percent=100 * self.correct / len(self.labels),
+            correct=self.correct,
+            images=len(self.labels),
+            classes=len(class_names),
+            class_names=tuple(class_names),
+            confusion=tuple((true, predicted, count) for (true, predicted), count in sorted(pairs.items())),
+        )
+
+
 @torch.no_grad()
 def evaluate(
-    model: AdaptedModel,
-    images: ImageSet,
-    classes: int,
-    *,
-    batch_size: int,
-    precision: str,
-    maximum_batches: int | None = None,
-) -> TestRecord:
-    """Accuracy on `images`, whose labels index the classes the model was last aimed at.
+    model: AdaptedModel, images: ImageSet, *, batch_size: int, precision: str, maximum_batches: int | None = None
+) -> Predictions:
+    """Predictions on `images`, whose labels index the classes the model was last aimed at.
 
     Class features are computed once when fast, for every batch in the reference, as published code does.
     """
     device = model.backbone.device
     stage = model.reads[0].stage
     fast = model.backbone.text.fast
-    correct = torch.zeros((), dtype=torch.long, device=device)
-    seen = 0
+    predicted, logits = [], []
     classifier = None
     with autocast(precision, device):
-        for number, (indices, pixels) in enumerate(images.in_order(batch_size, epoch=None)):
+        for number, (_, pixels) in enumerate(images.in_order(batch_size, epoch=None)):
             if number == maximum_batches:
                 break
             if number == 0 or not fast:
                 classifier = model.classifier()
-            logits = model.logits(advance(model.backbone, pixels.to(device), stage), classifier)
-            labels = images.labels[list(indices)].to(device)
-            correct += (logits.argmax(dim=-1) == labels).sum()
-            seen += len(indices)
-    hits = int(correct)
-    return TestRecord(accuracy_percent=100 * hits / seen, correct=hits, images=seen, classes=classes)
+            scores = model.logits(advance(model.backbone, pixels.to(device), stage), classifier)
+            highest = scores.max(dim=-1)
+            predicted.append(highest.indices)
+            logits.append(highest.values)
+    answers = torch.cat(predicted).cpu()
+    return Predictions(images.labels[: len(answers)], answers, torch.cat(logits).float().cpu())

@@ -12,7 +12,10 @@ from harness.suite import Folders
 
 @dataclass(frozen=True)
 class Job:
-    """What a run's process is given. `device` may be "auto"; `pretrained` a tag or an absolute path."""
+    """What a run's process is given. `device` may be "auto"; `pretrained` a tag or an absolute path.
+
+    `predictions` is the file that the predictions on every test image go to, if anyone wants them.
+    """
 
     run: PlannedRun
     pretrained: str | None
@@ -20,16 +23,23 @@ class Job:
     device: str
     threads: int
     command: str
+    predictions: Path | None = None
 
 
 def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:
-    """The command line that repeats a run; of a checkpoint's path only the file's name is kept."""
+    """The command line that repeats a run; of a path, a checkpoint's or a dataset's, only the last part is kept."""
     key = run.key
-    parts = ["adaptbench", "run", key.suite, "--methods", key.method, "--datasets", key.dataset]
+    source, separator, rest = run.sources.get(key.dataset, key.dataset).partition(":")
+    dataset = source + separator + (Path(rest).name if Path(rest).exists() else rest)
+    parts = ["adaptbench", "run", key.suite, "--methods", key.method, "--datasets", dataset]
     parts += ["--seeds", str(key.seed), "--shots", str(key.shots), "--backbone", key.backbone]
     if pretrained:
         parts += ["--pretrained", Path(pretrained).name if Path(pretrained).is_file() else pretrained]
     parts += ["--precision", key.precision, "--execution", key.execution, "--device", device]
+    if key.steps is not None:
+        parts += ["--steps", str(key.steps)]
+    if key.template is not None:
+        parts += ["--template", key.template]
     for setting, text in run.overrides.items():
         parts += ["--set", f"{setting}={text}"]
     return shlex.join(parts)

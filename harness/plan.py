@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,72 +16,128 @@ from pydantic import TypeAdapter, ValidationError
 from harness import plugins
 from harness.errors import ConfigError, did_you_mean
 from harness.recipe import Recipe, resolve
-from harness.records import Execution, Precision, RunKey
-from harness.suite import Dataset, Suite, Task
+from harness.records import Precision, RunKey, key_json
+from harness.suite import Dataset, Execution, Suite, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the command line asks for. Empty sequences mean the suite's own choice."""
+    """What the command line asks for. Empty sequences and None mean the suite's own choice."""
 
     suite: str
     methods: Sequence[str] = ()
     datasets: Sequence[str] = ()
     seeds: Sequence[int] = ()
     shots: Sequence[int] = ()
-    backbone: str = "demo-clip"
+    backbone: str | None = None
     pretrained: str | None = None
     precision: Precision = "fp32"
-    execution: Execution = "fast"
+    executions: Sequence[Execution] = ()
+    steps: int | None = None
+    template: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One run to do: its key, the row of the recipe table it was resolved from, and the ``--set`` that concern it."""
+    """One run to do: its key, the row of the recipe table it was resolved from, and the settings that concern it.
+
+    `sources` leads from the names of datasets in the key to what the command line called them, where that is not the same:
+    ``folder:birds@4f21...`` is read from ``folder:/where/birds``. `analyse` is the suite's.
+    """
 
     key: RunKey
     recipe_row: str
     overrides: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    pretrained: str | None = None
+    analyse: bool = False
+
+    def dataset(self, name: str) -> Dataset:
+        """A dataset of the key, with the template that the key asks for. Raises ConfigError if a source has changed."""
+        found: Dataset = plugins.load("dataset", self.sources.get(name, name))
+        if name in self.sources and found.name != name:
+            raise ConfigError(f"'{name}' has changed: it is '{found.name}' now.", "Repeat the command to plan anew.")
+        return found if self.key.template is None else replace(found, templates={"clip": self.key.template})
 
 
 def plan(request: Request, default_group: str) -> list[PlannedRun]:
-    """The runs of a request, datasets outermost and seeds innermost, so that a table fills row by row.
+    """The runs of a request, datasets outermost and seeds innermost, so that a table fills row by row; each run once.
 
     `default_group` is the group of datasets to take when none is named ("demo" or "published"). Raises ConfigError.
     """
     suite: Suite = plugins.load("suite", request.suite)
-    tasks = _tasks(suite, request.datasets or (default_group,))
+    sources = {name: spec for spec in request.datasets if (name := _name_of(spec)) != spec}
+    tasks = _tasks(suite, [_name_of(spec) for spec in request.datasets] or [default_group], sources)
     methods = {name: plugins.load("method", name) for name in _method_names(suite, request.methods)}
     _check_settings_are_known(request.settings, methods)
-    weights = _weights_label(request.pretrained)
-    runs = []
-    for task in tasks:
-        dataset: Dataset = plugins.load("dataset", task.dataset)
-        for shots in request.shots or suite.shots:
-            for name, method in methods.items():
-                row, recipe = resolve(method.recipes, suite.name, dataset.name, dataset.group, shots)
-                overrides = _overrides(method, name, recipe, request.settings)
-                settings, recipe = _apply(method, name, recipe, overrides)
-                recipe = recipe.for_shots(shots)
-                for seed in request.seeds or suite.seeds:
-                    key = RunKey(
-                        suite=suite.name,
-                        dataset=task.dataset,
-                        classes=task.classes,
-                        tests=tuple(test.key for test in task.tests),
-                        shots=shots,
-                        seed=seed,
-                        method=name,
-                        settings=settings,
-                        recipe=recipe,
-                        backbone=request.backbone,
-                        pretrained=weights,
-                        precision=request.precision,
-                        execution=request.execution,
-                    )
-                    runs.append(PlannedRun(key=key, recipe_row=row, overrides=overrides))
-    return runs
+    _check_template(request.template)
+    backbone = request.backbone or suite.backbone
+    pretrained = request.pretrained or (suite.pretrained if backbone == suite.backbone else None)
+    weights = _weights_label(pretrained)
+    runs: dict[str, PlannedRun] = {}
+    for task, shots, name in product(tasks, request.shots or suite.shots, methods):
+        for configured in _configurations(suite, task, shots, name, methods[name], request.settings, sources):
+            for execution, seed in product(request.executions or suite.executions, request.seeds or suite.seeds):
+                key = RunKey(
+                    suite=suite.shares_runs_of or suite.name,
+                    dataset=task.dataset,
+                    classes=task.classes,
+                    tests=tuple(test.key for test in task.tests),
+                    shots=shots,
+                    seed=seed,
+                    method=name,
+                    settings=configured.settings,
+                    recipe=configured.recipe,
+                    backbone=backbone,
+                    pretrained=weights,
+                    precision=request.precision,
+                    execution=execution,
+                    steps=request.steps or suite.steps,
+                    template=request.template,
+                )
+                run = PlannedRun(
+                    key=key,
+                    recipe_row=configured.row,
+                    overrides=configured.overrides,
+                    sources=sources,
+                    pretrained=pretrained,
+                    analyse=suite.analyse,
+                )
+                runs.setdefault(key_json(key), run)
+    return list(runs.values())
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    """A method's fields and recipe, the row it was resolved from, and the settings that went in."""
+
+    row: str
+    overrides: Mapping[str, str]
+    settings: Mapping[str, Any]
+    recipe: Recipe
+
+
+def _configurations(
+    suite: Suite,
+    task: Task,
+    shots: int,
+    name: str,
+    method: Any,
+    settings: Mapping[str, str],
+    sources: Mapping[str, str],
+) -> Iterator[_Configuration]:
+    """One for every variant that the suite has of a method. A setting of the user's that they vary takes their place."""
+    dataset: Dataset = plugins.load("dataset", sources.get(task.dataset, task.dataset))
+    row, recipe = resolve(method.recipes, suite.shares_runs_of or suite.name, dataset.name, dataset.group, shots)
+    variants = suite.variants.get(name, ({},))
+    if {key.rpartition(".")[2] for key in settings} & set().union(*variants):
+        variants = ({},)
+    for variant in variants:
+        chosen = {f"{name}.{key}": text for key, text in variant.items()}
+        overrides = _overrides(method, name, recipe, {**chosen, **settings})
+        values, resolved = _apply(method, name, recipe, overrides)
+        yield _Configuration(row, overrides, values, resolved.for_shots(shots))
 
 
 def build_method(name: str, settings: Mapping[str, Any]) -> Any:
@@ -88,7 +145,12 @@ def build_method(name: str, settings: Mapping[str, Any]) -> Any:
     return plugins.load("method", name)(**settings)
 
 
-def _tasks(suite: Suite, names: Sequence[str]) -> list[Task]:
+def _name_of(spec: str) -> str:
+    """What a key calls a dataset of the command line: as it is there, or by the name that its source gives it."""
+    return plugins.load("dataset", spec).name if plugins.is_source(spec) else spec
+
+
+def _tasks(suite: Suite, names: Sequence[str], sources: Mapping[str, str]) -> list[Task]:
     """Tasks for dataset names and group names, in the order given, each once."""
     tasks: list[Task] = []
     groups = {*suite.groups, *suite.tasks}
@@ -98,7 +160,7 @@ def _tasks(suite: Suite, names: Sequence[str]) -> list[Task]:
             continue
         named = [task for group in groups for task in suite.tasks.get(group, ()) if task.dataset == name]
         if not named and suite.each is not None:
-            if name not in plugins.names("dataset") and ":" not in name:
+            if name not in plugins.names("dataset") and name not in sources and ":" not in name:
                 raise ConfigError(
                     f"no dataset or group '{name}' for the suite '{suite.name}'.",
                     did_you_mean(name, [*plugins.names("dataset"), *groups]),
@@ -115,6 +177,14 @@ def _method_names(suite: Suite, names: Sequence[str]) -> list[str]:
     if list(names) == ["all"]:
         return plugins.names("method")
     return list(dict.fromkeys(names or suite.methods or plugins.names("method")))
+
+
+def _check_template(template: str | None) -> None:
+    if template is not None and template.count("{}") != 1:
+        raise ConfigError(
+            f"--template '{template}' doesn't say once where the class name goes.",
+            "Mark the place by {}, as in: --template 'a photo of a {}.'",
+        )
 
 
 def _check_settings_are_known(settings: Mapping[str, str], methods: Mapping[str, Any]) -> None:

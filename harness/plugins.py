@@ -1,4 +1,7 @@
-"""From a name, or ``module:attribute``, to a method, suite, dataset, backbone or command: the only lookup by name."""
+"""From a name, or ``module:attribute``, to a method, suite, dataset, backbone or command: the only lookup by name.
+
+A source makes a dataset of what follows its name, as in ``folder:PATH``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any, Literal
 
 from harness.errors import ConfigError, did_you_mean
 
-Kind = Literal["method", "suite", "dataset", "backbone", "command"]
+Kind = Literal["method", "suite", "dataset", "backbone", "command", "source"]
 
 
 def names(kind: Kind) -> list[str]:
@@ -17,12 +20,15 @@ def names(kind: Kind) -> list[str]:
 
 
 def load(kind: Kind, name: str) -> Any:
-    """The object behind a registered name or ``module:attribute``.
+    """The object behind a registered name or ``module:attribute``; of a dataset, also what a source makes of ``source:rest``.
 
     Raises ConfigError for an unknown name, and for a plug-in whose import fails (naming the plug-in, not just the cause).
     """
     entry = next((e for e in _table(kind) if e.name == name), None)
-    if entry is None and ":" in name:
+    source, _, rest = name.partition(":")
+    if entry is None and kind == "dataset" and is_source(name):
+        return load("source", source)(rest)
+    if entry is None and rest:
         entry = EntryPoint(name=name, value=name, group="")
     if entry is None:
         raise ConfigError(
@@ -44,6 +50,12 @@ def load(kind: Kind, name: str) -> Any:
             f"the module '{entry.module}' has no '{entry.attr}' (for the {kind} '{name}').",
             f"It has: {', '.join(n for n in vars(module) if not n.startswith('_')) or 'nothing public'}.",
         ) from None
+
+
+def is_source(dataset: str) -> bool:
+    """Whether a dataset's name on the command line is one for a source, such as ``folder:PATH``."""
+    source, _, rest = dataset.partition(":")
+    return bool(rest) and source in names("source")
 
 
 def _table(kind: Kind) -> tuple[EntryPoint, ...]:

@@ -7,8 +7,9 @@ and `missing` says why. Records are written by `harness.store`, one JSON file a 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -16,17 +17,18 @@ from pydantic.dataclasses import dataclass
 
 from harness.errors import DataError
 from harness.recipe import Recipe
+from harness.suite import Execution
 
 SCHEMA_VERSION: Final = 1
 
 Status = Literal["ok", "out_of_memory", "diverged", "failed", "timeout"]
 Precision = Literal["fp32", "bf16", "fp16", "fp16-pure"]
-Execution = Literal["fast", "reference"]
 Phase = Literal["setup", "train", "test"]
 Bytes = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -36,7 +38,8 @@ class RunKey:
     """What makes a run the run it is. Two runs with equal keys are the same run: a suite resumes by them.
 
     `settings` are all fields of the method after the recipe row and ``--set``; `pretrained` is a tag, a file's name, or null
-    for the weights a built-in backbone ships with; `tests` are the keys of the test splits.
+    for the weights a built-in backbone ships with; `tests` are the keys of the test splits. `steps`, where it isn't null, ends
+    training after so many steps and each test after so many batches. `template` replaces the datasets' prompt templates.
     """
 
     suite: str
@@ -52,6 +55,8 @@ class RunKey:
     pretrained: str | None
     precision: Precision
     execution: Execution
+    steps: Annotated[int, Field(ge=1)] | None = None
+    template: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
@@ -72,13 +77,16 @@ class WindowRecord:
     peak_reserved_bytes: Bytes | None = None
     peak_process_bytes: Bytes | None = None
     peak_rss_bytes: Bytes | None = None
-    energy_joules: Annotated[float, Field(ge=0)] | None = None
+    energy_joules: NonNegative | None = None
     contended: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class TestRecord:
-    """One test split: top-1 over all of its images (micro average), unrounded, with the counts behind it."""
+    """One test split: top-1 over all of its images (micro average), unrounded, with the counts behind it.
+
+    confusion: (true class, predicted class, images) for every pair that occurs; a class is its position in `class_names`.
+    """
 
     __test__ = False
 
@@ -86,6 +94,39 @@ class TestRecord:
     correct: Count
     images: Count
     classes: Count
+    class_names: tuple[str, ...] = ()
+    confusion: tuple[tuple[Count, Count, Count], ...] = ()
+
+    @property
+    def class_accuracy_percent(self) -> tuple[float | None, ...]:
+        """Top-1 of each class, None for a class without images."""
+        images, correct = [0] * self.classes, [0] * self.classes
+        for true, predicted, count in self.confusion:
+            images[true] += count
+            correct[true] += count if true == predicted else 0
+        return tuple(100 * right / of if of else None for right, of in zip(correct, images, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class AnalysisRecord:
+    """What training changed, and where its gradient went. The definitions are AdaptBench's own: `harness.analysis`.
+
+    image_shift, text_shift: for every block, how far its output at the pooled token moved (mean Euclidean distance). The feature
+    sensitivity of a block is its shift divided by the last block's. class_gradient_before, _after: for every class, the mean share
+    of its text feature in an image's gradient; rank_gradient_*: the same with each image's classes sorted by share. The blocks and
+    class texts of a tower that one training step's gradient passes through.
+    """
+
+    images: Count
+    image_shift: tuple[NonNegative, ...] | None = None
+    text_shift: tuple[NonNegative, ...] | None = None
+    class_gradient_before: tuple[NonNegative, ...] | None = None
+    class_gradient_after: tuple[NonNegative, ...] | None = None
+    rank_gradient_before: tuple[NonNegative, ...] | None = None
+    rank_gradient_after: tuple[NonNegative, ...] | None = None
+    image_blocks_with_gradient: Count | None = None
+    text_blocks_with_gradient: Count | None = None
+    class_texts_with_gradient: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
@@ -121,7 +162,11 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class RunRecord:
-    """One run. `missing` maps a field's name to the reason for its null, ``train.energy_joules`` for a window's field."""
+    """One run. `missing` maps a field's name to the reason for its null, ``train.energy_joules`` for a window's field.
+
+    validation: the last epoch's weights on the validation draw, at most 4 images a class; no phase includes it. split_rule: how
+    the lists of the dataset were made, null where they are the source's own.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     key: RunKey
@@ -132,12 +177,16 @@ class RunRecord:
     total_seconds: Seconds
     windows: Mapping[Phase, WindowRecord] = field(default_factory=dict)
     accuracy: Mapping[str, TestRecord] = field(default_factory=dict)
+    validation: TestRecord | None = None
+    analysis: AnalysisRecord | None = None
     epoch_losses: tuple[float | None, ...] = ()
     step_seconds: tuple[Seconds, ...] = ()
     extract_seconds: Seconds | None = None
     train_images_seen: Count | None = None
     train_image_count: Count | None = None
     train_class_count: Count | None = None
+    test_images_seen: Count | None = None
+    split_rule: str | None = None
     trainable_parameters: Count | None = None
     total_parameters: Count | None = None
     changed_weights_percent: Percent | None = None
@@ -152,9 +201,13 @@ _ADAPTER = TypeAdapter(RunRecord)
 _KEY_ADAPTER = TypeAdapter(RunKey)
 
 
+_NUMBERS = re.compile(rb"\[\n\s+([-+.\w]+(?:,\n\s+[-+.\w]+)*)\n\s+\]")  # no string holds a bare line break
+
+
 def to_json(record: RunRecord) -> bytes:
-    """The record as the text of its file."""
-    return _ADAPTER.dump_json(record, indent=1) + b"\n"
+    """The record as the text of its file: indented, with each list of numbers on a line of its own."""
+    text = _ADAPTER.dump_json(record, indent=1)
+    return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[1].split()) + b"]", text) + b"\n"
 
 
 def from_json(data: bytes, source: str) -> RunRecord:
@@ -171,5 +224,11 @@ def from_json(data: bytes, source: str) -> RunRecord:
 
 
 def key_json(key: RunKey) -> str:
-    """A canonical text of a key: equal keys give equal texts, whatever the order of their mappings."""
-    return json.dumps(_KEY_ADAPTER.dump_python(key, mode="json"), sort_keys=True, separators=(",", ":"))
+    """A canonical text of a key: equal keys give equal texts, whatever the order of their mappings.
+
+    An optional field that is null is left out: a field that a later version adds leaves the texts of older keys as they were.
+    """
+    optional = {f.name for f in fields(RunKey) if f.default is None}
+    values = _KEY_ADAPTER.dump_python(key, mode="json")
+    given = {name: value for name, value in values.items() if value is not None or name not in optional}
+    return json.dumps(given, sort_keys=True, separators=(",", ":"))

@@ -21,21 +21,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from harness import analysis, predictions
 from harness import backbone as backbones
-from harness import plugins
 from harness.backbone import Backbone
 from harness.data import ImageSet
 from harness.environment import describe
 from harness.errors import AdaptBenchError, ConfigError, TrainingError
-from harness.evaluate import evaluate
+from harness.evaluate import Predictions, evaluate
 from harness.job import Job
 from harness.ledger import Ledger, model_tensors
 from harness.meters import Gpu, Window, peak_rss_bytes, reset_peak_rss
 from harness.method import AdaptedModel, Classes
 from harness.plan import build_method
-from harness.records import Phase, RunRecord, Status, TestRecord, WindowRecord
+from harness.records import AnalysisRecord, Phase, RunRecord, Status, TestRecord, WindowRecord
 from harness.splits import classnames, few_shot, held_out, subset
-from harness.suite import Dataset, Splits
+from harness.suite import Splits
 from harness.train import TrainingLog, train
 
 PROBE_STEPS = 2
@@ -51,6 +51,8 @@ class _Findings:
     windows: dict[Phase, WindowRecord] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     accuracy: dict[str, TestRecord] = field(default_factory=dict)
+    validation: TestRecord | None = None
+    analysis: AnalysisRecord | None = None
     log: TrainingLog | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -81,6 +83,8 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
         total_seconds=time.perf_counter() - started,
         windows=findings.windows,
         accuracy=findings.accuracy,
+        validation=findings.validation,
+        analysis=findings.analysis,
         epoch_losses=tuple(log.epoch_losses) if log else (),
         step_seconds=tuple(round(s, 7) for s in log.step_seconds) if log else (),
         extract_seconds=log.extract_seconds if log else None,
@@ -138,14 +142,18 @@ class _Run:
             model = self._model(backbone)
         with self._phase("train"):
             self.findings.log = TrainingLog()
-            self._train(model, self.findings.log)
+            self._train(model, self.findings.log, self.key.steps, self._progress)
         self._note_parameters(model)
         with self._phase("test"):
-            self._test(model, self.findings.accuracy)
+            answers = self._test(model, self.key.steps)
+        self._note_accuracy(model, answers)
         trained = {name: p.detach().cpu() for name, p in model.named_parameters() if p.requires_grad}
+        after = self._look(model) if self.job.run.analyse else None
         del model, backbone
         gc.collect()
         self._repeat(trained)
+        if after is not None:
+            self._analyse(after)
 
     def _phase(self, name: Phase) -> _Phase:
         self.emit({"kind": "phase", "phase": name})
@@ -166,25 +174,26 @@ class _Run:
 
     def _read_data(self, backbone: Backbone) -> None:
         key = self.key
-        self._dataset: Dataset = plugins.load("dataset", key.dataset)
-        splits = self._dataset.read(self.job.folders)
+        dataset = self.job.run.dataset(key.dataset)
+        splits = dataset.read(self.job.folders)
         drawn = few_shot(splits, key.shots, key.seed)
         if splits.val == splits.test:
             drawn = replace(drawn, val=held_out(splits, drawn, key.shots, key.seed))
         drawn = subset(drawn, key.classes)
-        self._train_classes = Classes(classnames(drawn), self._dataset.templates)
+        self._train_classes = Classes(classnames(drawn), dataset.templates)
         self._drawn = drawn
         self._pixels = backbone.pixels
         self._tests = [self._read_test(test, splits) for test in key.tests]
         self.findings.facts |= {
             "train_image_count": len(drawn.train),
             "train_class_count": len(self._train_classes.names),
+            "split_rule": splits.rule,
         }
 
     def _read_test(self, test: str, own: Splits) -> tuple[str, Classes, Splits]:
         """A test split: its key, its classes, and the images of the dataset it names."""
         name, _, half = test.partition("/")
-        dataset: Dataset = plugins.load("dataset", name)
+        dataset = self.job.run.dataset(name)
         splits = own if name == self.key.dataset else dataset.read(self.job.folders)
         part = subset(splits, half or "all")  # type: ignore[arg-type]
         return test, Classes(classnames(part), dataset.templates), part
@@ -199,7 +208,7 @@ class _Run:
         model.set_classes(self._train_classes)
         return model
 
-    def _train(self, model: AdaptedModel, log: TrainingLog, maximum_steps: int | None = None) -> None:
+    def _train(self, model: AdaptedModel, log: TrainingLog, steps: int | None, progress: Any = None) -> None:
         recipe = self.key.recipe
         images = self._images(
             self._drawn, "train", augmentation=recipe.augmentation, crop_scale_minimum=recipe.crop_scale_minimum
@@ -213,8 +222,8 @@ class _Run:
             execution=self.key.execution,
             precision=self.key.precision,
             log=log,
-            maximum_steps=maximum_steps,
-            progress=self._progress if maximum_steps is None else lambda done, epochs, log: None,
+            maximum_steps=steps,
+            progress=progress or (lambda done, epochs, log: None),
         )
 
     def _progress(self, done: int, epochs: int, log: TrainingLog) -> None:
@@ -222,19 +231,57 @@ class _Run:
             {"kind": "epoch", "epoch": done, "epochs": epochs, "loss": log.epoch_losses[-1], "images": log.images_seen}
         )
 
-    def _test(self, model: AdaptedModel, results: dict[str, TestRecord], maximum_batches: int | None = None) -> None:
+    def _test(self, model: AdaptedModel, maximum_batches: int | None) -> dict[str, Predictions]:
+        """Predictions by test, the model aimed at each test's classes in turn."""
+        answers = {}
         for name, classes, splits in self._tests:
             model.set_classes(classes)
-            results[name] = evaluate(
-                model,
-                self._images(splits, "test"),
-                len(classes.names),
-                batch_size=self.key.recipe.test_batch_size,
-                precision=self.key.precision,
-                maximum_batches=maximum_batches,
-            )
-            if maximum_batches is None:
-                self.emit({"kind": "test", "test": name, "accuracy_percent": results[name].accuracy_percent})
+            answers[name] = self._predict(model, splits, "test", maximum_batches)
+        return answers
+
+    def _predict(self, model: AdaptedModel, splits: Splits, part: str, maximum_batches: int | None) -> Predictions:
+        return evaluate(
+            model,
+            self._images(splits, part),
+            batch_size=self.key.recipe.test_batch_size,
+            precision=self.key.precision,
+            maximum_batches=maximum_batches,
+        )
+
+    def _note_accuracy(self, model: AdaptedModel, answers: dict[str, Predictions]) -> None:
+        """The accuracies of the tests and of the validation draw; none of a run that is cut short, which says nothing."""
+        self.findings.facts["test_images_seen"] = sum(len(found.labels) for found in answers.values())
+        if self.key.steps is not None:
+            why = f"training was cut after {self.key.steps} steps, and each test after as many batches"
+            self.findings.missing |= {"accuracy": why, "validation": why}
+            return
+        for name, classes, _ in self._tests:
+            record = self.findings.accuracy[name] = answers[name].score(classes.names)
+            self.emit({"kind": "test", "test": name, "accuracy_percent": record.accuracy_percent})
+        if self.job.predictions:
+            predictions.write(self.job.predictions, {n: (s.test, answers[n]) for n, _, s in self._tests})
+        if self._drawn.val:
+            model.set_classes(self._train_classes)
+            found = self._predict(model, self._drawn, "val", None)
+            self.findings.validation = found.score(self._train_classes.names)
+        else:
+            self.findings.missing["validation"] = "the dataset has no validation images"
+
+    def _look(self, model: AdaptedModel) -> analysis.Look:
+        model.set_classes(self._train_classes)
+        sampled = replace(self._drawn, train=analysis.sample(self._drawn.train, self.key.seed))
+        return analysis.look(model, self._images(sampled, "train"), self.key.precision)
+
+    def _analyse(self, after: analysis.Look) -> None:
+        """Compare the trained model with the one at step 0, and follow the gradient of one step."""
+        self.emit({"kind": "phase", "phase": "analysis"})
+        self._seed()
+        model = self._model(self._backbone())
+        before = self._look(model)
+        with analysis.gradient_flow(model) as flow:
+            self._train(model, TrainingLog(), 1)
+        self.findings.analysis, reasons = analysis.compare(model, before, after, flow)
+        self.findings.missing |= {f"analysis.{name}": why for name, why in reasons.items()}
 
     def _note_parameters(self, model: AdaptedModel) -> None:
         sizes = {id(p): (p.numel(), p.requires_grad) for p in model.parameters()}
@@ -268,7 +315,7 @@ class _Run:
                 return
             initial.clear()
             self._note_tensor_peak("train", ledger, lambda: self._train(model, TrainingLog(), PROBE_STEPS))
-            self._note_tensor_peak("test", ledger, lambda: self._test(model, {}, maximum_batches=1))
+            self._note_tensor_peak("test", ledger, lambda: self._test(model, maximum_batches=1))
 
     def _note_tensor_peak(self, phase: Phase, ledger: Ledger, work: Callable[[], object]) -> None:
         gc.collect()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import plugins
 from harness.environment import cpu_threads
 from harness.errors import AdaptBenchError
 from harness.isolate import Isolation
@@ -43,9 +42,11 @@ class Outcome:
 
 
 def pending(
-    runs: Sequence[PlannedRun], store: Store, retry_failed: bool, note: Any
+    runs: Sequence[PlannedRun], store: Store, retry_failed: bool, note: Any, predictions: bool = False
 ) -> tuple[list[PlannedRun], Outcome]:
-    """The runs without a usable record. Finished runs are never done twice; failed ones only on request."""
+    """The runs without a usable record. Finished runs are done again only if `predictions` are wanted and missing, failed
+    ones only on request.
+    """
     todo, outcome = [], Outcome()
     for run in runs:
         try:
@@ -53,19 +54,21 @@ def pending(
         except AdaptBenchError as error:
             note(f"{error.what} It will be run again.")
             record = None
-        if record is None or (retry_failed and record.status != "ok"):
+        ok = record is not None and record.status == "ok"
+        lacking = predictions and ok and not store.predictions_path(run.key).exists()
+        if record is None or lacking or (retry_failed and not ok):
             todo.append(run)
         else:
             outcome.skipped += 1
-            outcome.earlier_failures += record.status != "ok"
+            outcome.earlier_failures += not ok
     return todo, outcome
 
 
 def check_data(runs: Sequence[PlannedRun], folders: Folders) -> None:
     """Read every dataset the runs name, before the first one starts. Raises DataError; generates what can be generated."""
-    tests = {test.partition("/")[0] for run in runs for test in run.key.tests}
-    for name in sorted({run.key.dataset for run in runs} | tests):
-        plugins.load("dataset", name).read(folders)
+    named = {name: run for run in runs for name in (run.key.dataset, *(t.partition("/")[0] for t in run.key.tests))}
+    for name in sorted(named):
+        named[name].dataset(name).read(folders)
 
 
 def run_all(
@@ -75,23 +78,22 @@ def run_all(
     progress: Progress,
     outcome: Outcome,
     *,
-    pretrained: str | None,
     device: str,
     time_limit_seconds: float | None,
+    predictions: bool = False,
 ) -> Outcome:
     """Do the runs in order. Raises ConfigError if none could start; KeyboardInterrupt leaves finished records in place."""
     start = time.monotonic()
     threads = cpu_threads()
-    if pretrained and Path(pretrained).is_file():
-        pretrained = str(Path(pretrained).resolve())
     jobs = [
         Job(
             run=run,
-            pretrained=pretrained,
+            pretrained=_absolute(run.pretrained),
             folders=folders,
             device=device,
             threads=threads,
-            command=repeat_command(run, pretrained, device),
+            command=repeat_command(run, run.pretrained, device),
+            predictions=store.predictions_path(run.key).absolute() if predictions else None,
         )
         for run in runs
     ]
@@ -106,3 +108,7 @@ def run_all(
             progress.ended(record)
     outcome.seconds = time.monotonic() - start
     return outcome
+
+
+def _absolute(pretrained: str | None) -> str | None:
+    return str(Path(pretrained).resolve()) if pretrained and Path(pretrained).is_file() else pretrained

@@ -35,6 +35,10 @@ class Store:
         name = f"{_safe(key.dataset)}-{key.shots}shots-seed{key.seed}-{digest}.json"
         return self.folder / _safe(key.suite) / _safe(key.method) / name
 
+    def predictions_path(self, key: RunKey) -> Path:
+        """Where a run's predictions lie, if it was asked for them: beside its record."""
+        return self.path(key).with_suffix(".parquet")
+
     def find(self, key: RunKey) -> RunRecord | None:
         """The record of a run, None if there is none. Raises DataError for a file that is no record."""
         path = self.path(key)

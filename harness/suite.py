@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ClassSubset = Literal["all", "base", "new"]
+Execution = Literal["fast", "reference"]
 ANY = "*"
 """Stands for the dataset in `Suite.each`."""
 
@@ -26,12 +27,16 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """A dataset as read: three lists of items, and how to open an image (an RGB `PIL.Image`; `DataError` if broken)."""
+    """A dataset as read: three lists of items, and how to open an image (an RGB `PIL.Image`; `DataError` if broken).
+
+    `rule` says how the lists were made where the source has none; it goes into the record.
+    """
 
     train: tuple[Item, ...]
     val: tuple[Item, ...]
     test: tuple[Item, ...]
     open: Callable[[str], Image]
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +106,16 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A question, and the tasks that answer it; no loop, no torch, no path, no method.
+    """A question, and the tasks that answer it; no loop, no torch, no path, no method's code.
 
     `each` is asked of every dataset in `groups[name]`, or of any dataset named on the command line; `tasks[name]` are
-    further tasks of a group that name their datasets themselves (transfer suites).
+    further tasks of a group that name their datasets themselves (transfer suites). The rest are defaults that the command line
+    may replace, but for these:
+
+    `variants` gives methods settings (as ``--set`` has them) that are run side by side. `analyse` has each run look at what
+    training changed (`harness.analysis`). `shares_runs_of` names the suite whose runs answer this question too: they are
+    planned, keyed and stored as that suite's, so that either suite reuses what the other has trained. `targets` are the tests
+    that the answer averages, by group; empty for all of them.
     """
 
     name: str
@@ -115,6 +126,14 @@ class Suite:
     shots: tuple[int, ...] = (16,)
     seeds: tuple[int, ...] = (1, 2, 3)
     methods: tuple[str, ...] = ()
+    executions: tuple[Execution, ...] = ("fast",)
+    backbone: str = "demo-clip"
+    pretrained: str | None = None
+    steps: int | None = None
+    variants: Mapping[str, tuple[Mapping[str, str], ...]] = field(default_factory=dict)
+    analyse: bool = False
+    shares_runs_of: str | None = None
+    targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def group_tasks(self, group: str) -> tuple[Task, ...]:
         """All tasks of a group of datasets."""

@@ -48,14 +48,23 @@ def images(tiny_backbone):
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
 def test_counts_are_right_whatever_the_batches(tiny_backbone, images, execution, batch_size):
     model = Answers(tiny_backbone(execution))
-    record = evaluate(model, images, 3, batch_size=batch_size, precision="fp32")
+    found = evaluate(model, images, batch_size=batch_size, precision="fp32")
+    record = found.score(["a", "b", "c"])
     assert (record.correct, record.images, record.classes) == (5, 7, 3)
     assert record.accuracy_percent == 500 / 7
+    assert record.confusion == ((0, 0, 1), (0, 1, 1), (1, 1, 3), (2, 0, 1), (2, 2, 1))
+    assert record.class_accuracy_percent == (50.0, 100.0, 50.0)
+    assert found.logits.tolist() == [1.0] * 7
     assert model.grad_modes == {False}
     batches = -(-7 // batch_size)
     assert model.classifier_calls == (1 if execution == "fast" else batches)
 
 
 def test_a_memory_pass_stops_after_its_batches(tiny_backbone, images):
-    record = evaluate(Answers(tiny_backbone()), images, 3, batch_size=3, precision="fp32", maximum_batches=1)
-    assert (record.correct, record.images) == (3, 3)
+    found = evaluate(Answers(tiny_backbone()), images, batch_size=3, precision="fp32", maximum_batches=1)
+    assert (found.correct, len(found.labels)) == (3, 3)
+
+
+def test_a_class_without_images_has_no_accuracy(tiny_backbone, images):
+    record = evaluate(Answers(tiny_backbone()), images, batch_size=7, precision="fp32").score("abcd")
+    assert record.class_accuracy_percent == (50.0, 100.0, 50.0, None)

@@ -22,6 +22,34 @@ def test_a_round_trip_keeps_everything(record):
     assert data.endswith(b"}\n")
 
 
+def test_a_list_of_numbers_stands_on_one_line_and_a_list_of_words_does_not(record):
+    test = dataclasses.replace(
+        record.accuracy["demo-digits/base"], confusion=((0, 1, 2),), class_names=("a [\n1\n]", "b")
+    )
+    text = to_json(changed(record, accuracy={"demo-digits/base": test})).decode()
+    assert '"confusion": [\n    [0, 1, 2]\n   ]' in text
+    assert '"step_seconds": [0.1, 0.2]' in text
+    assert '"class_names": [\n    "a [\\n1\\n]",\n' in text
+    assert from_json(text.encode(), "here").accuracy["demo-digits/base"] == test
+
+
+def test_a_record_without_the_later_fields_reads_and_has_the_key_it_had(record):
+    document = json.loads(to_json(record))
+    later = {"validation", "analysis", "test_images_seen", "split_rule"}
+    assert later <= set(document)
+    for field in later:
+        del document[field]
+    for field in ("steps", "template"):
+        del document["key"][field]
+    for field in ("class_names", "confusion"):
+        del document["accuracy"]["demo-digits/base"][field]
+    again = from_json(json.dumps(document).encode(), "here")
+    assert again == record
+    assert "steps" not in key_json(again.key)
+    assert "pretrained" in key_json(again.key)
+    assert '"steps":3' in key_json(dataclasses.replace(record.key, steps=3))
+
+
 def test_numbers_are_not_rounded(record):
     exact = changed(record, epoch_losses=(0.1 + 0.2, 1 / 3, None), total_seconds=1e-7 / 3)
     again = from_json(to_json(exact), "here")
@@ -104,7 +132,7 @@ def test_names_of_measures_end_in_their_units():
     """Seconds, bytes, percent and joules are told by the name; a bare number is a count."""
     from harness.records import TestRecord, WindowRecord
 
-    counts = {"correct", "images", "classes", "contended"}
+    counts = {"correct", "images", "classes", "class_names", "confusion", "contended"}
     units = ("seconds", "_bytes", "_percent", "_joules")
     names = {f.name for kind in (TestRecord, WindowRecord) for f in dataclasses.fields(kind)} - counts
     assert all(name.endswith(units) for name in names), names

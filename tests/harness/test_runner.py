@@ -35,6 +35,7 @@ def test_calls_come_in_the_order_of_the_contract(job, calls):
         "adapt", ("set_classes", base), ("prepare", 12, 6), *epochs, ("batches", 12, 4), ("finish", 12, 6),
         ("set_classes", base), "classifier", ("logits", 21),
         ("set_classes", new), "classifier", ("logits", 14),
+        ("set_classes", base), "classifier", ("logits", 6),
     ]  # fmt: skip
     probe = [
         "adapt", ("set_classes", base), ("prepare", 12, 6),
@@ -73,8 +74,12 @@ def test_a_record_holds_what_was_measured(job):
         "tiny-colours/base": (21, 3),
         "tiny-colours/new": (14, 2),
     }
-    for test in record.accuracy.values():
+    for test in (*record.accuracy.values(), record.validation):
         assert test.accuracy_percent == 100 * test.correct / test.images
+        assert sum(count for _, _, count in test.confusion) == test.images
+        assert sum(count for true, predicted, count in test.confusion if true == predicted) == test.correct
+    assert record.accuracy["tiny-colours/new"].class_names == ("yellow", "purple")
+    assert (record.validation.images, record.test_images_seen) == (6, 35)
     assert set(record.windows) == {"setup", "train", "test"}
     assert sum(window.seconds for window in record.windows.values()) <= record.total_seconds
     assert sum(record.step_seconds) + record.extract_seconds <= record.windows["train"].seconds
@@ -175,7 +180,7 @@ def test_autocast_trains_nearly_as_full_precision_does(job, precision):
 def test_pure_half_precision_trains(job, execution):
     settings = {"epochs": "2", "batch_size": "4"}
     exact = execute(job("coop", settings=settings))
-    record = execute(job("coop", precision="fp16-pure", execution=execution, settings=settings))
+    record = execute(job("coop", precision="fp16-pure", executions=[execution], settings=settings))
     assert record.status == "ok", record.reason
     assert record.epoch_losses == pytest.approx(exact.epoch_losses, rel=0.05)
     assert record.weights_sha256 != exact.weights_sha256  # half weights are other weights
