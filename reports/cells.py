@@ -9,28 +9,36 @@ from reports.charts import Style
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading; `unit` stands smaller beneath it, `help` is spelled out under the table."""
+    """A heading; `unit` stands smaller beneath it, `help` is spelled out under the table. `row`: a method's `Style.key`."""
 
     title: str
     unit: str = ""
     help: str = ""
     numeric: bool = True
+    row: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """`value` sorts (absent last; without any, the text does); `details` stand smaller below, those whose numbers are in
-    `bold` in bold; `note` numbers a footnote; `long` folds the text away."""
+    `bold` in bold; `note` numbers a footnote; `long` folds the text away.
+
+    `tied`: can't be told from the best. `shade`: from -5 to 5, how strongly the cell is tinted, and which way. `href`: where
+    the text leads.
+    """
 
     text: str
     value: float | None = None
     details: tuple[str, ...] = ()
     bold: tuple[int, ...] = ()
     best: bool = False
+    tied: bool = False
+    shade: int | None = None
     note: int | None = None
     tags: tuple[str, ...] = ()
     style: Style | None = None
     long: bool = False
+    href: str = ""
 
     @property
     def absent(self) -> bool:
@@ -42,7 +50,10 @@ ABSENT = "–"
 
 @dataclass(slots=True)
 class Table:
-    """Rows of cells under columns. The first cell of a row is its heading; `foot` stays below when the rows are sorted."""
+    """Rows of cells under columns. The first cell of a row is its heading; `foot` stays below when the rows are sorted.
+
+    `legend` says what bold, underlines or tints mean. `features` are what the script adds: filter, reference.
+    """
 
     name: str
     caption: str
@@ -50,6 +61,8 @@ class Table:
     rows: list[list[Cell]] = field(default_factory=list)
     foot: list[list[Cell]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    legend: str = ""
+    features: tuple[str, ...] = ()
 
     def note(self, text: str) -> int:
         """The number of a footnote; equal texts share one."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -17,10 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
-from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
+from reports.labels import any_script, place_labels
 from reports.svg import INK, inline
 from reports.text import short
 
@@ -51,14 +49,19 @@ ROUND = (1, 2, 2.5, 5, 10)
 
 TIME_UNITS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0), ("milliseconds", 1e-3))
 MEMORY_UNITS = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("bytes", 1.0))
+ENERGY_UNITS = (("MJ", 1e6), ("kJ", 1e3), ("J", 1.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a method is drawn, everywhere on the page: a colour and, for those who don't tell colours, a shape."""
+    """How a method is drawn, everywhere on the page: a colour and, for those who don't tell colours, a shape.
+
+    `key` marks whatever belongs to the method, so that the page can hide it.
+    """
 
     colour: str
     marker: str
+    key: str = ""
 
     @property
     def outline(self) -> str:
@@ -71,22 +74,23 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One method in a plane; spreads are standard deviations, None where there is none."""
+    """One method in a plane; margins are half the widths of 95 % intervals, None where there is none."""
 
     label: str
     style: Style
     x: float
     y: float
-    x_spread: float | None = None
-    y_spread: float | None = None
+    x_margin: float | None = None
+    y_margin: float | None = None
 
 
 def styles(labels: Iterable[str], references: frozenset[str]) -> dict[str, Style]:
     """A style for each label, the same for the same set of labels. References are grey."""
     names = sorted(set(labels))
     others = [name for name in names if name not in references]
-    found = {name: Style(COLOURS[i % 6], MARKERS[i % 7]) for i, name in enumerate(others)}
-    return found | {name: Style(REFERENCE_STYLE_COLOUR, "X") for name in names if name in references}
+    found = {name: Style(COLOURS[i % 6], MARKERS[i % 7], f"m{i}") for i, name in enumerate(others)}
+    greys = [name for name in names if name in references]
+    return found | {name: Style(REFERENCE_STYLE_COLOUR, "X", f"r{i}") for i, name in enumerate(greys)}
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
@@ -103,29 +107,29 @@ def against_cost(
 ) -> str:
     """Score (up is better) against a cost (left is better), the Pareto front marked, `level` as a line at its score."""
     unit, scale = _unit(units, [p.x for p in points])
-    scaled = [Point(p.label, p.style, p.x / scale, p.y, None, p.y_spread) for p in points]
+    scaled = [replace(p, x=p.x / scale, x_margin=p.x_margin and p.x_margin / scale) for p in points]
     with mpl.rc_context(SETTINGS):
-        figure, axes = _axes(f"{cost}, {unit}", score)
+        figure, axes = plane(f"{cost}, {unit}", score)
         _cost_axis(axes, [p.x for p in scaled])
         _front(axes, pareto(scaled))
         _markers(axes, scaled)
-        axes.set_ylim(*_padded(scaled, "y", *([level.y] if level else [])))
-        canvas = _drawn(figure)
+        axes.set_ylim(*padded(scaled, "y", *([level.y] if level else [])))
+        canvas = drawn(figure)
         taken = _steps(axes, pareto(scaled)) + ([_level(canvas, axes, level)] if level else [])
-        _labels(canvas, axes, scaled, taken)
-        return _svg(figure, name)
+        place_labels(canvas, axes, scaled, taken)
+        return as_svg(figure, name)
 
 
 def base_against_new(name: str, points: Sequence[Point]) -> str:
     """The base-new plane with lines of equal harmonic mean H."""
     with mpl.rc_context(SETTINGS):
-        figure, axes = _axes("Base accuracy, %", "New accuracy, %")
+        figure, axes = plane("Base accuracy, %", "New accuracy, %")
         _markers(axes, points)
-        axes.set_xlim(*_padded(points, "x"))
-        axes.set_ylim(*_padded(points, "y"))
-        canvas = _drawn(figure)
-        _labels(canvas, axes, points, _contours(canvas, axes))
-        return _svg(figure, name)
+        axes.set_xlim(*padded(points, "x"))
+        axes.set_ylim(*padded(points, "y"))
+        canvas = drawn(figure)
+        place_labels(canvas, axes, points, _contours(canvas, axes))
+        return as_svg(figure, name)
 
 
 def _unit(units: Sequence[tuple[str, float]], values: Sequence[float]) -> tuple[str, float]:
@@ -134,7 +138,8 @@ def _unit(units: Sequence[tuple[str, float]], values: Sequence[float]) -> tuple[
     return next((unit for unit in units if middle >= unit[1]), units[-1])
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+def plane(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """An empty figure of the page's size and style."""
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
@@ -163,9 +168,9 @@ def _cost_axis(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
 
 
-def _padded(points: Sequence[Point], axis: Literal["x", "y"], *also: float) -> tuple[float, float]:
+def padded(points: Sequence[Point], axis: Literal["x", "y"], *also: float) -> tuple[float, float]:
     """Limits of an accuracy axis with room around the points, their error bars and `also`."""
-    found = [(getattr(p, axis), getattr(p, f"{axis}_spread") or 0.0) for p in points]
+    found = [(getattr(p, axis), getattr(p, f"{axis}_margin") or 0.0) for p in points]
     low = min(*also, *(value - spread for value, spread in found), 100.0)
     high = max(*also, *(value + spread for value, spread in found), 0.0)
     pad = max(0.12 * (high - low), 0.5)
@@ -180,8 +185,20 @@ def _front(axes: Axes, front: Sequence[Point]) -> None:
 
 def _markers(axes: Axes, points: Sequence[Point]) -> None:
     for p in points:
-        axes.errorbar(p.x, p.y, p.y_spread, p.x_spread, color=p.style.colour, elinewidth=1.2, capsize=0, zorder=3)
-        axes.plot(p.x, p.y, p.style.marker, color=p.style.colour, markersize=7.5, markeredgewidth=0, zorder=4)
+        _bars(axes, p)
+        (drawn,) = axes.plot(
+            p.x, p.y, p.style.marker, color=p.style.colour, markersize=7.5, markeredgewidth=0, zorder=4
+        )
+        drawn.set_gid(p.style.key)
+
+
+def _bars(axes: Axes, p: Point) -> None:
+    """Error bars, cut off where an axis has no room for them: logarithms have no zero."""
+    left = min(p.x_margin or 0.0, 0.95 * p.x)
+    across = [[left], [p.x_margin]] if p.x_margin else None
+    bars = axes.errorbar(p.x, p.y, p.y_margin, across, color=p.style.colour, elinewidth=1.2, capsize=0, zorder=3)
+    for line in bars[2]:
+        line.set_gid(p.style.key)
 
 
 def _level(canvas: FigureCanvasAgg, axes: Axes, level: Point) -> Bbox:
@@ -213,23 +230,7 @@ def _steps(axes: Axes, front: Sequence[Point]) -> list[Bbox]:
     return level + [Bbox.from_extents(x - 2, y, x + 2, top) for (_, y), (x, top) in pairs]
 
 
-def _labels(canvas: FigureCanvasAgg, axes: Axes, points: Sequence[Point], taken: list[Bbox]) -> None:
-    """Each point's label at the first of eight places where it covers nothing, or where it covers least."""
-    with _any_script():
-        renderer = canvas.get_renderer()
-        taken = [*taken, *(box for p in points for box in _around(axes, p))]
-        for point in sorted(points, key=lambda p: (-p.y, p.x)):
-            places = [_label(axes, point, across, up) for across, up in PLACES]
-            boxes = [place.get_window_extent(renderer) for place in places]
-            cover = [_covered(box, taken, axes.get_window_extent()) for box in boxes]
-            chosen = cover.index(min(cover))
-            taken.append(boxes[chosen].padded(3))
-            for i, place in enumerate(places):
-                if i != chosen:
-                    place.remove()
-
-
-def _drawn(figure: Figure) -> FigureCanvasAgg:
+def drawn(figure: Figure) -> FigureCanvasAgg:
     """A canvas on which the figure has its final layout, so that pixels mean something."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -237,54 +238,10 @@ def _drawn(figure: Figure) -> FigureCanvasAgg:
     return canvas
 
 
-@contextmanager
-def _any_script() -> Iterator[None]:
-    """Lets labels through whose letters matplotlib's own font lacks: the page's fonts draw them, not matplotlib."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Glyph.*missing", category=UserWarning)
-        yield
-
-
-PLACES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
-
-
-def _label(axes: Axes, point: Point, across: int, up: int) -> Annotation:
-    reach = 10 if not (across and up) else 7
-    return axes.annotate(
-        short(point.label, 26),
-        (point.x, point.y),
-        (across * reach, up * reach),
-        textcoords="offset points",
-        ha=("right", "center", "left")[across + 1],
-        va=("top", "center", "bottom")[up + 1] if across == 0 or up else "center_baseline",
-        zorder=5,
-    )
-
-
-def _around(axes: Axes, point: Point) -> list[Bbox]:
-    """A point's marker and its error bars, in pixels."""
-    x_spread, y_spread = point.x_spread or 0.0, point.y_spread or 0.0
-    left, bottom = axes.transData.transform((point.x - x_spread, point.y - y_spread))
-    right, top = axes.transData.transform((point.x + x_spread, point.y + y_spread))
-    x, y = axes.transData.transform((point.x, point.y))
-    return [
-        Bbox.from_extents(x - 6, y - 6, x + 6, y + 6),
-        Bbox.from_extents(x - 1, bottom, x + 1, top),
-        Bbox.from_extents(left, y - 1, right, y + 1),
-    ]
-
-
-def _covered(box: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
-    """Pixels of a label that lie on something else or outside of the frame."""
-    inside = Bbox.intersection(box, frame)
-    outside = box.width * box.height - (inside.width * inside.height if inside else 0.0)
-    overlaps = (Bbox.intersection(box, other) for other in taken)
-    return outside * 2 + sum(o.width * o.height for o in overlaps if o)
-
-
-def _svg(figure: Figure, name: str) -> str:
+def as_svg(figure: Figure, name: str) -> str:
+    """The figure as an element for the page; `name` keeps its ids apart from others'."""
     buffer = io.StringIO()
-    with _any_script():
+    with any_script():
         FigureCanvasSVG(figure).print_svg(
             buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )

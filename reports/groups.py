@@ -1,7 +1,7 @@
 """What may be averaged with what: records into sections (like with like), and a section's records into rows.
 
-A section holds records of one suite, shots, backbone, machine, precision and execution. A row is one method with one
-configuration; its records differ in dataset and seed only.
+A section holds records of one suite, shots, backbone, machine, precision, execution, prompt template and number of
+steps. A row is one method with one configuration; its records differ in dataset and seed only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What all records of a section share. `weights`: the pretrained tag or file, or "built-in weights"."""
+    """What all records of a section share. `weights`: the pretrained tag or file, or "built-in weights".
+
+    `template`: the prompt template that replaced the datasets' own; `steps`: after so many training was cut off.
+    """
 
     suite: str
     shots: int
@@ -35,6 +38,8 @@ class Condition:
     device: str
     precision: str
     execution: str
+    template: str
+    steps: str
 
     @classmethod
     def of(cls, record: RunRecord) -> Condition:
@@ -49,6 +54,8 @@ class Condition:
             device=environment.device.partition(":")[0],
             precision=key.precision,
             execution=key.execution,
+            template=key.template or "",
+            steps="" if key.steps is None else str(key.steps),
         )
 
 
@@ -85,6 +92,11 @@ class Section:
     def paired(self) -> bool:
         """Whether every run tests the base and the new half of its dataset, and nothing else."""
         return all(set(r.key.tests) == {f"{r.key.dataset}/base", f"{r.key.dataset}/new"} for r in self.records)
+
+    @cached_property
+    def transfers(self) -> bool:
+        """Whether some run is tested on a dataset it was not trained on."""
+        return any(test.partition("/")[0] != r.key.dataset for r in self.records for test in r.key.tests)
 
 
 def sections(records: Iterable[RunRecord]) -> tuple[Section, ...]:

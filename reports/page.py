@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.records import RunRecord
 from reports import charts, provenance, views
 from reports.cells import Table
 from reports.charts import Style
+from reports.document import render
+from reports.families import Found, overviews
 from reports.groups import REFERENCE, Section, sections
+from reports.heatmap import heat_map
+from reports.pictures import Chart, section_charts
+from reports.runs import RunView, run_view
 from reports.tables import tables
-from reports.text import Problem, block, listed, plural, short, visible
+from reports.text import Problem, block, listed, short, visible
 from reports.verdict import verdict
 
 
@@ -31,8 +32,10 @@ class Part:
     verdict: Markup
     cautions: list[str]
     headline: Table
-    charts: list[views.Chart]
+    charts: list[Chart]
     units: Table
+    heat_map: Table | None
+    seeds: Table
     costs: Table
     recipes: Table
     recipe_texts: list[tuple[str, str]]
@@ -40,28 +43,45 @@ class Part:
 
 def page(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> str:
     """The report on `records`. Equal sets of records give equal pages, whatever their order."""
-    found = sections(records)
-    styles = _styles(found)
-    parts = [_part(f"s{i}", section, found, styles) for i, section in enumerate(found, 1)]
-    kept = [r for section in found for r in section.records]
-    return _environment().get_template("page.html.j2").render(
-        title=_title(found),
-        parts=parts,
-        differing=listed([name.lower() for name in _differing(found)]),
-        facts=_facts(found),
-        span=_span(kept),
-        styles=styles,
-        failures=provenance.failure_table(found),
-        machines=provenance.machine_table(kept),
-        commands=provenance.commands(kept),
-        warnings=provenance.warnings(found),
-        problems=[Problem(visible(p.source), block(p.what)) for p in sorted(problems, key=lambda p: (p.source, p.what))],
-        **_inlined(),
-    )  # fmt: skip
+    found = [(section, tables(section)) for section in sections(records)]
+    styles = row_styles(found)
+    return render("page.html.j2", **frame(found, styles, problems), runs=run_views(found))
 
 
-def _part(name: str, section: Section, others: Sequence[Section], styles: dict[str, Style]) -> Part:
-    found = tables(section)
+def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[Problem]) -> dict[str, object]:
+    """All that a report shows, the runs one by one aside."""
+    every = [section for section, _ in found]
+    kept = [r for section in every for r in section.records]
+    return {
+        "title": _title(every),
+        "parts": [_part(f"s{i}", pair, every, styles) for i, pair in enumerate(found, 1)],
+        "overviews": overviews(found, styles),
+        "differing": listed([name.lower() for name in _differing(every)]),
+        "facts": _facts(every),
+        "span": _span(kept),
+        "methods": [(label, styles[label]) for label in styles],
+        "failures": provenance.failure_table(every),
+        "machines": provenance.machine_table(kept),
+        "commands": provenance.commands(kept),
+        "warnings": provenance.warnings(every),
+        "problems": [Problem(visible(p.source), block(p.what)) for p in sorted(problems, key=lambda p: (p.source, p.what))],
+    }  # fmt: skip
+
+
+def row_styles(found: Sequence[Found]) -> dict[str, Style]:
+    """A style for every row's label, the same on every page of a report."""
+    rows = [row for section, _ in found for row in section.rows]
+    return charts.styles([r.label for r in rows], frozenset(r.label for r in rows if r.method == REFERENCE))
+
+
+def run_views(found: Sequence[Found]) -> list[RunView]:
+    """Every run, in the order of the sections, their rows and datasets."""
+    runs = [(row.label, record) for section, _ in found for row in section.rows for record in row.records]
+    return [run_view(f"run{i}", label, record) for i, (label, record) in enumerate(runs, 1)]
+
+
+def _part(name: str, pair: Found, others: Sequence[Section], styles: dict[str, Style]) -> Part:
+    section, found = pair
     return Part(
         name=name,
         title=_section_title(section, others),
@@ -69,17 +89,14 @@ def _part(name: str, section: Section, others: Sequence[Section], styles: dict[s
         verdict=verdict(found, len(section.datasets)),
         cautions=provenance.cautions(section),
         headline=views.headline(f"{name}-headline", section, found, styles),
-        charts=views.section_charts(name, found, styles),
+        charts=section_charts(name, section, found, styles),
         units=views.unit_table(f"{name}-datasets", section, found, styles),
+        heat_map=heat_map(f"{name}-map", section, found, styles),
+        seeds=views.seed_table(f"{name}-seeds", section, found, styles),
         costs=views.cost_table(f"{name}-costs", section, found, styles),
         recipes=provenance.recipe_table(f"{name}-recipes", section, styles),
         recipe_texts=provenance.recipe_texts(section),
     )
-
-
-def _styles(found: Sequence[Section]) -> dict[str, Style]:
-    rows = [row for section in found for row in section.rows]
-    return charts.styles([r.label for r in rows], frozenset(r.label for r in rows if r.method == REFERENCE))
 
 
 def _conditions(section: Section) -> list[tuple[str, str]]:
@@ -92,6 +109,8 @@ def _conditions(section: Section) -> list[tuple[str, str]]:
         ("Device", c.device),
         ("Precision", c.precision),
         ("Execution", c.execution),
+        ("Prompt template", c.template or "the datasets' own"),
+        ("Training", f"cut off after {c.steps} steps: accuracies mean nothing" if c.steps else "to its end"),
     ]
     return [(name, short(visible(text), 120)) for name, text in words]
 
@@ -100,7 +119,8 @@ def _section_title(section: Section, others: Sequence[Section]) -> str:
     """The suite, and whatever else tells this section from the others."""
     mine = dict(_conditions(section))
     differing = _differing(others)
-    return ", ".join([mine["Suite"], *(text for name, text in mine.items() if name in differing and name != "Suite")])
+    shown = {**mine, "Shots": f"{mine['Shots']} shots", "Execution": f"{mine['Execution']} execution"}
+    return ", ".join([mine["Suite"], *(text for name, text in shown.items() if name in differing and name != "Suite")])
 
 
 def _differing(found: Sequence[Section]) -> list[str]:
@@ -131,31 +151,3 @@ def _facts(found: Sequence[Section]) -> list[tuple[str, str]]:
 def _span(records: Iterable[RunRecord]) -> str:
     days = sorted({visible(r.started_at[:10]) for r in records})
     return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plural"] = plural
-    return environment
-
-
-def _inlined() -> dict[str, Markup | str]:
-    """The style and the script, as they stand in the page, and a policy that allows these and nothing else."""
-    loader = _environment()
-    style, script = (loader.loader.get_source(loader, name)[0] for name in ("page.css", "page.js"))  # type: ignore[union-attr]
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return {"style": Markup(style), "script": Markup(script), "policy": policy}
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

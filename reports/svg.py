@@ -8,6 +8,9 @@ from xml.etree import ElementTree
 INK = "#010203"
 """A colour to draw with that becomes the page's own text colour."""
 
+_ROW = re.compile(r"[mr]\d+")
+"""Ids that say which method an element belongs to (`charts.Style.key`): they become ``data-row``."""
+
 _FONT = ("font", "font-family")
 
 
@@ -36,7 +39,9 @@ def _convert(element: ElementTree.Element, referenced: set[str], prefix: str) ->
         if key.strip() and key.strip() not in _FONT:
             attributes[key.strip()] = value.strip()
     if attributes.get("id") not in referenced:
-        attributes.pop("id", None)
+        name = attributes.pop("id", "")
+        if _ROW.fullmatch(name):
+            attributes["data-row"] = name
     element.attrib = {key: _value(key, value, prefix) for key, value in attributes.items()}
 
 

@@ -1,52 +1,35 @@
-"""Records to pandas tables: what was measured, and the means, spreads and harmonic means that follow from it.
+"""Records to pandas tables: what was measured, and the means, intervals and harmonic means that follow from it.
 
 Full precision throughout; NaN is "absent", and `reason` says why. Averages are taken where they are complete only: a
 dataset counts when every seed of the row finished on it, and a row says how many of the section's datasets it averages.
-Spreads are sample standard deviations (n - 1) of the seeds' own averages, absent for a single seed.
+A column ``<name>_margin`` is half the width of the 95 % interval over seeds, absent for a single seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from harness.records import RunRecord, WindowRecord
+from harness.records import RunRecord
+from reports import statistics
+from reports.costs import COSTS, PeakField, costs, peak_field
 from reports.groups import REFERENCE, Row, Section
 from reports.text import short, visible
-
-PeakField = Literal["peak_allocated_bytes", "peak_tensor_bytes"]
-Maybe = float | None
-
-WARM_UP_STEPS = 3
-"""Steps left out of the median step time, where a run has more than ten."""
-
-COSTS: dict[str, str] = {
-    "train_seconds": "sum",
-    "extract_seconds": "sum",
-    "setup_seconds": "sum",
-    "test_seconds": "sum",
-    "train_images_seen": "sum",
-    "step_seconds": "mean",
-    "train_peak_bytes": "max",
-    "run_peak_bytes": "max",
-    "trainable_parameters": "max",
-}
-"""The cost columns, and how one seed's datasets become that seed's figure."""
 
 
 @dataclass(frozen=True)
 class Tables:
     """A section in numbers.
 
-    runs: one line a finished run, costs. scores: one line a (row, unit, metric, seed). units: mean over seeds by (row, unit),
-    with `seeds` finished of `expected`; a unit is a dataset, or a test where there is no base and new. summary: one line a
-    row. `metrics` are base and new, or accuracy; `main` is the one to rank by. `peak` is the quantity every peak is.
+    runs: one line a finished run, costs. scores: one line a (row, dataset, unit, metric, seed). results: one line a (row,
+    dataset, unit, seed) with the score that ranks. units: mean over seeds by (row, unit), with `seeds` finished of `expected`;
+    a unit is a dataset, or a test where there is no base and new. summary: one line a row. `metrics` are base and new, source
+    and target, or accuracy; `main` is the one to rank by. `peak` is the quantity every peak is.
     """
 
     metrics: tuple[str, ...]
@@ -54,6 +37,7 @@ class Tables:
     peak: PeakField
     runs: pd.DataFrame
     scores: pd.DataFrame
+    results: pd.DataFrame
     units: pd.DataFrame
     summary: pd.DataFrame
 
@@ -62,6 +46,11 @@ class Tables:
         """The summary's rows that average every dataset, best first."""
         done = self.summary[self.summary["complete"] == self.summary["expected"]]
         return done.rename_axis("row").sort_values([self.main, "row"], ascending=[False, True])
+
+    @property
+    def unit_main(self) -> str:
+        """The score of a unit that ranks."""
+        return "h" if self.main == "h" else "accuracy"
 
     def line(self, label: str) -> pd.Series:
         """A row's line of the summary."""
@@ -74,6 +63,55 @@ class Tables:
         found = cast(pd.Series, self.units.loc[(label, unit), :])
         return found if found["seeds"] else None
 
+    @cached_property
+    def comparisons(self) -> dict[statistics.Pair, float]:
+        """Holm's p of every pair of complete rows, from the runs they have in common: each dataset, each seed."""
+        cells = self.results[self.results["counts"]].groupby(["row", "dataset", "seed"])["percent"]
+        by_run = cells.mean().where(cells.count() == cells.size()).unstack(["dataset", "seed"])
+        return statistics.comparisons(by_run.loc[list(self.complete.index)])
+
+    def tied_with_best(self) -> list[str]:
+        """The complete rows that can't be told from the best one, best first."""
+        ranked = list(self.complete.index)
+        return statistics.tied(ranked[0], ranked, self.comparisons) if ranked else []
+
+    def rank_groups(self) -> dict[str, tuple[int, ...]]:
+        """The groups of each complete row: rows that share one can't be told apart."""
+        return statistics.rank_groups(list(self.complete.index), self.comparisons)
+
+    def finished_on(self, unit: str) -> pd.DataFrame:
+        """The lines of the rows of which every seed finished on a unit."""
+        return self._by_unit[unit]
+
+    def tied_on(self, unit: str) -> list[str]:
+        """The rows that can't be told from the best one on a unit, among those of which every seed finished."""
+        if unit not in self._by_unit:
+            return []
+        on_unit = self._by_unit[unit]
+        best = str(on_unit[self.unit_main].idxmax())
+        cells = self.results[(self.results["unit"] == unit) & self.results["row"].isin(on_unit.index)]
+        wide = cells.pivot(index="row", columns=["dataset", "seed"], values="percent")
+        return statistics.tied(best, list(on_unit.index), statistics.comparisons(wide, best))
+
+    @cached_property
+    def unadapted(self) -> dict[str, set[str]]:
+        """By row: the metrics on which it gave the reference's accuracy in every single run; nothing it learned reaches there."""
+        found: dict[str, set[str]] = {str(row): set() for row in self.summary.index}
+        references = self.summary.index[self.summary["method"] == REFERENCE]
+        for metric in {"new", "target"} & set(self.metrics) if len(references) == 1 else ():
+            of_metric = self.scores[self.scores["metric"] == metric]
+            wide = of_metric.pivot(index=["dataset", "unit", "seed"], columns="row", values="percent")
+            for row in wide.columns.difference(references):
+                both = wide[[references[0], row]].dropna()
+                if len(both) and (both[row] == both[references[0]]).all():
+                    found[str(row)].add(metric)
+        return found
+
+    @cached_property
+    def _by_unit(self) -> dict[str, pd.DataFrame]:
+        done = self.units[self.units["seeds"] == self.units["expected"]]
+        return {str(unit): found.droplevel("unit") for unit, found in done.groupby(level="unit")}
+
 
 def harmonic_mean(base_percent: float, new_percent: float) -> float:
     """H = 2bn / (b + n), 0 when both are 0. An average row takes H of the means, not the mean of the H's, as CoCoOp has."""
@@ -83,86 +121,20 @@ def harmonic_mean(base_percent: float, new_percent: float) -> float:
 
 def tables(section: Section) -> Tables:
     """All tables of a section."""
-    metrics = ("base", "new") if section.paired else ("accuracy",)
     peak = peak_field(section.records)
-    runs = _runs(section, peak)
-    scores = _scores(section)
-    units = _units(section, scores, metrics)
+    runs, scores = _runs(section, peak), _scores(section)
+    metrics, main = _metrics(section, scores)
+    units = _units(section, scores)
     return Tables(
         metrics=metrics,
-        main="h" if section.paired else "accuracy",
+        main=main,
         peak=peak,
         runs=runs,
         scores=scores,
+        results=_results(section, scores),
         units=units,
         summary=_summary(section, scores, units, runs, metrics),
     )
-
-
-def peak_field(records: Iterable[RunRecord]) -> PeakField:
-    """The allocator's peak where any run has it (CUDA), else the exact peak of live tensors (CPU): never both in a column."""
-    windows = (w for r in records for w in r.windows.values())
-    return "peak_allocated_bytes" if any(w.peak_allocated_bytes is not None for w in windows) else "peak_tensor_bytes"
-
-
-def trains(record: RunRecord) -> bool:
-    """Whether there was anything to train: only then are a train window's figures costs of a method."""
-    return record.key.recipe.trains or bool(record.train_images_seen)
-
-
-def train_seconds(record: RunRecord) -> Maybe:
-    """The whole train window: reading images, extracting features and all steps."""
-    return _window(record, "train", lambda w: w.seconds) if trains(record) else None
-
-
-def images_per_second(record: RunRecord) -> Maybe:
-    """Training images consumed / seconds of the train window, which includes feature extraction."""
-    seconds = train_seconds(record)
-    return record.train_images_seen / seconds if record.train_images_seen is not None and seconds else None
-
-
-def step_seconds(record: RunRecord) -> Maybe:
-    """The median optimiser step; the first three of more than ten are warm-up."""
-    steps = record.step_seconds[WARM_UP_STEPS:] if len(record.step_seconds) > 10 else record.step_seconds
-    return median(steps) if steps else None
-
-
-def run_peak_bytes(record: RunRecord, peak: PeakField) -> Maybe:
-    """The highest peak of all phases; None where training's or testing's is. On a CPU, set-up has none."""
-    peaks = {phase: getattr(window, peak) for phase, window in record.windows.items()}
-    if peaks.get("train") is None or peaks.get("test") is None:
-        return None
-    return max(value for value in peaks.values() if value is not None)
-
-
-def costs(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
-    """What a finished run cost, by column of `COSTS`."""
-    return {
-        "train_seconds": train_seconds(record),
-        "extract_seconds": record.extract_seconds if trains(record) else None,
-        "setup_seconds": _window(record, "setup", lambda w: w.seconds),
-        "test_seconds": _window(record, "test", lambda w: w.seconds),
-        "train_images_seen": record.train_images_seen if trains(record) else None,
-        "step_seconds": step_seconds(record),
-        "train_peak_bytes": _window(record, "train", lambda w: getattr(w, peak)) if trains(record) else None,
-        "run_peak_bytes": run_peak_bytes(record, peak),
-        "trainable_parameters": record.trainable_parameters,
-    }
-
-
-def reason(row: Row, column: str, peak: PeakField) -> str:
-    """Why a cost of a row is absent, in the records' own words where they have any."""
-    untrained = not any(trains(r) for r in row.records)
-    if untrained and column not in ("setup_seconds", "test_seconds", "run_peak_bytes", "trainable_parameters"):
-        return "This method trains nothing."
-    finished = [r for r in row.records if r.status == "ok"]
-    if not finished:
-        return "No run finished."
-    fields = {"train_peak_bytes": f"train.{peak}", "images_per_second": "train_images_seen"}
-    prefix = fields.get(column, column)
-    suffix = f".{peak}" if column == "run_peak_bytes" else None
-    said = {v for r in finished for k, v in r.missing.items() if k == prefix or (suffix and k.endswith(suffix))}
-    return visible("; ".join(sorted(said))) or "Not recorded."
 
 
 def gaps(section: Section, row: Row) -> list[str]:
@@ -179,10 +151,13 @@ def gaps(section: Section, row: Row) -> list[str]:
     return found
 
 
-def _window(
-    record: RunRecord, phase: Literal["setup", "train", "test"], read: Callable[[WindowRecord], Maybe]
-) -> Maybe:
-    return read(record.windows[phase]) if phase in record.windows else None
+def _metrics(section: Section, scores: pd.DataFrame) -> tuple[tuple[str, ...], str]:
+    """The columns of scores, and the one to rank by: H, the targets of a transfer, or plain accuracy."""
+    if section.paired:
+        return ("base", "new"), "h"
+    if section.transfers:
+        return tuple(m for m in ("source", "target") if m in set(scores["metric"])), "target"
+    return ("accuracy",), "accuracy"
 
 
 def _runs(section: Section, peak: PeakField) -> pd.DataFrame:
@@ -197,11 +172,11 @@ def _runs(section: Section, peak: PeakField) -> pd.DataFrame:
 
 
 def _scores(section: Section) -> pd.DataFrame:
-    """One line a (row, unit, metric, seed) that some record promised; NaN where the run didn't finish."""
+    """One line a test that some record promised; NaN where the run didn't finish."""
     lines = []
     for row in section.rows:
         for record in row.records:
-            for test in record.key.tests:
+            for test in dict.fromkeys(record.key.tests):
                 unit, metric = _unit(section, record, test)
                 found = record.accuracy.get(test) if record.status == "ok" else None
                 percent = found.accuracy_percent if found else np.nan
@@ -210,17 +185,34 @@ def _scores(section: Section) -> pd.DataFrame:
 
 
 def _unit(section: Section, record: RunRecord, test: str) -> tuple[str, str]:
-    """The line and the column of a test: the dataset and its half, or the test's key and "accuracy"."""
-    return (record.key.dataset, test.removeprefix(f"{record.key.dataset}/")) if section.paired else (test, "accuracy")
+    """The line of a test and the column that averages it: the dataset and its half, or the test's key and its role."""
+    dataset = record.key.dataset
+    if section.paired:
+        return dataset, test.removeprefix(f"{dataset}/")
+    unit = f"{dataset} to {test}" if section.transfers and len(section.datasets) > 1 else test
+    if section.transfers:
+        return unit, "source" if test.partition("/")[0] == dataset else "target"
+    return unit, "accuracy"
 
 
-def _units(section: Section, scores: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
-    grouped = scores.groupby(["row", "unit", "metric"])["percent"]
-    means = grouped.mean().unstack("metric").reindex(columns=list(metrics))
-    means["seeds"] = grouped.count().unstack("metric").reindex(columns=list(metrics)).fillna(0).min(axis=1)
+def _results(section: Section, scores: pd.DataFrame) -> pd.DataFrame:
+    """The score that ranks, for each run and unit; `counts` says whether the row's average is over it."""
+    if not section.paired:
+        return scores.assign(counts=scores["metric"] != "source").drop(columns="metric")
+    wide = scores.pivot(index=["row", "dataset", "unit", "seed"], columns="metric", values="percent")
+    h = [harmonic_mean(b, n) for b, n in zip(wide["base"], wide["new"], strict=True)]
+    return pd.Series(h, wide.index, name="percent").reset_index().assign(counts=True)
+
+
+def _units(section: Section, scores: pd.DataFrame) -> pd.DataFrame:
+    metrics = ["base", "new"] if section.paired else ["accuracy"]
+    columns = scores["metric"] if section.paired else pd.Series("accuracy", scores.index, name="metric")
+    grouped = scores.groupby([scores["row"], scores["unit"], columns])["percent"]
+    means = grouped.mean().unstack("metric").reindex(columns=metrics)
+    means["seeds"] = grouped.count().unstack("metric").reindex(columns=metrics).fillna(0).min(axis=1)
     expected = {row.label: len(row.seeds) for row in section.rows}
     means["expected"] = [expected[label] for label in means.index.get_level_values("row")]
-    if metrics == ("base", "new"):
+    if section.paired:
         means["h"] = [harmonic_mean(b, n) for b, n in zip(means["base"], means["new"], strict=True)]
     return means
 
@@ -248,22 +240,25 @@ def _summary(
 
 
 def _averages(by_seed: pd.DataFrame) -> dict[str, float]:
-    """Means and spreads of a (seed x metric) table; with base and new, H of the mean base and the mean new."""
+    """Means and margins of a (seed x metric) table; with base and new, H of the mean base and the mean new."""
     line = dict(by_seed.mean())
     if "base" in by_seed:
         by_seed = by_seed.assign(h=[harmonic_mean(b, n) for b, n in zip(by_seed["base"], by_seed["new"], strict=True)])
         line["h"] = harmonic_mean(line["base"], line["new"])
-    return line | {f"{name}_sd": value for name, value in by_seed.std(ddof=1).items()}
+    return line | _margins(by_seed)
 
 
 def _costs_over_seeds(runs: pd.DataFrame) -> dict[str, float]:
-    """A row's costs: over the datasets of a seed as `COSTS` says, then the mean (and spread) over seeds."""
+    """A row's costs: over the datasets of a seed as `COSTS` says, then the mean (and margin) over seeds."""
     seeds = runs.groupby("seed")
     by_seed = pd.DataFrame({name: seeds[name].agg(_whole(how)) for name, how in COSTS.items()}, dtype=float)
     by_seed["images_per_second"] = by_seed["train_images_seen"] / by_seed["train_seconds"].where(lambda s: s > 0)
-    means = by_seed.mean(skipna=False)
-    spreads = by_seed.std(ddof=1, skipna=False).add_suffix("_sd")
-    return dict(pd.concat([means, spreads]))
+    return dict(by_seed.mean(skipna=False)) | _margins(by_seed)
+
+
+def _margins(by_seed: pd.DataFrame) -> dict[str, float]:
+    found = statistics.margin(by_seed.to_numpy(float).T)
+    return {f"{name}_margin": float(value) for name, value in zip(by_seed.columns, found, strict=True)}
 
 
 def _whole(how: str) -> Callable[[pd.Series], float]:
@@ -275,7 +270,7 @@ def _with_differences(summary: pd.DataFrame) -> pd.DataFrame:
     """Adds ``<metric>_gain``: a complete row's mean minus the complete reference row's, in points."""
     complete = summary["complete"] == summary["expected"]
     reference = summary[(summary["method"] == REFERENCE) & complete]
-    for metric in ("base", "new", "h", "accuracy"):
+    for metric in ("base", "new", "h", "accuracy", "source", "target"):
         if metric in summary:
             gain = summary[metric] - reference[metric].iloc[0] if len(reference) == 1 else np.nan
             summary[f"{metric}_gain"] = pd.Series(gain, summary.index).where(

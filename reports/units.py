@@ -51,6 +51,15 @@ def rate(value_per_second: float) -> str:
     return _three_digits(value) if value < 1000 else f"{value:,.0f}"
 
 
+def energy(value_joules: float) -> str:
+    """Joules: ``850 J``, ``12.3 kJ``, ``1.20 MJ``."""
+    value = _checked(value_joules)
+    for scale, unit in ((1e6, "MJ"), (1e3, "kJ")):
+        if value >= 0.9995 * scale:
+            return f"{_three_digits(value / scale)} {unit}"
+    return f"{_three_digits(value)} J"
+
+
 def percent(value: float) -> str:
     """An accuracy in 0..100 with two decimals."""
     return f"{_checked(value):.2f}"
@@ -62,6 +71,11 @@ def points(difference: float) -> str:
         raise ValueError(f"no finite number: {difference}")
     text = f"{abs(difference):.2f}"
     return "±0" if text == "0.00" else f"{'+' if difference > 0 else '−'}{text}"
+
+
+def percent_range(middle: float, margin: float) -> str:
+    """The interval around an accuracy, kept to 0..100: ``64.1–68.9``."""
+    return f"{max(_checked(middle) - _checked(margin), 0):.1f}–{min(middle + margin, 100):.1f}"
 
 
 def times(ratio: float) -> str:

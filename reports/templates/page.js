@@ -1,10 +1,25 @@
 "use strict";
-// Tables work without this; with it, a heading sorts its column: first the order that suits the column, then the other.
+// The page works without this. With it: headings sort, tables are filtered and copied, a heat map takes another reference
+// row, methods are hidden everywhere, and runs are searched.
+
 for (const table of document.querySelectorAll("table[data-sortable]")) {
+  sortable(table);
+  tools(table);
+}
+for (const list of document.querySelectorAll("[data-searchable]")) search(list);
+const chooser = document.getElementById("methods");
+if (chooser) choose(chooser);
+
+function element(name, text, attributes = {}) {
+  const made = Object.assign(document.createElement(name), attributes);
+  if (text) made.append(text);
+  return made;
+}
+
+function sortable(table) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
-    const button = document.createElement("button");
-    button.type = "button";
+    const button = element("button", "", { type: "button" });
     button.append(...heading.childNodes);
     heading.append(button);
     button.addEventListener("click", () => {
@@ -31,4 +46,148 @@ function key(cell) {
 
 function compare(a, b) {
   return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en");
+}
+
+function tools(table) {
+  const features = (table.dataset.features || "").split(" ");
+  const bar = element("div", "", { className: "tools" });
+  if (features.includes("reference")) bar.append(reference(table));
+  if (features.includes("filter")) bar.append(filter("Filter", [...table.tBodies[0].rows]));
+  bar.append(copies(table));
+  table.parentElement.before(bar);
+}
+
+function filter(words, items) {
+  const texts = items.map((item) => (item.querySelector(":scope > summary") || item).textContent.toLowerCase());
+  const label = element("label", words);
+  const input = element("input", "", { type: "search" });
+  input.addEventListener("input", () => {
+    const wanted = input.value.toLowerCase().split(/\s+/);
+    items.forEach((item, i) => { item.hidden = !wanted.every((word) => texts[i].includes(word)); });
+  });
+  label.append(input);
+  return label;
+}
+
+function search(list) {
+  const bar = element("div", "", { className: "tools" });
+  bar.append(filter("Search runs", [...list.children]));
+  list.before(bar);
+}
+
+function reference(table) {
+  const rows = [...table.tBodies[0].rows];
+  const label = element("label", "Difference to");
+  const select = element("select", "", { ariaLabel: "Difference to" });
+  select.append(element("option", "as printed", { value: "" }), ...rows.map((row, i) => element("option", text(row.cells[0]), { value: i })));
+  const printed = rows.map((row) => [...row.cells].slice(1).map((cell) => [text(cell), cell.className]));
+  select.addEventListener("change", () => {
+    if (select.value === "") printed.forEach((cells, r) => cells.forEach(([words, tint], c) => put(rows[r].cells[c + 1], words, tint)));
+    else compareWith(rows, [...rows[select.value].cells].slice(1).map(value));
+  });
+  label.append(select);
+  return label;
+}
+
+function compareWith(rows, level) {
+  const differences = rows.map((row) => [...row.cells].slice(1).map((cell, i) => value(cell) - level[i]));
+  const limit = Math.max(...differences.flat().filter(Number.isFinite).map(Math.abs), 0);
+  rows.forEach((row, r) => differences[r].forEach((difference, c) => {
+    if (!Number.isFinite(difference)) return put(row.cells[c + 1], "–", "number");
+    const shade = limit ? Math.round((5 * difference) / limit) : 0;
+    const size = Math.abs(difference).toFixed(2);
+    const words = size === "0.00" ? "±0" : (difference > 0 ? "+" : "−") + size;
+    put(row.cells[c + 1], words, `number tint${shade > 0 ? "p" : shade < 0 ? "n" : ""}${Math.abs(shade)}`);
+  }));
+}
+
+function value(cell) {
+  return cell.dataset.value === undefined ? NaN : Number(cell.dataset.value);
+}
+
+function text(cell) {
+  return (cell.querySelector("bdi, summary") || cell).textContent.trim();
+}
+
+function put(cell, words, className) {
+  cell.querySelector("bdi").textContent = words;
+  cell.className = className;
+}
+
+function copies(table) {
+  const group = element("span", "Copy as", { className: "group" });
+  for (const [name, write] of [["CSV", csv], ["Markdown", markdown], ["LaTeX", latex]]) {
+    const button = element("button", name, { type: "button" });
+    button.addEventListener("click", async () => {
+      await copy(write(cells(table)));
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = name; }, 1200);
+    });
+    group.append(button);
+  }
+  return group;
+}
+
+function cells(table) {
+  const shown = (cell) => !cell.classList.contains("off");
+  const rows = [...table.rows].filter((row) => shown(row) && !row.hidden);
+  return rows.map((row) => [...row.cells].filter(shown).map((cell) => {
+    const details = [...cell.querySelectorAll(".unit, .details > span")].map((part) => part.textContent.trim());
+    return details.length ? `${text(cell)} (${details.join(" ")})` : text(cell);
+  }));
+}
+
+function csv(rows) {
+  return rows.map((row) => row.map((cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")).join("\r\n") + "\r\n";
+}
+
+function markdown(rows) {
+  const lines = rows.map((row) => `| ${row.map((cell) => cell.replace(/[\\|*_`<]/g, "\\$&").replace(/\s+/g, " ")).join(" | ")} |`);
+  lines.splice(1, 0, `|${rows[0].map((_, i) => (i ? "---:" : "---")).join("|")}|`);
+  return lines.join("\n") + "\n";
+}
+
+function latex(rows) {
+  const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "±": "$\\pm$", "–": "--" };
+  const escape = (cell) => cell.replace(/[\\~^−±–]|[&%$#_{}]/g, (c) => special[c] || `\\${c}`);
+  const lines = rows.map((row) => `${row.map(escape).join(" & ")} \\\\`);
+  const columns = `l${"r".repeat(rows[0].length - 1)}`;
+  return [`\\begin{tabular}{${columns}}`, "\\toprule", lines[0], "\\midrule", ...lines.slice(1), "\\bottomrule", "\\end{tabular}", ""].join("\n");
+}
+
+async function copy(words) {
+  try {
+    await navigator.clipboard.writeText(words);
+  } catch {
+    const area = element("textarea", "", { value: words });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+function choose(place) {
+  const names = [...place.querySelectorAll("[data-key]")];
+  const details = element("details");
+  const choices = element("fieldset", "", { className: "choices" });
+  choices.append(element("legend", "Methods shown in tables and figures", { className: "hidden" }));
+  for (const name of names) {
+    const label = element("label");
+    const box = element("input", "", { type: "checkbox", checked: true });
+    box.addEventListener("change", () => show(name.dataset.key, box.checked));
+    label.append(box, " ", name.textContent);
+    choices.append(label);
+  }
+  details.append(element("summary", "Choose methods"), choices);
+  place.replaceChildren(details);
+}
+
+function show(row, wanted) {
+  for (const part of document.querySelectorAll(`[data-row="${row}"]`)) {
+    part.classList.toggle("off", !wanted);
+    if (part.matches("thead th")) {
+      for (const line of part.closest("table").rows) line.cells[part.cellIndex].classList.toggle("off", !wanted);
+    }
+  }
 }

@@ -10,6 +10,7 @@ import pytest
 
 from harness.recipe import Recipe
 from harness.records import Environment, RunKey, RunRecord, TestRecord, WindowRecord
+from reports.page import page
 
 MIB = 2**20
 Factory = Callable[..., RunRecord]
@@ -146,7 +147,7 @@ def make_suite(environment: Environment = CPU, *, slowness: float = 1.0) -> list
     return records
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record() -> Factory:
     return make_record
 
@@ -156,7 +157,7 @@ def suite() -> list[RunRecord]:
     return make_suite()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gpu() -> Environment:
     return GPU
 
@@ -164,3 +165,13 @@ def gpu() -> Environment:
 @pytest.fixture
 def two_machines() -> list[RunRecord]:
     return make_suite(CPU) + make_suite(GPU, slowness=0.1)
+
+
+@pytest.fixture(scope="session")
+def suite_page() -> str:
+    return page(make_suite())
+
+
+@pytest.fixture(scope="session")
+def two_machines_page() -> str:
+    return page(make_suite(CPU) + make_suite(GPU, slowness=0.1))

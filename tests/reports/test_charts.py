@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports import charts
+from reports import charts, labels
 from reports.charts import MEMORY_UNITS, TIME_UNITS, Point, Style, against_cost, base_against_new, pareto, styles
 from reports.svg import INK, inline
 
@@ -19,7 +19,7 @@ def texts(svg):
 
 @pytest.fixture
 def points():
-    return [point("cheap", 1, 60, y_spread=1.0), point("best", 50, 80), point("bad", 60, 70)]
+    return [point("cheap", 1, 60, y_margin=1.0), point("best", 50, 80), point("bad", 60, 70)]
 
 
 def test_pareto_front_is_what_no_other_beats_in_both(points):
@@ -46,7 +46,7 @@ def test_zero_and_equal_costs_are_drawn():
 
 @pytest.mark.parametrize("accuracy", [0, 100])
 def test_the_plane_survives_its_corners(accuracy):
-    svg = base_against_new("p", [point("a", accuracy, accuracy, x_spread=1.0, y_spread=1.0), point("b", accuracy, 50)])
+    svg = base_against_new("p", [point("a", accuracy, accuracy, x_margin=1.0, y_margin=1.0), point("b", accuracy, 50)])
     assert {"a", "b"} <= set(texts(svg))
 
 
@@ -61,12 +61,12 @@ def test_the_same_numbers_make_the_same_picture(points):
 def test_labels_of_near_points_do_not_overlap(monkeypatch):
     near = [point(f"method number {i}", 10 + i, 60 + 0.5 * i) for i in range(5)]
     boxes = []
-    covered = charts._covered
+    covered = labels._covered
     monkeypatch.setattr(
-        charts, "_covered", lambda box, taken, frame: boxes.append(covered(box, taken, frame)) or boxes[-1]
+        labels, "_covered", lambda box, taken, frame: boxes.append(covered(box, taken, frame)) or boxes[-1]
     )
     against_cost("c", near, "Time", TIME_UNITS, "H", None)
-    best = [min(boxes[i : i + len(charts.PLACES)]) for i in range(0, len(boxes), len(charts.PLACES))]
+    best = [min(boxes[i : i + len(labels.PLACES)]) for i in range(0, len(boxes), len(labels.PLACES))]
     assert best == [0] * len(near)
 
 

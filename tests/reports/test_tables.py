@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from harness.recipe import Recipe
 from harness.records import WindowRecord
+from reports.costs import reason
 from reports.groups import sections
-from reports.tables import gaps, harmonic_mean, reason, tables
+from reports.tables import gaps, harmonic_mean, tables
 
 MIB = 2**20
 
@@ -45,19 +47,23 @@ def test_h_of_the_average_row_is_that_of_the_means(two_by_two):
     assert line["h"] != pytest.approx(mean_of_h)
 
 
-def test_spread_is_that_of_the_seeds_averages(two_by_two):
+T = 12.7062
+"""Student's t at 97.5 % with one degree of freedom."""
+
+
+def test_intervals_are_those_of_the_seeds_averages(two_by_two):
     _, found = of(two_by_two)
     line = found.line("coop")
-    assert line["base_sd"] == pytest.approx(math.sqrt(50))  # seeds average 70 and 80
-    assert line["new_sd"] == pytest.approx(math.sqrt(50))  # 50 and 60
-    assert line["h_sd"] == pytest.approx((2 * 80 * 60 / 140 - 2 * 70 * 50 / 120) / math.sqrt(2))
+    assert line["base_margin"] == pytest.approx(T * 5, rel=1e-4)  # seeds average 70 and 80
+    assert line["new_margin"] == pytest.approx(T * 5, rel=1e-4)  # 50 and 60
+    assert line["h_margin"] == pytest.approx(T * (2 * 80 * 60 / 140 - 2 * 70 * 50 / 120) / 2, rel=1e-4)
 
 
 def test_costs_over_datasets_and_seeds(two_by_two):
     _, found = of(two_by_two)
     line = found.line("coop")
     assert line["train_seconds"] == 42  # 40 and 44
-    assert line["train_seconds_sd"] == pytest.approx(4 / math.sqrt(2))
+    assert line["train_seconds_margin"] == pytest.approx(T * 2, rel=1e-4)
     assert line["images_per_second"] == pytest.approx((3200 / 40 + 3200 / 44) / 2)
     assert line["train_peak_bytes"] == 200 * MIB
     assert line["extract_seconds"] == 3
@@ -87,9 +93,9 @@ def test_peak_of_a_run_is_the_highest_of_its_phases(record):
     assert math.isnan(of([record(windows=unknown)])[1].line("coop")["run_peak_bytes"])
 
 
-def test_one_seed_has_no_spread(record):
+def test_one_seed_has_no_interval(record):
     line = of([record()])[1].line("coop")
-    assert all(math.isnan(line[name]) for name in line.index if name.endswith("_sd"))
+    assert all(math.isnan(line[name]) for name in line.index if name.endswith("_margin"))
     assert not math.isnan(line["h"])
 
 
@@ -146,13 +152,57 @@ def test_a_method_that_trains_nothing_has_no_training_cost(record):
     assert reason(section.rows[0], "train_seconds", found.peak) == "This method trains nothing."
 
 
-def test_a_suite_without_base_and_new_averages_its_tests(record):
-    runs = [record(suite="transfer", dataset="source", seed=s, accuracy={"a": 40 + s, "b/all": 80}) for s in (1, 3)]
+def test_what_is_fitted_in_one_go_has_training_costs(record):
+    """A linear probe takes no step and reads no batch, but extracts features and fits a classifier."""
+    fitted = record("probe", recipe=Recipe(), train_seconds=5.0, extract_seconds=0.5, trainable_parameters=645,
+                    train_images_seen=0)  # fmt: skip
+    fitted = replace(fitted, windows={**fitted.windows, "train": WindowRecord(seconds=5.0, peak_tensor_bytes=MIB)})
+    section, found = of([fitted])
+    line = found.line("probe")
+    assert (line["train_seconds"], line["extract_seconds"], line["train_peak_bytes"]) == (5.0, 0.5, MIB)
+    assert math.isnan(line["images_per_second"])
+    assert "no optimiser step" in reason(section.rows[0], "images_per_second", found.peak)
+
+
+def test_a_method_that_is_the_reference_on_new_classes_is_found_out(record):
+    runs = [record("zero_shot", d, s, base=50, new=40 + s) for d in ("digits", "shapes") for s in (1, 2)]
+    runs += [record("probe", d, s, base=80, new=40 + s) for d in ("digits", "shapes") for s in (1, 2)]
+    runs += [record("coop", d, s, base=80, new=40 + s * (d == "digits")) for d in ("digits", "shapes") for s in (1, 2)]
+    assert of(runs)[1].unadapted == {"zero_shot": set(), "probe": {"new"}, "coop": set()}
+
+
+def test_a_transfer_averages_its_targets_and_keeps_its_source_apart(record):
+    runs = [
+        record(m, suite="transfer", dataset="source", seed=s, accuracy={"source": 90.0, "a": 40 + s + better, "b": 80})
+        for m, better in (("coop", 0), ("maple", 9))
+        for s in (1, 3)
+    ]
     _, found = of(runs)
-    assert (found.metrics, found.main) == (("accuracy",), "accuracy")
+    assert (found.metrics, found.main) == (("source", "target"), "target")
+    line = found.line("coop")
+    assert (line["source"], line["target"]) == (90, 61)
+    assert line["target_margin"] == pytest.approx(T * 0.5, rel=1e-4)
     assert found.on("coop", "a")["accuracy"] == 42
-    assert found.line("coop")["accuracy"] == 61
-    assert found.line("coop")["accuracy_sd"] == pytest.approx(1 / math.sqrt(2))
+    assert found.complete.index[0] == "maple"
+    assert found.comparisons == {frozenset(("coop", "maple")): 0}  # 4.5 points in every seed
+
+
+def test_all_classes_of_one_dataset_are_plain_accuracy(record):
+    _, found = of([record(dataset="a", seed=s, accuracy={"a": 40.0 + s}) for s in (1, 3)])
+    assert (found.metrics, found.main, found.line("coop")["accuracy"]) == (("accuracy",), "accuracy", 42)
+
+
+def test_rows_are_compared_over_datasets_and_seeds(record):
+    steady = {1: 0.0, 2: 0.1, 3: -0.1}
+    runs = [record("low", d, s, base=50 + s, new=50 + s) for d in ("digits", "shapes") for s in (1, 2, 3)]
+    runs += [record("high", d, s, base=55 + s + steady[s], new=55 + s) for d in ("digits", "shapes") for s in (1, 2, 3)]
+    runs += [
+        record("alike", d, s, base=55 + s, new=55 + s - steady[s]) for d in ("digits", "shapes") for s in (1, 2, 3)
+    ]
+    _, found = of(runs)
+    assert found.tied_with_best() in (["alike"], ["high"])
+    assert found.rank_groups() == {"alike": (0,), "high": (0,), "low": (1,)}
+    assert set(found.tied_on("digits")) | {found.complete.index[0]} == {"alike", "high"}
 
 
 def test_harmonic_mean():

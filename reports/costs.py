@@ -1,0 +1,113 @@
+"""What a finished run cost: figures of one record, and why one is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Literal
+
+from harness.records import Phase, RunRecord, WindowRecord
+from reports.groups import Row
+from reports.text import visible
+
+PeakField = Literal["peak_allocated_bytes", "peak_tensor_bytes"]
+Maybe = float | None
+
+WARM_UP_STEPS = 3
+"""Steps left out of the median step time, where a run has more than ten."""
+
+COSTS: dict[str, str] = {
+    "train_seconds": "sum",
+    "extract_seconds": "sum",
+    "setup_seconds": "sum",
+    "test_seconds": "sum",
+    "train_images_seen": "sum",
+    "train_energy_joules": "sum",
+    "step_seconds": "mean",
+    "train_peak_bytes": "max",
+    "run_peak_bytes": "max",
+    "trainable_parameters": "max",
+}
+"""The cost columns, and how one seed's datasets become that seed's figure."""
+
+
+def peak_field(records: Iterable[RunRecord]) -> PeakField:
+    """The allocator's peak where any run has it (CUDA), else the exact peak of live tensors (CPU): never both in a column."""
+    windows = (w for r in records for w in r.windows.values())
+    return "peak_allocated_bytes" if any(w.peak_allocated_bytes is not None for w in windows) else "peak_tensor_bytes"
+
+
+def adapts(record: RunRecord) -> bool:
+    """Whether there was anything to learn: only then are a train window's figures costs of a method.
+
+    A classifier fitted in one go, or a cache of features, takes no optimiser step and no batch, but extracts features.
+    """
+    taken = (record.train_images_seen, record.trainable_parameters, record.extract_seconds)
+    return record.key.recipe.trains or any(taken)
+
+
+def train_seconds(record: RunRecord) -> Maybe:
+    """The whole train window: reading images, extracting features and all steps."""
+    return _window(record, "train", lambda w: w.seconds) if adapts(record) else None
+
+
+def images_per_second(record: RunRecord) -> Maybe:
+    """Training images consumed / seconds of the train window, which includes feature extraction."""
+    seconds = train_seconds(record)
+    return record.train_images_seen / seconds if record.train_images_seen and seconds else None
+
+
+def step_seconds(record: RunRecord) -> Maybe:
+    """The median optimiser step; the first three of more than ten are warm-up."""
+    steps = record.step_seconds[WARM_UP_STEPS:] if len(record.step_seconds) > 10 else record.step_seconds
+    return median(steps) if steps else None
+
+
+def run_peak_bytes(record: RunRecord, peak: PeakField) -> Maybe:
+    """The highest peak of all phases; None where training's or testing's is. On a CPU, set-up has none."""
+    peaks = {phase: getattr(window, peak) for phase, window in record.windows.items()}
+    if peaks.get("train") is None or peaks.get("test") is None:
+        return None
+    return max(value for value in peaks.values() if value is not None)
+
+
+def costs(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
+    """What a finished run cost, by column of `COSTS`."""
+    adapted = adapts(record)
+    return {
+        "train_seconds": train_seconds(record),
+        "extract_seconds": record.extract_seconds if adapted else None,
+        "setup_seconds": _window(record, "setup", lambda w: w.seconds),
+        "test_seconds": _window(record, "test", lambda w: w.seconds),
+        "train_images_seen": record.train_images_seen or None if adapted else None,
+        "train_energy_joules": _window(record, "train", lambda w: w.energy_joules) if adapted else None,
+        "step_seconds": step_seconds(record),
+        "train_peak_bytes": _window(record, "train", lambda w: getattr(w, peak)) if adapted else None,
+        "run_peak_bytes": run_peak_bytes(record, peak),
+        "trainable_parameters": record.trainable_parameters,
+    }
+
+
+def reason(row: Row, column: str, peak: PeakField) -> str:
+    """Why a cost of a row is absent, in the records' own words where they have any."""
+    of_training = column not in ("setup_seconds", "test_seconds", "run_peak_bytes", "trainable_parameters")
+    if of_training and not any(adapts(r) for r in row.records):
+        return "This method trains nothing."
+    finished = [r for r in row.records if r.status == "ok"]
+    if not finished:
+        return "No run finished."
+    if column in ("images_per_second", "step_seconds") and not any(r.key.recipe.trains for r in finished):
+        return "Fitted in one go to extracted features: no optimiser step, no batch of images."
+    fields = {
+        "train_peak_bytes": f"train.{peak}",
+        "images_per_second": "train_images_seen",
+        "train_energy_joules": "train.energy_joules",
+    }
+    prefix = fields.get(column, column)
+    suffix = f".{peak}" if column == "run_peak_bytes" else None
+    said = {v for r in finished for k, v in r.missing.items() if k == prefix or (suffix and k.endswith(suffix))}
+    return visible("; ".join(sorted(said))) or "Not recorded."
+
+
+def _window(record: RunRecord, phase: Phase, read: Callable[[WindowRecord], Maybe]) -> Maybe:
+    return read(record.windows[phase]) if phase in record.windows else None

@@ -1,0 +1,91 @@
+"""A section's charts: accuracy against time, memory and energy, the base-new plane, and curves over a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from reports import charts
+from reports.charts import Point, Style
+from reports.curves import curves
+from reports.groups import REFERENCE, Section, grouped
+from reports.quantities import PEAK_NAMES
+from reports.tables import Tables
+from reports.text import listed, short, visible
+
+SCORE = {"h": "H, %", "accuracy": "Average accuracy, %", "target": "Average accuracy on targets, %"}
+BARS = "Bars are 95 % intervals over seeds."
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """An inline SVG and what it says to those who read rather than look."""
+
+    svg: str
+    title: str
+    caption: str
+
+
+def section_charts(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> list[Chart]:
+    """Every chart that at least two points can be drawn for."""
+    return [
+        *_against_costs(name, tables, styles),
+        *_plane(name, tables, styles),
+        *_settings(name, section, tables, styles),
+    ]
+
+
+def point(row: pd.Series, styles: dict[str, Style], cost: str, score: str) -> Point:
+    """A row of a summary, as a point with its intervals."""
+    x_margin, y_margin = (None if pd.isna(m) else float(m) for m in (row[f"{cost}_margin"], row[f"{score}_margin"]))
+    return Point(str(row.name), styles[str(row.name)], row[cost], row[score], x_margin, y_margin)
+
+
+def _against_costs(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
+    complete, score = tables.complete, SCORE[tables.main]
+    references = complete[complete["method"] == REFERENCE]
+    level = next((Point(str(label), styles[str(label)], 0, r[tables.main]) for label, r in references.iterrows()), None)
+    for cost, title, scale in (
+        ("train_seconds", "Training time", charts.TIME_UNITS),
+        ("train_peak_bytes", f"Peak memory in training ({PEAK_NAMES[tables.peak]})", charts.MEMORY_UNITS),
+        ("train_energy_joules", "Energy of training", charts.ENERGY_UNITS),
+    ):
+        points = [point(r, styles, cost, tables.main) for _, r in complete[complete[cost].notna()].iterrows()]
+        if len(points) > 1:
+            front = listed([p.label for p in charts.pareto(points)])
+            bars = f" {BARS}" if any(p.y_margin for p in points) else ""
+            svg = charts.against_cost(f"{name}-{cost}", points, title, scale, score, level)
+            yield Chart(svg, f"{score[:-3]} against {title[0].lower()}{title[1:]}",
+                        f"Up and left is better. Ringed, on the Pareto front: {front}.{bars}")  # fmt: skip
+
+
+def _plane(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
+    if tables.main == "h" and len(tables.complete) > 1:
+        points = [point(r, styles, "base", "new") for _, r in tables.complete.iterrows()]
+        svg = charts.base_against_new(f"{name}-plane", points)
+        bars = f" {BARS}" if any(p.y_margin for p in points) else ""
+        yield Chart(svg, "Base against new classes", f"Up and right is better. H is equal along each curve.{bars}")
+
+
+def _settings(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
+    """A curve for each method whose rows differ in one number among their settings, and in nothing else."""
+    complete = tables.complete
+    finished = [row for row in section.rows if row.label in complete.index]
+    for number, (method, rows) in enumerate(grouped(finished, lambda r: r.method).items()):
+        settings = [row.records[0].key.settings for row in rows]
+        varied = [k for k in settings[0] if len({repr(s.get(k)) for s in settings}) > 1]
+        found = [s.get(varied[0]) for s in settings] if len(varied) == 1 else []
+        values = [float(v) for v in found if isinstance(v, int | float) and not isinstance(v, bool)]
+        if not 2 < len(rows) == len(set(values)):
+            continue
+        points = [
+            replace(point(tables.line(row.label), styles, tables.main, tables.main), x=v, x_margin=None)
+            for row, v in zip(rows, values, strict=True)
+        ]
+        setting, shown = short(visible(varied[0]), 60), short(visible(method), 60)
+        shade = replace(points[0].style, key="")
+        line = {shown: [replace(p, style=shade, label=shown) for p in points]}
+        svg = curves(f"{name}-setting{number}", line, setting, SCORE[tables.main])
+        yield Chart(svg, f"{shown} over {setting}", "Higher is better. The band is the 95 % interval over seeds.")
