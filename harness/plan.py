@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,11 @@ def plan(request: Request, default_group: str) -> list[PlannedRun]:
     backbone = request.backbone or suite.backbone
     pretrained = request.pretrained or (suite.pretrained if backbone == suite.backbone else None)
     weights = _weights_label(pretrained)
+    datasets = {task.dataset: plugins.load("dataset", sources.get(task.dataset, task.dataset)) for task in tasks}
     runs: dict[str, PlannedRun] = {}
     for task, shots, name in product(tasks, request.shots or suite.shots, methods):
-        for configured in _configurations(suite, task, shots, name, methods[name], request.settings, sources):
+        dataset = datasets[task.dataset]
+        for configured in _configurations(suite, dataset, shots, name, methods[name], request.settings):
             for execution, seed in product(request.executions or suite.executions, request.seeds or suite.seeds):
                 key = RunKey(
                     suite=suite.shares_runs_of or suite.name,
@@ -119,16 +122,9 @@ class _Configuration:
 
 
 def _configurations(
-    suite: Suite,
-    task: Task,
-    shots: int,
-    name: str,
-    method: Any,
-    settings: Mapping[str, str],
-    sources: Mapping[str, str],
+    suite: Suite, dataset: Dataset, shots: int, name: str, method: Any, settings: Mapping[str, str]
 ) -> Iterator[_Configuration]:
     """One for every variant that the suite has of a method. A setting of the user's that they vary takes their place."""
-    dataset: Dataset = plugins.load("dataset", sources.get(task.dataset, task.dataset))
     row, recipe = resolve(method.recipes, suite.shares_runs_of or suite.name, dataset.name, dataset.group, shots)
     variants = suite.variants.get(name, ({},))
     if {key.rpartition(".")[2] for key in settings} & set().union(*variants):
@@ -221,8 +217,8 @@ def _apply(method: Any, name: str, recipe: Recipe, overrides: Mapping[str, str])
         field_name = key.rpartition(".")[2]
         (method_values if field_name in method_values else recipe_values)[field_name] = _value(text)
     try:
-        checked = TypeAdapter(method).validate_python(method_values)
-        recipe = TypeAdapter(Recipe).validate_python(recipe_values)
+        checked = _adapter(method).validate_python(method_values)
+        recipe = _adapter(Recipe).validate_python(recipe_values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -234,6 +230,11 @@ def _apply(method: Any, name: str, recipe: Recipe, overrides: Mapping[str, str])
             f"the recipe of '{name}' trains without a learning rate.", f"Give it one: --set {name}.learning_rate=0.002"
         )
     return asdict(checked), recipe
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter:
+    return TypeAdapter(kind)
 
 
 def _value(text: str) -> Any:

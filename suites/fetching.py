@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 from harness.errors import DataError
@@ -98,7 +100,7 @@ def _take_out(download: Download, file: Path, target: Path) -> None:
             if download.inner:
                 _unpack(Path(folder) / download.inner, Path(folder))
             os.replace(Path(folder) / download.member, target)
-        except (shutil.ReadError, OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{file} can't be unpacked: {error}.", f"Free some space and repeat the command; it gives {target}."
             ) from error

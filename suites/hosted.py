@@ -51,14 +51,15 @@ def _torchvision_parts(kind: Any, root: Path) -> dict[str | None, Any]:
 
 def _torchvision_part(kind: Any, root: Path, **which: Any) -> Any:
     """A part of a dataset, None for a split it doesn't have. Raises DataError if it can't be had."""
+    downloads = "download" in inspect.signature(kind.__init__).parameters
     try:
-        return kind(str(root), download=False, **which)
+        return kind(str(root), **which, **({"download": False} if downloads else {}))
     except ValueError:  # it knows no such split
         return None
     except (RuntimeError, FileNotFoundError):
         try:
             root.mkdir(parents=True, exist_ok=True)
-            return kind(str(root), download=True, **which)
+            return kind(str(root), **which, **({"download": True} if downloads else {}))
         except Exception as error:  # whatever its download raises
             raise DataError(
                 f"torchvision's {kind.__name__} is not in '{root}', and can't be downloaded: {error}.",

@@ -14,6 +14,7 @@ import typer
 
 from harness import plugins
 from harness.errors import ConfigError, DataError, did_you_mean
+from harness.images import ImageFolder
 from harness.suite import Dataset, Folders, Item, Splits
 from suites.downloads import SOURCES, Source
 from suites.fetching import FOLDER, provide
@@ -142,7 +143,8 @@ def _unpack_again(source: Source, root: Path) -> tuple[str, ...]:
 
 def _missing_images(splits: Splits) -> list[str]:
     """Keys of images that are in a list and not on the disk, by a listing of each folder rather than a look at each file."""
-    home = Path(splits.open.args[0])  # type: ignore[attr-defined]
+    assert isinstance(splits.open, ImageFolder)
+    home = splits.open.image_folder
     items: dict[str, Item] = {item.image: item for item in (*splits.train, *splits.val, *splits.test)}
     present: dict[str, set[str]] = {}
     missing = []

@@ -1,0 +1,232 @@
+"""Datasets that the command line names: folders, CSV files, torchvision's and Hugging Face's, from real files."""
+
+import gzip
+import shutil
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness import plugins
+from harness.errors import ConfigError, DataError
+from harness.plan import Request, plan
+from harness.suite import Folders
+from suites import splitting
+from suites.splitting import Row, split
+
+CLASSES = {"red_panda": (200, 40, 30), "Tiger": (230, 150, 20), "zebra": (120, 120, 120)}
+
+
+def paint(home, classes=CLASSES, count=10):
+    for name, colour in classes.items():
+        for number in range(count):
+            path = home / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 16), tuple(min(255, c + number) for c in colour)).save(path)
+    return home
+
+
+@pytest.fixture
+def animals(tmp_path):
+    return paint(tmp_path / "animals")
+
+
+def load(spec):
+    return plugins.load("dataset", spec)
+
+
+def read(spec, tmp_path):
+    return load(spec).read(Folders(None, tmp_path / "cache"))
+
+
+def images(items):
+    return [item.image for item in items]
+
+
+class TestFolder:
+    def test_one_folder_a_class_is_split_by_half_a_fifth_and_the_rest(self, animals, tmp_path):
+        (animals / "notes.txt").write_text("no class")
+        (animals / ".hidden").mkdir()
+        splits = read(f"folder:{animals}", tmp_path)
+        assert [(len(part), {i.label for i in part}) for part in (splits.train, splits.val, splits.test)] == [
+            (15, {0, 1, 2}), (6, {0, 1, 2}), (9, {0, 1, 2}),
+        ]  # fmt: skip
+        assert {(i.label, i.classname) for i in splits.test} == {(0, "Tiger"), (1, "red_panda"), (2, "zebra")}
+        assert splits.rule == splitting.WHOLE
+        every = images([*splits.train, *splits.val, *splits.test])
+        assert len(set(every)) == 30
+        assert splits.open(splits.train[0].image).size == (20, 16)
+
+    def test_a_name_that_leads_to_no_machine_and_follows_the_content(self, animals, tmp_path):
+        name = load(f"folder:{animals}").name
+        assert name.startswith("folder:animals@")
+        assert str(tmp_path) not in name
+        moved = tmp_path / "elsewhere" / "animals"
+        moved.parent.mkdir()
+        shutil.copytree(animals, moved)
+        assert load(f"folder:{moved}").name == name
+        assert read(f"folder:{moved}", tmp_path).train == read(f"folder:{animals}", tmp_path).train
+        Image.new("RGB", (9, 9)).save(moved / "zebra" / "new.png")
+        assert load(f"folder:{moved}").name != name
+
+    def test_a_new_image_moves_no_other(self, animals, tmp_path):
+        before = read(f"folder:{animals}", tmp_path)
+        Image.new("RGB", (9, 9)).save(animals / "zebra" / "new.png")
+        after = read(f"folder:{animals}", tmp_path)
+        others = [i for i in after.train if i.image != "zebra/new.png"]
+        assert len(set(images(before.train)) ^ set(images(others))) <= 1
+
+    def test_folders_of_parts_are_taken_as_they_are(self, tmp_path):
+        home = tmp_path / "parted"
+        for part, count in (("train", 5), ("Validation", 2), ("test", 3)):
+            paint(home / part, count=count)
+        splits = read(f"folder:{home}", tmp_path)
+        assert (len(splits.train), len(splits.val), len(splits.test), splits.rule) == (15, 6, 9, None)
+        assert all(image.startswith("Validation/") for image in images(splits.val))
+
+    def test_what_a_source_lacks_is_made_and_said(self, tmp_path):
+        home = tmp_path / "half"
+        paint(home / "train", count=5)
+        paint(home / "test", count=3)
+        splits = read(f"folder:{home}", tmp_path)
+        assert (len(splits.train), len(splits.val), len(splits.test)) == (12, 3, 9)
+        assert splits.rule == splitting.NO_VALIDATION
+        shutil.move(home / "test", home / "val")
+        splits = read(f"folder:{home}", tmp_path)
+        assert splits.val == splits.test
+        assert splits.rule == splitting.NO_TEST
+
+    @pytest.mark.parametrize("layout", ["nothing there", "no classes", "one class"])
+    def test_another_layout_is_told_what_would_be_right(self, tmp_path, layout):
+        home = tmp_path / "animals"
+        if layout != "nothing there":
+            home.mkdir()
+        if layout == "one class":
+            paint(home, {"zebra": (1, 2, 3)})
+        with pytest.raises(ConfigError, match=r"(?s)folder:.*one folder a class"):
+            load(f"folder:{home}")
+
+    def test_a_class_too_small_to_divide_is_named(self, tmp_path):
+        home = paint(tmp_path / "few", count=3)
+        with pytest.raises(DataError, match=r"(?s)'Tiger' has 3 images.*divide them yourself"):
+            read(f"folder:{home}", tmp_path)
+
+    def test_a_run_of_it_carries_its_name_template_and_source(self, animals):
+        request = Request(
+            suite="few-shot", methods=["coop"], datasets=[f"folder:{animals}"], seeds=[1], shots=[2],
+            template="a picture of the animal {}.",
+        )  # fmt: skip
+        (run,) = plan(request, "demo")
+        assert run.key.dataset == load(f"folder:{animals}").name
+        assert run.key.tests == (run.key.dataset,)
+        assert str(animals.parent) not in repr(run.key)
+        assert run.dataset(run.key.dataset).template("clip") == "a picture of the animal {}."
+        Image.new("RGB", (9, 9)).save(animals / "zebra" / "new.png")
+        with pytest.raises(ConfigError, match=r"has changed"):
+            run.dataset(run.key.dataset)
+
+    @pytest.mark.parametrize("template", ["a photo", "{} and {}"])
+    def test_a_template_names_one_place(self, animals, template):
+        with pytest.raises(ConfigError, match=r"(?s)--template.*Mark the place"):
+            plan(Request(suite="few-shot", datasets=[f"folder:{animals}"], template=template), "demo")
+
+
+class TestCsv:
+    def test_columns_image_label_and_split(self, animals, tmp_path):
+        lines = ["image,label,split"]
+        parts = ["train"] * 6 + ["valid"] * 2 + ["test"] * 2
+        lines += [f"{name}/{n}.png,the {name},{parts[n]}" for name in CLASSES for n in range(10)]
+        (animals / "list.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+        splits = read(f"csv:{animals / 'list.csv'}", tmp_path)
+        assert (len(splits.train), len(splits.val), len(splits.test), splits.rule) == (18, 6, 6, None)
+        assert splits.train[0].classname == "the red_panda"
+        assert load(f"csv:{animals / 'list.csv'}").name.startswith("csv:list@")
+
+    def test_without_a_split_column_one_is_made(self, animals, tmp_path):
+        lines = [f"{name}/{n}.png,{name}" for name in CLASSES for n in range(10)]
+        (animals / "list.csv").write_text("\n".join(["image,label", *lines]))
+        splits = read(f"csv:{animals / 'list.csv'}", tmp_path)
+        assert splits.rule == splitting.WHOLE
+        assert sorted(images(splits.train)) == sorted(images(read(f"folder:{animals}", tmp_path).train))
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "no lines with an image and a label"),
+            ("file,class\na.png,b", "no lines with an image and a label"),
+            ("image,label\n/etc/a.png,b", "line 2: image '/etc/a.png'"),
+            ("image,label\n../a.png,b", "line 2: image"),
+            ("image,label\na.png,", "line 2: image 'a.png', label ''"),
+            ("image,label,split\na.png,b,fold1", "line 2: the split 'fold1'"),
+            ("image,label\na.png,b", "images of 1 classes"),
+        ],
+    )
+    def test_a_wrong_file_is_told_where(self, tmp_path, text, message):
+        (tmp_path / "list.csv").write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            load(f"csv:{tmp_path / 'list.csv'}")
+
+    def test_missing_images_are_named(self, tmp_path):
+        (tmp_path / "list.csv").write_text("image,label\n" + "\n".join(f"{n}.png,class {n % 2}" for n in range(9)))
+        with pytest.raises(DataError, match=r"images are missing"):
+            read(f"csv:{tmp_path / 'list.csv'}", tmp_path)
+
+
+def test_parts_for_some_images_only_are_refused():
+    rows = [Row("a", "x", "train"), Row("b", "y", "test"), Row("c", "y", None)]
+    with pytest.raises(DataError, match="1 images are in no part"):
+        split(rows, Image.open)
+
+
+class TestTorchvision:
+    @pytest.fixture
+    def root(self, tmp_path):
+        """torchvision's own folder of a Fashion-MNIST of 10 x 4 + 10 x 2 images."""
+        raw = tmp_path / "data" / "torchvision" / "FashionMNIST" / "raw"
+        raw.mkdir(parents=True)
+        for part, count in (("train", 40), ("t10k", 20)):
+            pixels = np.arange(count * 784, dtype=np.uint32).astype(np.uint8).tobytes()
+            for name, head, body in (
+                ("images-idx3", struct.pack(">IIII", 0x803, count, 28, 28), pixels),
+                ("labels-idx1", struct.pack(">II", 0x801, count), bytes(i % 10 for i in range(count))),
+            ):
+                (raw / f"{part}-{name}-ubyte").write_bytes(head + body)
+                (raw / f"{part}-{name}-ubyte.gz").write_bytes(gzip.compress(head + body))
+        return tmp_path / "data"
+
+    def test_its_parts_classes_and_images(self, root):
+        dataset = load("torchvision:FashionMNIST")
+        splits = dataset.read(Folders(root, root))
+        assert dataset.name == "torchvision:FashionMNIST"
+        assert (len(splits.train), len(splits.val), len(splits.test)) == (30, 10, 20)
+        assert {(i.label, i.classname) for i in splits.test} >= {(0, "Ankle boot"), (8, "T-shirt/top")}
+        assert splits.open(splits.test[0].image).mode == "RGB"
+
+    @pytest.mark.parametrize(
+        ("name", "message"), [("NoSuch", "no dataset 'NoSuch'"), ("FakeData", "has no class names")]
+    )
+    def test_what_it_cannot_give(self, root, name, message):
+        with pytest.raises(ConfigError, match=message):
+            load(f"torchvision:{name}").read(Folders(root, root))
+
+    def test_a_failed_download_says_where_the_files_go(self, root):
+        with pytest.raises(DataError, match=r"(?s)StanfordCars is not in .*torchvision"):
+            load("torchvision:StanfordCars").read(Folders(root, root))
+
+
+class TestHuggingFace:
+    def test_a_local_image_folder(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+        home = tmp_path / "pictures"
+        for part, count in (("train", 5), ("test", 3)):
+            paint(home / part, count=count)
+        dataset = load(f"hf:{home}")
+        assert dataset.name == "hf:pictures"
+        splits = dataset.read(Folders(None, tmp_path))
+        assert (len(splits.train), len(splits.val), len(splits.test)) == (12, 3, 9)
+        assert {i.classname for i in splits.train} == set(CLASSES)
+        assert splits.open(splits.test[0].image).size == (20, 16)
+
+    def test_a_name_of_the_hub_has_no_slash(self):
+        assert load("hf:ethz/food101").name == "hf:ethz--food101"
