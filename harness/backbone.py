@@ -14,10 +14,14 @@ from torch import Tensor, nn
 
 from harness import plugins
 from harness.errors import BackboneError, did_you_mean
-from harness.image_tower import ImageTower
+from harness.image_tower import ImageTower, Stage
+from harness.ledger import in_host_memory, on_device
 from harness.suite import BackboneFiles
 from harness.text_tower import TextTower
 from harness.whole_text import WholeTextTower
+
+PARKED_BYTES = 1 << 20
+"""Weights smaller than this stay on the device: moving them saves nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,10 @@ class Backbone(nn.Module):
 
     def __init__(self, model: Any, tokenizer: Any, *, execution: str, weights_sha256: str | None = None) -> None:
         super().__init__()
+        self._tokenizer = tokenizer
         self.model = model.eval().requires_grad_(False)
         self.weights_sha256 = weights_sha256
+        self._parked: list[nn.Parameter] = []
         fast = execution == "fast"
         self.image = ImageTower(model, fast)
         self.text: TextTower = _text_tower(model, tokenizer, fast)
@@ -86,6 +92,38 @@ class Backbone(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.model.logit_scale.device
+
+    def running(self, execution: str) -> Backbone:
+        """The same weights in another execution."""
+        return Backbone(self.model, self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)
+
+    def park(self, image: Stage, text: Stage) -> None:
+        """Keep in host memory, until `fetch`, the large frozen weights that lie below these stages of the towers."""
+        running = {id(p) for p in (*self._above(image), *self._text_above(text))}
+        for p in self.model.parameters():
+            if id(p) not in running and not p.requires_grad and p.nbytes >= PARKED_BYTES:
+                p.data = in_host_memory(p.data.to("cpu"))
+                self._parked.append(p)
+
+    def fetch(self) -> None:
+        """Bring parked weights back to the device."""
+        while self._parked:
+            p = self._parked.pop()
+            p.data = on_device(p.data.to(self.device))
+
+    def _above(self, stage: Stage) -> list[nn.Parameter]:
+        if stage == "features":
+            return []
+        return list(self.model.visual.parameters()) if stage == "pixels" else self.image.upper_parameters(stage)
+
+    def _text_above(self, stage: Stage) -> list[nn.Parameter]:
+        if stage == "features":
+            return []
+        return (
+            self.text.upper_parameters(int(stage))
+            if isinstance(self.text, TextTower)
+            else list(self.model.parameters())
+        )
 
     def prompts(self, template: str, classnames: tuple[str, ...]) -> list[str]:
         """One prompt a class: underscores become spaces, as in all published code."""
@@ -147,7 +185,7 @@ def load(
                 "a .safetensors file or a state dict that torch.load(weights_only=True) reads. A tag is downloaded once "
                 "and needs the network then.",
             ) from error
-    return Backbone(model, tokenizer, execution=execution, weights_sha256=_digest(model))
+    return Backbone(model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model))
 
 
 def _digest(model: nn.Module) -> str:

@@ -41,11 +41,18 @@ class Predictions:
 
 @torch.no_grad()
 def evaluate(
-    model: AdaptedModel, images: ImageSet, *, batch_size: int, precision: str, maximum_batches: int | None = None
+    model: AdaptedModel,
+    images: ImageSet,
+    *,
+    batch_size: int,
+    precision: str,
+    maximum_batches: int | None = None,
+    features: Tensor | None = None,
 ) -> Predictions:
     """Predictions on `images`, whose labels index the classes the model was last aimed at.
 
-    Class features are computed once when fast, for every batch in the reference, as published code does.
+    Class features are computed once when fast, for every batch in the reference, as published code does. `features` (N, E) of
+    the images stand in for a frozen image tower.
     """
     device = model.backbone.device
     stage = model.reads[0].stage
@@ -53,12 +60,17 @@ def evaluate(
     predicted, logits = [], []
     classifier = None
     with autocast(precision, device):
-        for number, (_, pixels) in enumerate(images.in_order(batch_size, epoch=None)):
+        if features is None:
+            batches = (pixels for _, pixels in images.in_order(batch_size, epoch=None))
+            inputs = (advance(model.backbone, pixels.to(device), stage) for pixels in batches)
+        else:
+            inputs = (part for part in features.split(batch_size))
+        for number, read in enumerate(inputs):
             if number == maximum_batches:
                 break
             if number == 0 or not fast:
                 classifier = model.classifier()
-            scores = model.logits(advance(model.backbone, pixels.to(device), stage), classifier)
+            scores = model.logits(read, classifier)
             highest = scores.max(dim=-1)
             predicted.append(highest.indices)
             logits.append(highest.values)

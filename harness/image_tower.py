@@ -6,13 +6,16 @@ Shapes: B images, N image tokens (1 CLS + patches), W image width, E joint width
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from harness.blocks import AllRows, FirstRow, QkvUpdate, are_plain, run_block
 from harness.errors import BackboneError
+
+Stage = int | Literal["pixels", "features"]
+"""How far the frozen image tower has run: "pixels" (B, 3, S, S); k blocks (B, N, W), 0 being after ln_pre; "features" (B, E)."""
 
 
 class ImageTower:

@@ -6,8 +6,7 @@ import json
 import os
 import re
 import reprlib
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +46,22 @@ def open_image(path: Path) -> Image:
         ) from error
 
 
-def opener(image_folder: Path) -> Callable[[str], Image]:
+@dataclass(frozen=True)
+class ImageFolder:
     """The `Splits.open` of images named by their path below `image_folder`; worker processes can be sent it."""
-    return partial(_open_below, image_folder)
+
+    image_folder: Path
+
+    def __call__(self, image: str) -> Image:
+        return open_image(self.image_folder / image)
+
+    def stamp(self, image: str) -> str:
+        """Size and time of change of an image's file; empty where there is none."""
+        try:
+            found = (self.image_folder / image).stat()
+        except OSError:
+            return ""
+        return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 def read_split_file(path: Path, image_folder: Path) -> Splits:
@@ -63,7 +75,7 @@ def read_split_file(path: Path, image_folder: Path) -> Splits:
     document = _parse(path)
     lists = {part: _items(path, part, document.get(part)) for part in PARTS}
     _require_unique(path, lists)
-    splits = Splits(train=lists["train"], val=lists["val"], test=lists["test"], open=opener(image_folder))
+    splits = Splits(train=lists["train"], val=lists["val"], test=lists["test"], open=ImageFolder(image_folder))
     require_images(splits, image_folder)
     return splits
 
@@ -85,10 +97,6 @@ def require_images(splits: Splits, image_folder: Path) -> None:
             f"{len(missing)} are not there, such as '{missing[0]}'.",
             "Complete the copy, and keep the folders and file names of the dataset's own archive.",
         )
-
-
-def _open_below(image_folder: Path, image: str) -> Image:
-    return open_image(image_folder / image)
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -15,16 +15,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from harness.backbone import Backbone
+from harness.image_tower import Stage
 from harness.recipe import Recipe
-
-Stage = int | Literal["pixels", "features"]
-"""How far the frozen image tower has run: "pixels" (B, 3, S, S); k blocks (B, N, W), 0 being after ln_pre; "features" (B, E)."""
 
 T = TypeVar("T")
 
@@ -82,6 +80,8 @@ class AdaptedModel(nn.Module):
     """What `loss` reads; `logits` reads the first. Everything below a stage must stay frozen."""
     caches_images: bool = False
     """True if the method itself extracts its reads once an epoch and trains on them, whatever the execution."""
+    text_start: Stage = 0
+    """How far the text tower has run before `loss` goes on: k blocks, or "features" if a step runs none of it."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

@@ -165,7 +165,8 @@ class RunRecord:
     """One run. `missing` maps a field's name to the reason for its null, ``train.energy_joules`` for a window's field.
 
     validation: the last epoch's weights on the validation draw, at most 4 images a class; no phase includes it. split_rule: how
-    the lists of the dataset were made, null where they are the source's own.
+    the lists of the dataset were made, null where they are the source's own. reused_test_features: how many test images' features
+    an earlier run had left; the test phase was spared the reused_test_seconds that they took then. Null where none could be reused.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -186,6 +187,8 @@ class RunRecord:
     train_image_count: Count | None = None
     train_class_count: Count | None = None
     test_images_seen: Count | None = None
+    reused_test_features: Count | None = None
+    reused_test_seconds: Seconds | None = None
     split_rule: str | None = None
     trainable_parameters: Count | None = None
     total_parameters: Count | None = None

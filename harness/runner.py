@@ -28,6 +28,7 @@ from harness.data import ImageSet
 from harness.environment import describe
 from harness.errors import AdaptBenchError, ConfigError, TrainingError
 from harness.evaluate import Predictions, evaluate
+from harness.feature_cache import FeatureCache
 from harness.job import Job
 from harness.ledger import Ledger, model_tensors
 from harness.meters import Gpu, Window, peak_rss_bytes, reset_peak_rss
@@ -236,17 +237,37 @@ class _Run:
         answers = {}
         for name, classes, splits in self._tests:
             model.set_classes(classes)
-            answers[name] = self._predict(model, splits, "test", maximum_batches)
+            features = None if maximum_batches else self._shared_features(model, name.partition("/")[0], splits)
+            answers[name] = self._predict(model, splits, "test", maximum_batches, features)
         return answers
 
-    def _predict(self, model: AdaptedModel, splits: Splits, part: str, maximum_batches: int | None) -> Predictions:
+    def _predict(
+        self,
+        model: AdaptedModel,
+        splits: Splits,
+        part: str,
+        maximum_batches: int | None = None,
+        features: torch.Tensor | None = None,
+    ) -> Predictions:
         return evaluate(
             model,
             self._images(splits, part),
             batch_size=self.key.recipe.test_batch_size,
             precision=self.key.precision,
             maximum_batches=maximum_batches,
+            features=features,
         )
+
+    def _shared_features(self, model: AdaptedModel, dataset: str, splits: Splits) -> torch.Tensor | None:
+        """The test images' features from the cache that all fast runs share; None where the method reads something else."""
+        if model.reads[0].stage != "features" or self.key.execution != "fast" or splits.stamp is None:
+            return None
+        cache = FeatureCache(self.job.folders.cache, dataset, splits.stamp, model.backbone, self.key.precision)
+        found = cache.read(self._images(splits, "test"))
+        facts = self.findings.facts
+        facts["reused_test_features"] = facts.get("reused_test_features", 0) + found.reused
+        facts["reused_test_seconds"] = facts.get("reused_test_seconds", 0.0) + found.reused_seconds
+        return found.values
 
     def _note_accuracy(self, model: AdaptedModel, answers: dict[str, Predictions]) -> None:
         """The accuracies of the tests and of the validation draw; none of a run that is cut short, which says nothing."""
@@ -262,7 +283,7 @@ class _Run:
             predictions.write(self.job.predictions, {n: (s.test, answers[n]) for n, _, s in self._tests})
         if self._drawn.val:
             model.set_classes(self._train_classes)
-            found = self._predict(model, self._drawn, "val", None)
+            found = self._predict(model, self._drawn, "val")
             self.findings.validation = found.score(self._train_classes.names)
         else:
             self.findings.missing["validation"] = "the dataset has no validation images"

@@ -29,7 +29,8 @@ class Item:
 class Splits:
     """A dataset as read: three lists of items, and how to open an image (an RGB `PIL.Image`; `DataError` if broken).
 
-    `rule` says how the lists were made where the source has none; it goes into the record.
+    `rule` says how the lists were made where the source has none; it goes into the record. `open` may have a method `stamp` from a
+    key to a text that changes when the image does; without it, nothing that was computed from images is kept for other runs.
     """
 
     train: tuple[Item, ...]
@@ -37,6 +38,10 @@ class Splits:
     test: tuple[Item, ...]
     open: Callable[[str], Image]
     rule: str | None = None
+
+    @property
+    def stamp(self) -> Callable[[str], str] | None:
+        return getattr(self.open, "stamp", None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from harness.backbone import Backbone
 from harness.data import ImageSet
 from harness.errors import TrainingError
+from harness.ledger import in_host_memory, phase
 from harness.method import AdaptedModel, Batch, Read, Stage
 from harness.recipe import Recipe
 from harness.schedule import learning_rate
@@ -70,17 +71,29 @@ class StagedImages:
         """
         started = time.perf_counter()
         device = self._backbone.device
-        home = device if stage == "features" else torch.device("cpu")
+        in_host = stage != "features"
+        home = torch.device("cpu") if in_host else device
         parts = []
-        with torch.no_grad(), autocast(self._precision, device):
+        with phase("extract"), torch.no_grad(), autocast(self._precision, device):
             for _, pixels in self.images.in_order(EXTRACTION_BATCH_SIZE, epoch, view):
                 part = advance(self._backbone, pixels.to(device), stage)
                 if whole_tower and isinstance(stage, int):
                     tower = self._backbone.image
                     tower.head(tower.blocks(part, stage, tower.depth))
-                parts.append(part.to(home))
+                part = part.to(home)
+                parts.append(in_host_memory(part) if in_host else part)
         self._log.extract_seconds += time.perf_counter() - started
-        return torch.cat(parts)
+        with phase("extract", birth="host" if in_host else "inputs"):
+            return torch.cat(parts)
+
+
+def _height(stage: Stage) -> float:
+    return {"pixels": -1.0, "features": math.inf}.get(stage, stage)  # type: ignore[arg-type]
+
+
+def in_bulk(model: AdaptedModel, read: Read, fast: bool) -> bool:
+    """Whether a read is extracted for all images at once, rather than from each batch's pixels."""
+    return model.caches_images or (fast and read.stage == "features")
 
 
 class Feed:
@@ -100,16 +113,27 @@ class Feed:
     def epoch(self, lists: Sequence[list[int]], epoch: int) -> Iterator[Batch]:
         if not (self._fast and self._constant):
             self._bulk.clear()
-        for read in self._model.reads:
-            if read not in self._bulk and self._in_bulk(read):
-                self._bulk[read] = self._source.read(read.stage, epoch, read.view, whole_tower=not self._fast)
+        self._extract(epoch)
         live_views = sorted({read.view for read in self._model.reads if read not in self._bulk})
         streams = [self._source.images.batches(lists, epoch, view) for view in live_views]
         for indices, *pixels in zip(lists, *streams, strict=True):
             yield self._batch(indices, {view: p[1] for view, p in zip(live_views, pixels, strict=True)})
 
-    def _in_bulk(self, read: Read) -> bool:
-        return self._model.caches_images or (self._fast and read.stage == "features")
+    def _extract(self, epoch: int) -> None:
+        """What is read in bulk; after that, if fast, the frozen parts that no step runs leave the device."""
+        model = self._model
+        for read in model.reads:
+            if read not in self._bulk and in_bulk(model, read, self._fast):
+                model.backbone.fetch()
+                self._bulk[read] = self._source.read(read.stage, epoch, read.view, whole_tower=not self._fast)
+        if self._fast:
+            stages = [read.stage if read in self._bulk else "pixels" for read in model.reads]
+            model.backbone.park(min(stages, key=_height), model.text_start)
+
+    @property
+    def ready(self) -> Collection[Read]:
+        """The reads that come from bulk; the others are pixels, which a step advances: that is the method's arithmetic."""
+        return self._bulk
 
     def _batch(self, indices: list[int], pixels: dict[int, Tensor]) -> Batch:
         backbone = self._model.backbone
@@ -124,17 +148,17 @@ class Feed:
                     inputs.append(pixels[read.view].to(device))
         return Batch(tuple(inputs), self._source.labels[torch.as_tensor(indices, device=device)])
 
-    def live(self, batch: Batch) -> Batch:
-        """The batch with its live reads advanced to their stages: part of a step, since it is the method's arithmetic."""
-        reads = self._model.reads
-        if all(read in self._bulk for read in reads):
-            return batch
-        with torch.no_grad():
-            inputs = tuple(
-                value if read in self._bulk else advance(self._model.backbone, value, read.stage)
-                for read, value in zip(reads, batch.inputs, strict=True)
-            )
-        return Batch(inputs, batch.labels)
+
+def advance_live(model: AdaptedModel, batch: Batch, ready: Collection[Read]) -> Batch:
+    """A batch whose reads that are not `ready` still are pixels, with those advanced to their stages."""
+    if all(read in ready for read in model.reads):
+        return batch
+    with torch.no_grad():
+        inputs = tuple(
+            value if read in ready else advance(model.backbone, value, read.stage)
+            for read, value in zip(model.reads, batch.inputs, strict=True)
+        )
+    return Batch(inputs, batch.labels)
 
 
 def build_optimizer(model: AdaptedModel, recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
@@ -150,6 +174,32 @@ def build_optimizer(model: AdaptedModel, recipe: Recipe, fused: bool) -> torch.o
     return kind(groups, eps=recipe.epsilon, weight_decay=recipe.weight_decay, fused=fused)
 
 
+class Stepper:
+    """The optimiser steps of a model: live reads, forward, backward, update."""
+
+    def __init__(self, model: AdaptedModel, recipe: Recipe, precision: str, fast: bool) -> None:
+        self._model, self._recipe, self._precision = model, recipe, precision
+        device = model.backbone.device
+        # torch 2.15's fused SGD on a CPU takes the step that a gradient scaler wants skipped, and the weights become NaN
+        self._optimizer = build_optimizer(model, recipe, fused=fast and precision in ("fp32", "bf16"))
+        self._base_rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+    def set_rates(self, epoch: int, iteration: int, iterations: int) -> None:
+        """The schedule's learning rates for the coming step."""
+        for group, base in zip(self._optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = learning_rate(self._recipe, base, epoch, iteration, iterations)
+
+    def step(self, batch: Batch, ready: Collection[Read]) -> Tensor:
+        """One step on a batch, of which the reads that are not `ready` still are pixels: its loss, detached."""
+        with autocast(self._precision, self._model.backbone.device):
+            loss = self._model.backward(advance_live(self._model, batch, ready), self._scaler)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss
+
+
 def train(
     model: AdaptedModel,
     train_images: ImageSet,
@@ -162,24 +212,26 @@ def train(
     log: TrainingLog | None = None,
     progress: Progress = lambda done, epochs, log: None,
     maximum_steps: int | None = None,
+    source_of: type[StagedImages] = StagedImages,
 ) -> TrainingLog:
     """Train `model` as its recipe says and return what happened. Raises TrainingError when the loss is not finite.
 
     A `log` that is passed in is filled as training goes, and so keeps what was done before an error.
 
-    `maximum_steps` ends after that many steps of one epoch (the memory pass). Everything a user pays for happens in here:
-    decoding, extraction, text features, steps.
+    `maximum_steps` ends training after that many steps (the memory pass, cost suites). Everything a user pays for happens in here:
+    decoding, extraction, text features, steps. `source_of` lets a simulation leave out batches that cost what others did.
     """
     fast = execution == "fast"
     device = model.backbone.device
     log = log or TrainingLog()
-    source = StagedImages(model.backbone, train_images, precision, log)
-    val_source = StagedImages(model.backbone, val_images, precision, log)
-    with autocast(precision, device):
+    source = source_of(model.backbone, train_images, precision, log)
+    val_source = source_of(model.backbone, val_images, precision, log)
+    with phase("prepare"), autocast(precision, device):
         model.prepare(source, val_source)
     if recipe.trains:
-        _train_epochs(model, source, recipe, seed, fast, precision, progress, maximum_steps, log)
-    with autocast(precision, device):
+        with phase("train"):
+            _train_epochs(model, source, recipe, seed, fast, precision, progress, maximum_steps, log)
+    with phase("finish"), autocast(precision, device):
         model.finish(source, val_source)
     return log
 
@@ -196,11 +248,7 @@ def _train_epochs(
     log: TrainingLog,
 ) -> None:
     device = model.backbone.device
-    # torch 2.15's fused SGD on a CPU takes the step that a gradient scaler wants skipped, and the weights become NaN
-    fused = fast and precision in ("fp32", "bf16")
-    optimizer = build_optimizer(model, recipe, fused)
-    base_rates = [group["lr"] for group in optimizer.param_groups]
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    stepper = Stepper(model, recipe, precision, fast)
     rng = random.Random(seed)
     feed = Feed(model, source, fast)
     labels = source.images.labels.tolist()
@@ -209,33 +257,28 @@ def _train_epochs(
         lists = list(model.batches(labels, recipe.batch_size, rng))
         epochs = recipe.epochs if recipe.iterations is None else math.ceil(recipe.iterations / max(1, len(lists)))
         if epoch >= epochs:
-            return
+            break
         iterations = recipe.iterations or epochs * len(lists)
-        lists = lists[: iterations - iteration][:maximum_steps]
+        lists = lists[: min(iterations, maximum_steps or iterations) - iteration]
         with autocast(precision, device):
             model.begin_epoch(epoch)
         losses = []
         clock = StepClock(device)
         for raw in feed.epoch(lists, epoch):
-            for group, base in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = learning_rate(recipe, base, epoch, iteration, iterations)
+            stepper.set_rates(epoch, iteration, iterations)
             clock.start()
-            with autocast(precision, device):
-                batch = feed.live(raw)
-                losses.append(model.backward(batch, scaler))
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
+            losses.append(stepper.step(raw, feed.ready))
             clock.stop()
-            log.images_seen += len(batch.labels)
+            log.images_seen += len(raw.labels)
             iteration += 1
         log.step_seconds += clock.seconds()
         log.epoch_losses.append(_mean_loss(losses, epoch))
         model.end_epoch(epoch, epochs)
         epoch += 1
         progress(epoch, epochs, log)
-        if maximum_steps is not None:
-            return
+        if iteration == maximum_steps:
+            break
+    model.backbone.fetch()
 
 
 def _mean_loss(losses: list[Tensor], epoch: int) -> float:

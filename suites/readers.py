@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import DataError
-from harness.images import PARTS, opener, read_split_file, require_images
+from harness.images import PARTS, ImageFolder, read_split_file, require_images
 from harness.suite import Folders, Item, Splits
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
@@ -26,7 +26,7 @@ def read_aircraft(folders: Folders) -> Splits:
     home = _home(folders, "fgvc_aircraft", "what the archive has in data/: images/, variants.txt, images_variant_*.txt")
     labels = {variant: label for label, variant in enumerate(_lines(home / "variants.txt"))}
     train, val, test = (_aircraft_items(home / f"images_variant_{part}.txt", labels) for part in PARTS)
-    splits = Splits(train=train, val=val, test=test, open=opener(home / "images"))
+    splits = Splits(train=train, val=val, test=test, open=ImageFolder(home / "images"))
     require_images(splits, home / "images")
     return splits
 
@@ -47,7 +47,7 @@ def read_imagenet(folders: Folders) -> Splits:
             "(the usual script for that is called valprep.sh).",
         )
     val = _items(home / "images", "val", classes)
-    return Splits(train=_items(home / "images", "train", classes), val=val, test=val, open=opener(home / "images"))
+    return Splits(train=_items(home / "images", "train", classes), val=val, test=val, open=ImageFolder(home / "images"))
 
 
 def read_imagenet_v2(folders: Folders) -> Splits:
@@ -138,7 +138,7 @@ def _folders_in(folder: Path) -> list[str]:
 
 
 def _test_only(home: Path, below: str, classes: Classes) -> Splits:
-    return Splits(train=(), val=(), test=_items(home, below, classes), open=opener(home))
+    return Splits(train=(), val=(), test=_items(home, below, classes), open=ImageFolder(home))
 
 
 def _items(image_folder: Path, below: str, classes: Classes) -> tuple[Item, ...]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from harness.errors import ConfigError
-from harness.images import opener, require_images
+from harness.images import ImageFolder, require_images
 from harness.suite import Dataset, Folders, Splits
 from suites.readers import IMAGE_SUFFIXES
 from suites.splitting import PARTS, Row, part_named, split
@@ -81,7 +81,7 @@ def _local(source: str, title: str, home: Path, rows: Sequence[Row]) -> Dataset:
         digest.update(repr((row.part, row.image, row.classname, size)).encode())
 
     def read(folders: Folders) -> Splits:
-        splits = split(rows, opener(home))
+        splits = split(rows, ImageFolder(home))
         require_images(splits, home)
         return splits
 

@@ -14,6 +14,8 @@ from methods.models._text import class_features
 class ClipAdapterModel(AdaptedModel):
     """Image features go through the adapter; class features are those of zero-shot CLIP."""
 
+    text_start = "features"
+
     def __init__(self, backbone: Backbone, method: ClipAdapter) -> None:
         super().__init__(backbone)
         self._method = method

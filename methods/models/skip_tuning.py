@@ -26,6 +26,7 @@ class SkipTunedModel(AdaptedModel):
         self.start = method.start_layer if method.layer_skip else 0
         self.caches_images = method.layer_skip
         self.reads = (Read(self.start),)
+        self.text_start = self.start
         for group in self.parameter_groups().values():
             for parameter in group:
                 parameter.requires_grad_(True)

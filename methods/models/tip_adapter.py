@@ -113,6 +113,7 @@ class TipAdapterFModel(TipAdapterModel):
     """The keys are trained. They are made when the training images are seen, so that before there is nothing to train."""
 
     keys: nn.Parameter | None
+    text_start = "features"
 
     def _fill(self, keys: Tensor) -> None:
         self.keys = nn.Parameter(keys.to(self.backbone.dtype))

@@ -6,7 +6,6 @@ import hashlib
 import os
 import zipfile
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,12 +77,23 @@ def splits(pictures: Pictures, classnames: tuple[str, ...]) -> Splits:
     rows = {key: i for i, key in enumerate(keys)}
     items = [Item(key, int(label), classnames[label]) for key, label in zip(keys, pictures.labels, strict=True)]
     train, val, test = (tuple(items[i] for i in np.flatnonzero(pictures.parts == p)) for p in range(len(PARTS)))
-    return Splits(train=train, val=val, test=test, open=partial(_open, pictures.images, rows))
+    return Splits(train=train, val=val, test=test, open=_Opener(pictures.images, rows))
 
 
-def _open(images: np.ndarray, rows: dict[str, int], key: str) -> Image.Image:
-    if key not in rows:
-        raise DataError(
-            f"no image '{key}' in this dataset", "Keys look like 'test/01234'; they come with the dataset's items."
-        )
-    return Image.fromarray(images[rows[key]], mode="RGB")
+@dataclass(frozen=True, eq=False)
+class _Opener:
+    images: np.ndarray
+    rows: dict[str, int]
+
+    def __call__(self, key: str) -> Image.Image:
+        return Image.fromarray(self._pixels(key), mode="RGB")
+
+    def stamp(self, key: str) -> str:
+        return hashlib.sha256(self._pixels(key).tobytes()).hexdigest()[:16]
+
+    def _pixels(self, key: str) -> np.ndarray:
+        if key not in self.rows:
+            raise DataError(
+                f"no image '{key}' in this dataset", "Keys look like 'test/01234'; they come with the dataset's items."
+            )
+        return self.images[self.rows[key]]

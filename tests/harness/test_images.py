@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import DataError
-from harness.images import MOST_NAME_CHARACTERS, open_image, opener, read_split_file
+from harness.images import MOST_NAME_CHARACTERS, ImageFolder, open_image, read_split_file
 from harness.splits import classnames
 
 ROWS = {
@@ -90,8 +90,8 @@ def test_an_image_of_absurd_size_is_refused(tmp_path, monkeypatch):
         open_image(tmp_path / "bomb.jpg")
 
 
-def test_an_opener_can_be_sent_to_a_worker(images):
-    assert pickle.loads(pickle.dumps(opener(images)))("cat/1.jpg").size == (16, 16)
+def test_an_image_folder_can_be_sent_to_a_worker(images):
+    assert pickle.loads(pickle.dumps(ImageFolder(images)))("cat/1.jpg").size == (16, 16)
 
 
 def test_importing_loads_no_pillow():

@@ -1,0 +1,80 @@
+"""Image features kept on disk: the same numbers, computed once, for any list of images."""
+
+import pytest
+import torch
+from PIL import Image
+
+from harness.data import ImageSet
+from harness.feature_cache import FeatureCache
+from harness.images import ImageFolder
+from harness.suite import Item
+from harness.train import StagedImages, TrainingLog
+
+NAMES = [f"{i}.png" for i in range(5)]
+
+
+def folder_of_images(folder):
+    folder.mkdir()
+    for i, name in enumerate(NAMES):
+        Image.new("RGB", (32, 32), (40 * i, 200 - 30 * i, 10)).save(folder / name)
+    return ImageFolder(folder)
+
+
+def image_set(backbone, opened, names):
+    return ImageSet([Item(name, 0, "thing") for name in names], opened, backbone.pixels, seed=1)
+
+
+def test_features_are_the_towers_and_computed_once(tiny_backbone, tmp_path, monkeypatch):
+    backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
+
+    def cache():
+        return FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32")
+
+    images = image_set(backbone, opened, NAMES)
+    expected = StagedImages(backbone, images, "fp32", TrainingLog()).read("features")
+    first = cache().read(image_set(backbone, opened, NAMES[:2]))
+    assert (first.reused, first.reused_seconds) == (0, 0)
+    torch.testing.assert_close(first.values, expected[:2], rtol=1e-5, atol=1e-6)
+    whole = cache().read(images)
+    assert whole.reused == 2
+    assert whole.reused_seconds > 0
+    torch.testing.assert_close(whole.values, expected, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(backbone.image, "encode", None)  # whatever asks the tower now fails
+    backwards = cache().read(image_set(backbone, opened, NAMES[::-1]))
+    assert backwards.reused == 5
+    assert torch.equal(backwards.values, whole.values.flip(0))
+
+
+def test_a_changed_image_is_computed_anew(tiny_backbone, tmp_path):
+    backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
+    images = image_set(backbone, opened, NAMES)
+    before = FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(images).values
+    Image.new("RGB", (32, 32), (255, 0, 255)).save(tmp_path / "images" / NAMES[3])
+    after = FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(images)
+    assert after.reused == 4
+    same = [torch.equal(a, b) for a, b in zip(after.values, before, strict=True)]
+    assert same == [True, True, True, False, True]
+
+
+def test_other_weights_another_dataset_and_a_broken_file_share_nothing(tiny_backbone, tmp_path):
+    backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
+    images = image_set(backbone, opened, NAMES)
+    FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(images)
+    other = tiny_backbone()
+    other.weights_sha256 = "of others"
+    assert FeatureCache(tmp_path, "things", opened.stamp, other, "fp32").read(images).reused == 0
+    assert FeatureCache(tmp_path, "others", opened.stamp, backbone, "fp32").read(images).reused == 0
+    for file in (tmp_path / "features").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    assert FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(images).reused == 0
+
+
+def test_a_cache_that_cannot_be_written_costs_no_result(tiny_backbone, tmp_path):
+
+    backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
+    (tmp_path / "features").write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="can't be kept"):
+        found = FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(
+            image_set(backbone, opened, NAMES)
+        )
+    assert found.values.shape == (5, 32)
