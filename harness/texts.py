@@ -50,7 +50,8 @@ class Tokens:
 class TextState(Protocol):
     """C texts, embedded and some blocks deep. Methods pass states on, and never look inside."""
 
-    hidden: Tensor
+    @property
+    def hidden(self) -> Tensor: ...
 
     def select(self, kept: Tensor) -> TextState:
         """The texts at the indices `kept` (K,), in that order."""
@@ -262,7 +263,9 @@ class PackedRows:
     def attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         layout, shared = self.layout, self.layout.shared
         own = attention(layout.pad_own(q), layout.unpack(k), layout.unpack(v), heads, mask=layout.causal_mask)
-        first = attention(*(t[..., :shared, :] for t in (q, k, v)), heads, causal=True) if shared else q[..., :0, :]
+        if not shared:
+            return layout.pack_own(own)
+        first = attention(q[..., :shared, :], k[..., :shared, :], v[..., :shared, :], heads, causal=True)
         return torch.cat([first, layout.pack_own(own)], dim=-2)
 
     def uniform(self, length: int, x: Tensor) -> Tensor:
