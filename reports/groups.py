@@ -7,17 +7,23 @@ steps. A row is one method with one configuration; its records differ in dataset
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
+
+from harness.recipe import Recipe
 from harness.records import RunKey, RunRecord, key_json
+from reports.questions import questions
 from reports.text import short, visible
 
 REFERENCE = "zero_shot"
 """The method every other is compared with, where it was run."""
+
+_RECIPE = TypeAdapter(Recipe)
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -74,11 +80,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """`repeats` counts records left out because a newer record of the same run on the same machine is there."""
+    """`repeats` counts records left out because a newer record of the same run on the same machine is there.
+
+    `targets` are the datasets that a transfer averages, None for all. `again`: another section has the same records.
+    """
 
     condition: Condition
     rows: tuple[Row, ...]
     repeats: int
+    targets: frozenset[str] | None = None
+    again: bool = False
 
     @cached_property
     def records(self) -> tuple[RunRecord, ...]:
@@ -98,12 +109,26 @@ class Section:
         """Whether some run is tested on a dataset it was not trained on."""
         return any(test.partition("/")[0] != r.key.dataset for r in self.records for test in r.key.tests)
 
+    @property
+    def costs_only(self) -> bool:
+        """Whether training was cut off, so that accuracies mean nothing."""
+        return bool(self.condition.steps)
+
+    def tests(self, record: RunRecord) -> tuple[str, ...]:
+        """The tests of a record that this section is about."""
+        wanted = dict.fromkeys(record.key.tests)
+        if self.targets is None:
+            return tuple(wanted)
+        return tuple(t for t in wanted if t.partition("/")[0] in {record.key.dataset, *self.targets})
+
 
 def sections(records: Iterable[RunRecord]) -> tuple[Section, ...]:
     """The sections of a page, in an order that doesn't depend on the order of `records`."""
     ordered = sorted(set_of_records(records), key=lambda r: (key_json(r.key), r.started_at))
     found = grouped(ordered, Condition.of)
-    return tuple(_section(condition, found[condition]) for condition in sorted(found, key=astuple))
+    return tuple(
+        asked for condition in sorted(found, key=astuple) for asked in _asked(_section(condition, found[condition]))
+    )
 
 
 def set_of_records(records: Iterable[RunRecord]) -> list[RunRecord]:
@@ -120,6 +145,16 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     for item in items:
         groups[key(item)].append(item)
     return dict(groups)
+
+
+def _asked(section: Section) -> list[Section]:
+    """The section under each suite whose question its records answer."""
+    tested = {test.partition("/")[0] for r in section.records for test in r.key.tests}
+    asked = [q for q in questions(section.condition.suite) if q.targets & tested]
+    return [
+        replace(section, condition=replace(section.condition, suite=q.suite), targets=q.targets, again=i > 0)
+        for i, q in enumerate(asked)
+    ] or [section]
 
 
 def _section(condition: Condition, records: list[RunRecord]) -> Section:
@@ -140,7 +175,7 @@ def _rows(method: str, records: list[RunRecord]) -> list[Row]:
     A recipe table may legitimately hold a row for one dataset, so different datasets may differ within a row.
     """
     parts = [records]
-    for level in (lambda r: _canonical(r.key.settings), lambda r: _configuration(r.key)):
+    for level in (lambda r: canonical(r.key.settings), lambda r: _configuration(r.key)):
         if all(map(_one_each, parts)):
             break
         parts = list(grouped(records, level).values())
@@ -152,11 +187,19 @@ def _one_each(records: list[RunRecord]) -> bool:
 
 
 def _label(method: str, part: list[RunRecord], parts: list[list[RunRecord]]) -> str:
-    first = [p[0].key.settings for p in parts]
-    differing = sorted(k for k in set().union(*first) if len({_canonical(s.get(k)) for s in first}) > 1)
-    own = part[0].key.settings
-    marks = ", ".join(f"{k}={own.get(k)}" for k in differing)
+    own, usual = part[0].key.settings, usual_settings([p[0].key.settings for p in parts])
+    marks = ", ".join(f"{k}={own.get(k)}" for k, value in usual.items() if value != canonical(own.get(k)))
     return short(visible(f"{method} ({marks})" if marks else method), 60)
+
+
+def usual_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """By setting that differs: the value (as JSON) that more than half of them have, None where there is no such value."""
+    usual: dict[str, str | None] = {}
+    for name in sorted(set().union(*settings)):
+        value, times = Counter(canonical(s.get(name)) for s in settings).most_common(1)[0]
+        if times < len(settings):
+            usual[name] = value if 2 * times > len(settings) else None
+    return usual
 
 
 def _distinct(rows: list[Row]) -> tuple[Row, ...]:
@@ -169,8 +212,14 @@ def _distinct(rows: list[Row]) -> tuple[Row, ...]:
 
 
 def _configuration(key: RunKey) -> str:
-    return _canonical([key.settings, asdict(key.recipe)])
+    return canonical(key.settings) + recipe_json(key.recipe)
 
 
-def _canonical(value: Any) -> str:
+def recipe_json(recipe: Recipe) -> str:
+    """A canonical text of a recipe."""
+    return _RECIPE.dump_json(recipe).decode()
+
+
+def canonical(value: Any) -> str:
+    """Equal values give equal texts."""
     return json.dumps(value, sort_keys=True, default=str)

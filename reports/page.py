@@ -33,9 +33,9 @@ class Part:
     cautions: list[str]
     headline: Table
     charts: list[Chart]
-    units: Table
+    units: Table | None
     heat_map: Table | None
-    seeds: Table
+    seeds: Table | None
     costs: Table
     recipes: Table
     recipe_texts: list[tuple[str, str]]
@@ -51,19 +51,20 @@ def page(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> str:
 def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[Problem]) -> dict[str, object]:
     """All that a report shows, the runs one by one aside."""
     every = [section for section, _ in found]
-    kept = [r for section in every for r in section.records]
+    once = [section for section in every if not section.again]
+    kept = [r for section in once for r in section.records]
     return {
         "title": _title(every),
         "parts": [_part(f"s{i}", pair, every, styles) for i, pair in enumerate(found, 1)],
         "overviews": overviews(found, styles),
         "differing": listed([name.lower() for name in _differing(every)]),
-        "facts": _facts(every),
+        "facts": _facts(once),
         "span": _span(kept),
         "methods": [(label, styles[label]) for label in styles],
-        "failures": provenance.failure_table(every),
+        "failures": provenance.failure_table(once),
         "machines": provenance.machine_table(kept),
         "commands": provenance.commands(kept),
-        "warnings": provenance.warnings(every),
+        "warnings": provenance.warnings(once),
         "problems": [Problem(visible(p.source), block(p.what)) for p in sorted(problems, key=lambda p: (p.source, p.what))],
     }  # fmt: skip
 
@@ -76,7 +77,7 @@ def row_styles(found: Sequence[Found]) -> dict[str, Style]:
 
 def run_views(found: Sequence[Found]) -> list[RunView]:
     """Every run, in the order of the sections, their rows and datasets."""
-    runs = [(row.label, record) for section, _ in found for row in section.rows for record in row.records]
+    runs = [(row.label, r) for section, _ in found if not section.again for row in section.rows for r in row.records]
     return [run_view(f"run{i}", label, record) for i, (label, record) in enumerate(runs, 1)]
 
 
@@ -86,13 +87,13 @@ def _part(name: str, pair: Found, others: Sequence[Section], styles: dict[str, S
         name=name,
         title=_section_title(section, others),
         conditions=_conditions(section),
-        verdict=verdict(found, len(section.datasets)),
+        verdict=verdict(found, len(section.datasets), section.costs_only),
         cautions=provenance.cautions(section),
         headline=views.headline(f"{name}-headline", section, found, styles),
         charts=section_charts(name, section, found, styles),
-        units=views.unit_table(f"{name}-datasets", section, found, styles),
-        heat_map=heat_map(f"{name}-map", section, found, styles),
-        seeds=views.seed_table(f"{name}-seeds", section, found, styles),
+        units=None if section.costs_only else views.unit_table(f"{name}-datasets", section, found, styles),
+        heat_map=None if section.costs_only else heat_map(f"{name}-map", section, found, styles),
+        seeds=None if section.costs_only else views.seed_table(f"{name}-seeds", section, found, styles),
         costs=views.cost_table(f"{name}-costs", section, found, styles),
         recipes=provenance.recipe_table(f"{name}-recipes", section, styles),
         recipe_texts=provenance.recipe_texts(section),

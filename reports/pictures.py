@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from reports import charts
 from reports.charts import Point, Style
 from reports.curves import curves
-from reports.groups import REFERENCE, Section, grouped
+from reports.groups import REFERENCE, Section, canonical, grouped, usual_settings
 from reports.quantities import PEAK_NAMES
 from reports.tables import Tables
 from reports.text import listed, short, visible
@@ -29,7 +29,9 @@ class Chart:
 
 
 def section_charts(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> list[Chart]:
-    """Every chart that at least two points can be drawn for."""
+    """Every chart that at least two points can be drawn for; none where accuracies mean nothing."""
+    if section.costs_only:
+        return []
     return [
         *_against_costs(name, tables, styles),
         *_plane(name, tables, styles),
@@ -70,22 +72,30 @@ def _plane(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Char
 
 
 def _settings(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
-    """A curve for each method whose rows differ in one number among their settings, and in nothing else."""
-    complete = tables.complete
-    finished = [row for row in section.rows if row.label in complete.index]
+    """A curve for each setting of a method of which at least three values were run, all else as usual."""
+    finished = [row for row in section.rows if row.label in tables.complete.index]
     for number, (method, rows) in enumerate(grouped(finished, lambda r: r.method).items()):
-        settings = [row.records[0].key.settings for row in rows]
-        varied = [k for k in settings[0] if len({repr(s.get(k)) for s in settings}) > 1]
-        found = [s.get(varied[0]) for s in settings] if len(varied) == 1 else []
-        values = [float(v) for v in found if isinstance(v, int | float) and not isinstance(v, bool)]
-        if not 2 < len(rows) == len(set(values)):
-            continue
-        points = [
-            replace(point(tables.line(row.label), styles, tables.main, tables.main), x=v, x_margin=None)
-            for row, v in zip(rows, values, strict=True)
-        ]
-        setting, shown = short(visible(varied[0]), 60), short(visible(method), 60)
-        shade = replace(points[0].style, key="")
-        line = {shown: [replace(p, style=shade, label=shown) for p in points]}
-        svg = curves(f"{name}-setting{number}", line, setting, SCORE[tables.main])
-        yield Chart(svg, f"{shown} over {setting}", "Higher is better. The band is the 95 % interval over seeds.")
+        settings = {row.label: row.records[0].key.settings for row in rows}
+        usual = usual_settings(list(settings.values()))
+        for which, setting in enumerate(usual):
+            along = _along(settings, {k: v for k, v in usual.items() if k != setting}, setting)
+            if not 2 < len(along) == len(set(along.values())):
+                continue
+            points = [replace(point(tables.line(row), styles, tables.main, tables.main), x=v, x_margin=None)
+                      for row, v in along.items()]  # fmt: skip
+            shown, words = short(visible(method), 60), short(visible(setting), 60)
+            line = [replace(p, label=shown, style=replace(points[0].style, key="")) for p in points]
+            svg = curves(f"{name}-setting{number}-{which}", {shown: line}, words, SCORE[tables.main])
+            yield Chart(svg, f"{shown} over {words}", "Higher is better. The band is the 95 % interval over seeds.")
+
+
+def _along(
+    settings: Mapping[str, Mapping[str, object]], usual: Mapping[str, str | None], setting: str
+) -> dict[str, float]:
+    """By row: the number that a setting is there, for the rows in which the others are as usual."""
+    return {
+        label: float(value)
+        for label, own in settings.items()
+        if isinstance(value := own.get(setting), int | float) and not isinstance(value, bool)
+        if all(v is None or canonical(own.get(k)) == v for k, v in usual.items())
+    }

@@ -14,7 +14,7 @@ from harness.records import Environment, RunRecord
 from reports import units
 from reports.cells import Cell, Column, Table
 from reports.charts import Style
-from reports.groups import Section, grouped
+from reports.groups import Section, grouped, recipe_json
 from reports.text import block, listed, plural, short, visible
 
 _ENVIRONMENT = TypeAdapter(Environment)
@@ -148,7 +148,9 @@ def _fact(table: Table, text: str | None) -> Cell:
 
 
 def _by_recipe(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
-    return list(grouped(records, lambda r: _canonical([r.recipe_row, r.key.settings, asdict(r.key.recipe)])).values())
+    return list(
+        grouped(records, lambda r: (r.recipe_row, _canonical(r.key.settings), recipe_json(r.key.recipe))).values()
+    )
 
 
 def _recipe_cells(table: Table, records: Sequence[RunRecord]) -> list[Cell]:

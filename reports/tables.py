@@ -176,7 +176,7 @@ def _scores(section: Section) -> pd.DataFrame:
     lines = []
     for row in section.rows:
         for record in row.records:
-            for test in dict.fromkeys(record.key.tests):
+            for test in section.tests(record):
                 unit, metric = _unit(section, record, test)
                 found = record.accuracy.get(test) if record.status == "ok" else None
                 percent = found.accuracy_percent if found else np.nan

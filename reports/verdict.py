@@ -18,9 +18,14 @@ NOTICEABLE = 1.05
 """The ratio of two times from which the page speaks of a difference."""
 
 
-def verdict(tables: Tables, datasets: int) -> Markup:
-    """Which method scores best, which are tied with it, and what it costs against the cheapest of those. HTML, escaped."""
+def verdict(tables: Tables, datasets: int, costs_only: bool = False) -> Markup:
+    """Which method scores best, which are tied with it, and what it costs against the cheapest of those. HTML, escaped.
+
+    costs_only: which step is quickest and which takes least memory.
+    """
     ranked = tables.complete
+    if costs_only:
+        return Markup(" ").join(_cheapest(tables.summary)) or Markup("No run finished.")
     if ranked.empty:
         return Markup("No method has finished every dataset, so none is ranked.")
     tied = tables.tied_with_best()
@@ -57,6 +62,19 @@ def _sureness(tables: Tables, tied: list[str]) -> list[Markup]:
     return [
         Markup("with <strong>{}</strong> clearly behind it, by {} points ({})").format(second, f"{behind:.2f}", sure)
     ]
+
+
+def _cheapest(summary: pd.DataFrame) -> Iterator[Markup]:
+    """The quickest step, then the smallest peak, each against the largest of its kind."""
+    for column, text, words in (
+        ("step_seconds", units.duration, "has the quickest training step"),
+        ("train_peak_bytes", units.size, "trains with the smallest peak of memory"),
+    ):
+        known = summary[column].dropna().sort_values()
+        if len(known) > 1 and known.iloc[0] > 0:
+            yield Markup("<strong>{}</strong> {}, <b>{}</b>; <strong>{}</strong> takes {}, {} as much.").format(
+                known.index[0], words, text(known.iloc[0]), known.index[-1], text(known.iloc[-1]),
+                units.times(known.iloc[-1] / known.iloc[0]))  # fmt: skip
 
 
 def _reference_wins(ranked: pd.DataFrame) -> Iterator[Markup]:

@@ -42,12 +42,14 @@ TIE_LEGEND = (
 def headline(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
     """A line a row, best first: scores with their interval and their gain on the reference, the rank group, then costs."""
     scores = [*tables.metrics, "h"] if tables.main == "h" else list(tables.metrics)
+    if section.costs_only:
+        scores = []
     costs = cost_columns(tables.peak)
     shown = [c for c in HEADLINE_COSTS if c != "train_energy_joules" or tables.summary[c].notna().any()]
     columns = [
         _method_column(),
         *(score_column(s, bool(tables.summary[f"{s}_gain"].notna().any())) for s in scores),
-        Column("Group", "tied share a letter", GROUP_HELP, numeric=False),
+        *([Column("Group", "tied share a letter", GROUP_HELP, numeric=False)] if scores else []),
         *(costs[c].column for c in shown),
     ]
     table = Table(name, "Accuracy and cost of each method", columns)
@@ -55,7 +57,7 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
     for row in ranked(section, tables):
         cells = [method_cell(table, section, row, tables, styles)]
         cells += [_score_cell(table, row, score, tables) for score in scores]
-        cells += [_group_cell(table, row, groups, tables)]
+        cells += [_group_cell(table, row, groups, tables)] if scores else []
         cells += [_cost_cell(table, row, c, costs[c], tables) for c in shown]
         table.rows.append(cells)
     if any("–" in d for cells in table.rows for c in cells for d in c.details):
