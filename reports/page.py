@@ -16,6 +16,7 @@ from reports.families import Found, overviews
 from reports.groups import REFERENCE, Section, sections
 from reports.heatmap import heat_map
 from reports.pictures import Chart, section_charts
+from reports.published import beside_published
 from reports.runs import RunView, run_view
 from reports.tables import tables
 from reports.text import Problem, block, listed, short, visible
@@ -57,6 +58,7 @@ def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[P
         "title": _title(every),
         "parts": [_part(f"s{i}", pair, every, styles) for i, pair in enumerate(found, 1)],
         "overviews": overviews(found, styles),
+        "published": beside_published(found, styles),
         "differing": listed([name.lower() for name in _differing(every)]),
         "facts": _facts(once),
         "span": _span(kept),
