@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.data import ImageSet
-from harness.method import AdaptedModel
+from harness.method import AdaptedModel, Classes
 from harness.records import AnalysisRecord
 from harness.suite import Item
 from harness.text_tower import TextTower
@@ -66,8 +66,9 @@ def sample(items: Sequence[Item], seed: int) -> tuple[Item, ...]:
     return tuple(random.Random(seed).sample(list(items), min(IMAGES, len(items))))
 
 
-def look(model: AdaptedModel, images: ImageSet, precision: str) -> Look:
+def look(model: AdaptedModel, classes: Classes, images: ImageSet, precision: str) -> Look:
     """Classify the images in their test view, and note what happens. The model keeps its weights."""
+    model.set_classes(classes)  # again: what it keeps of the classes has to pass the tower
     backbone, stage = model.backbone, model.reads[0].stage
     image: defaultdict[int, list[Tensor]] = defaultdict(list)
     text: defaultdict[int, list[Tensor]] = defaultdict(list)
@@ -77,14 +78,27 @@ def look(model: AdaptedModel, images: ImageSet, precision: str) -> Look:
         _each_block(backbone.text, lambda i, state: text[i].append(_ends(state).detach().float().cpu())),
         autocast(precision, backbone.device),
     ):
-        with torch.no_grad():
-            classifier = model.classifier()
+        classifier = _class_features(model, text)
         for indices, pixels in images.in_order(BATCH_SIZE, epoch=None):
             with torch.no_grad():
                 inputs = advance(backbone, pixels.to(backbone.device), stage)
             shares.append(_gradient_shares(model, inputs, images.labels[list(indices)], classifier))
     known = [s for s in shares if s is not None]
     return Look(len(images), image, text, torch.cat(known) if known else None)
+
+
+@torch.no_grad()
+def _class_features(model: AdaptedModel, text: dict[int, list[Tensor]]) -> Tensor | None:
+    """The model's class features, with the rows in `text` that they come of. Asked twice: what only the first call encodes is a
+    reference beside the class features, unless the second encodes nothing.
+    """
+    classifier = model.classifier()
+    first = dict(text)
+    text.clear()
+    model.classifier()
+    if not text:
+        text.update(first)
+    return classifier
 
 
 def compare(model: AdaptedModel, before: Look, after: Look, flow: Flow) -> tuple[AnalysisRecord, dict[str, str]]:

@@ -289,9 +289,8 @@ class _Run:
             self.findings.missing["validation"] = "the dataset has no validation images"
 
     def _look(self, model: AdaptedModel) -> analysis.Look:
-        model.set_classes(self._train_classes)
         sampled = replace(self._drawn, train=analysis.sample(self._drawn.train, self.key.seed))
-        return analysis.look(model, self._images(sampled, "train"), self.key.precision)
+        return analysis.look(model, self._train_classes, self._images(sampled, "train"), self.key.precision)
 
     def _analyse(self, after: analysis.Look) -> None:
         """Compare the trained model with the one at step 0, and follow the gradient of one step."""
