@@ -22,7 +22,8 @@ class LPPlusPlus:
     `alpha_period`-th step. The step with the best accuracy on the validation draw is kept (the last of equals). `as_released`
     sums alpha's gradients over all steps so far, since the released code never sets them to zero.
 
-    A class without weights is scored by its text alone, under the mean of alpha: on new classes only, this is zero-shot CLIP.
+    A class without weights is scored as zero-shot CLIP does, by its text under the logit scale: on new classes only, this is
+    zero-shot CLIP.
     """
 
     steps: int = 300

@@ -76,20 +76,19 @@ class LPPlusPlusModel(AdaptedModel):
     def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
         assert classifier is not None
         images, text = F.normalize(_full(images), dim=-1), _full(classifier)
-        if not self._trained_names:
-            return self.backbone.logit_scale.to(images.dtype) * images @ text.T
         return blended(images, text, self._weights_here())
 
     def _weights_here(self) -> Weights:
-        """For the classes aimed at: zeros and the mean alpha where there was no training."""
+        """For the classes aimed at: zeros and the logit scale, which is zero-shot, where there was no training."""
         names, trained = self._classes.names, self._trained_names
         if names == trained:
             return self.weight, self.bias, self.alpha
-        rows = [trained.index(name) if name in trained else len(trained) for name in names]
+        rows = [trained.index(name) if name in trained else len(self.alpha) for name in names]
+        scale = self.backbone.logit_scale.to(self.alpha.dtype).reshape(1)
         return (
             torch.cat([self.weight, torch.zeros_like(self.weight[:1])])[rows],
             torch.cat([self.bias, torch.zeros_like(self.bias[:1])])[rows],
-            torch.cat([self.alpha, self.alpha.mean()[None]])[rows],
+            torch.cat([self.alpha, scale])[rows],
         )
 
 

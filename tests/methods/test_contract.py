@@ -30,6 +30,7 @@ TEMPLATES = {
     "fine-tuning": "a bad photo of a {} square.",
     "prograd": "a type of colour, a photo of a {}.",  # a teacher equal to its student leaves a gradient of mere rounding
 }
+PROBES = ("linear_probe", "lp_plus_plus", "tip_adapter", "tip_adapter_f")
 WIDTH, JOINT, DEPTH = 32, 32, 12
 
 
@@ -72,7 +73,7 @@ class World:
         classes = self.classes(half)
         model.set_classes(classes)
         images = self.images("test", half)
-        return evaluate(model, images, len(classes.names), batch_size=batch_size, precision="fp32").correct
+        return evaluate(model, images, batch_size=batch_size, precision="fp32").correct
 
     @torch.no_grad()
     def logits(self, model, classes, half="all"):
@@ -120,21 +121,14 @@ def step(model, batch):
 
 @EACH_METHOD
 class TestEveryMethod:
-    def test_it_is_hyper_parameters_only(self, name, world):
+    def test_it_is_hyper_parameters_only(self, name):
         kind = plugins.load("method", name)
         method, twin = kind(), kind()
-        before = dataclasses.asdict(method)
         assert method == twin
         assert hash(method) == hash(twin)
-        json.dumps(before)
-        world = world()
-        model = world.adapt(method)
-        world.train(model, short_recipe(method, epochs=1))
-        world.correct(model, "new")
-        assert dataclasses.asdict(method) == before
-        assert method == twin
+        json.dumps(dataclasses.asdict(method))
         with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(method, next(iter(before)), 1)
+            setattr(method, dataclasses.fields(method)[0].name, 1)
 
     def test_its_recipes_are_rows_with_a_default(self, name):
         kind = plugins.load("method", name)
@@ -149,7 +143,8 @@ class TestEveryMethod:
 
     def test_frozen_weights_stay_bit_equal_and_trained_ones_move(self, name, world):
         world, kind = world(), plugins.load("method", name)
-        model = world.adapt(kind())
+        method = kind()
+        model = world.adapt(method)
         before = weights(model)
         trained = {n for n, p in model.named_parameters() if p.requires_grad}
         world.train(model, short_recipe(kind))
@@ -160,6 +155,7 @@ class TestEveryMethod:
         if short_recipe(kind).trains:
             moved = {n for n in trained if not torch.equal(after[n], before[n])}
             assert moved == trained
+        assert method == kind()
 
     def test_the_same_seed_gives_bitwise_the_same_losses_and_weights(self, name, world):
         method = plugins.load("method", name)()
@@ -188,6 +184,21 @@ class TestEveryMethod:
             world.train(model, short_recipe(method, epochs=1))
         everything = world.logits(model, world.classes("all"))
         torch.testing.assert_close(world.logits(model, world.classes("new")), everything[:, 3:], rtol=1e-4, atol=1e-4)
+
+    def test_it_tells_when_its_answers_are_zero_shots(self, name, world):
+        """A probe has no weights for classes that it never saw: there it must say so, and be zero-shot but for the scale."""
+        world, method = world(), plugins.load("method", name)()
+        model = world.adapt(method)
+        world.train(model, short_recipe(method, epochs=1))
+        told = {}
+        for half in ("base", "new", "all"):
+            model.set_classes(world.classes(half))
+            told[half] = model.answers_zero_shot
+        assert told == {"base": False, "new": name in PROBES, "all": name == "linear_probe"}
+        if told["new"]:
+            ours, theirs = (world.logits(m, world.classes("new")) for m in (model, world.adapt(ZeroShot())))
+            centred = [x - x.mean(dim=1, keepdim=True) for x in (ours, theirs)]
+            torch.testing.assert_close(*(x / x.norm(dim=1, keepdim=True) for x in centred), rtol=1e-3, atol=1e-4)
 
     def test_permuted_classes_permute_the_columns(self, name, world):
         world, method = world(), plugins.load("method", name)()
@@ -261,16 +272,42 @@ def tower_parameters(blocks):
     return blocks * (12 * WIDTH**2 + 13 * WIDTH) + 2 * WIDTH + WIDTH * JOINT
 
 
+COUNTS = {  # in the words of each card; D = W = E = 32, three classes, twelve images
+    "zero_shot": 0,
+    "linear_probe": (JOINT + 1) * 3,
+    "lp_plus_plus": (JOINT + 2) * 3,
+    "full_finetuning": 2 * tower_parameters(DEPTH),
+    "skip_tuning": 2 * tower_parameters(DEPTH - 6),
+    "coop": 16 * WIDTH,
+    "cocoop": 4 * WIDTH + (JOINT * 2 + 2) + (2 * WIDTH + WIDTH),
+    "kgcoop": 4 * WIDTH,
+    "prograd": 4 * WIDTH,
+    "maple": 9 * (2 * WIDTH + WIDTH * WIDTH + WIDTH),
+    "promptsrc": 9 * 4 * (WIDTH + WIDTH),
+    "tcp": 4 * WIDTH + (JOINT * 8 + 8) + (8 * 4 * WIDTH + 4 * WIDTH),
+    "dept": 4 * WIDTH + 4 * JOINT + (JOINT + 1) * 3,
+    "coprompt": 12 * (4 * WIDTH + WIDTH * WIDTH + WIDTH) + 2 * 2 * JOINT * 8,
+    "clip_adapter": 2 * JOINT * JOINT // 4,
+    "tip_adapter": 0,
+    "tip_adapter_f": JOINT * 12,
+    "clip_lora": DEPTH * 3 * 2 * 2 * (WIDTH + WIDTH),
+}
+
+
+@EACH_METHOD
+def test_it_trains_as_many_values_as_its_card_says(name, world):
+    world, method = world(), plugins.load("method", name)()
+    model = world.adapt(method)
+    if name == "tip_adapter_f":  # its weights are made of the training images
+        world.train(model, short_recipe(method, epochs=0))
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == COUNTS[name]
+
+
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        (ZeroShot(), 0),
-        (FullFinetuning(), 2 * tower_parameters(DEPTH)),
-        (CoOp(), 16 * WIDTH),
         (CoOp(context_length=4), 4 * WIDTH),
         (CoOp(context_length=5, class_specific=True), 3 * 5 * WIDTH),
-        (ClipAdapter(), 2 * JOINT * JOINT // 4),
-        (SkipTuning(), 2 * tower_parameters(DEPTH - 6)),
         (SkipTuning(start_layer=9), 2 * tower_parameters(DEPTH - 9)),
         (SkipTuning(layer_skip=False), 2 * tower_parameters(DEPTH)),
     ],
