@@ -217,6 +217,12 @@ def run_(
         bool,
         typer.Option("--predictions", help="Also keep each test image's prediction, as Parquet beside the record."),
     ] = False,
+    trace: Annotated[
+        bool,
+        typer.Option(
+            "--trace", help="Also trace two training steps for Perfetto, with memory on a GPU, beside the record."
+        ),
+    ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")] = False,
     time_limit: Annotated[
         float | None,
@@ -256,7 +262,7 @@ def run_(
     runs = plan(request, _default_group(data_root))
     store = Store(results)
     store.check_writable()
-    todo, outcome = pending(runs, store, retry_failed, errors.print, predictions)
+    todo, outcome = pending(runs, store, retry_failed, errors.print, predictions, trace)
     folders = Folders(data_root=data_root.resolve() if data_root else None, cache=cache.resolve())
     with console.status("Reading the datasets"):
         check_data(todo, folders)
@@ -274,6 +280,7 @@ def run_(
                 device=device,
                 time_limit_seconds=time_limit,
                 predictions=predictions,
+                trace=trace,
             )
     except KeyboardInterrupt:
         done = outcome.skipped + len(outcome.records)

@@ -14,7 +14,8 @@ from harness.suite import Folders
 class Job:
     """What a run's process is given. `device` may be "auto"; `pretrained` a tag or an absolute path.
 
-    `predictions` is the file that the predictions on every test image go to, if anyone wants them.
+    `predictions` is the file that the predictions on every test image go to, `trace` the one for a trace of two training steps, if
+    anyone wants them.
     """
 
     run: PlannedRun
@@ -24,6 +25,7 @@ class Job:
     threads: int
     command: str
     predictions: Path | None = None
+    trace: Path | None = None
 
 
 def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:

@@ -44,7 +44,8 @@ class PlannedRun:
     """One run to do: its key, the row of the recipe table it was resolved from, and the settings that concern it.
 
     `sources` leads from the names of datasets in the key to what the command line called them, where that is not the same:
-    ``folder:birds@4f21...`` is read from ``folder:/where/birds``. `analyse` is the suite's.
+    ``folder:birds@4f21...`` is read from ``folder:/where/birds``. `analyse` and `profile` are the
+    suite's.
     """
 
     key: RunKey
@@ -53,6 +54,7 @@ class PlannedRun:
     sources: Mapping[str, str] = field(default_factory=dict)
     pretrained: str | None = None
     analyse: bool = False
+    profile: bool = False
 
     def dataset(self, name: str) -> Dataset:
         """A dataset of the key, with the template that the key asks for. Raises ConfigError if a source has changed."""
@@ -106,6 +108,7 @@ def plan(request: Request, default_group: str) -> list[PlannedRun]:
                     sources=sources,
                     pretrained=pretrained,
                     analyse=suite.analyse,
+                    profile=suite.profile,
                 )
                 runs.setdefault(key_json(key), run)
     return list(runs.values())
@@ -238,8 +241,8 @@ def _adapter(kind: Any) -> TypeAdapter:
 
 
 def _value(text: str) -> Any:
-    """``none``, a JSON object or list, or the text itself, which is read as its field's type."""
-    if text == "none":
+    """``null``, a JSON object or list, or the text itself, which is read as its field's type."""
+    if text == "null":
         return None
     if text[:1] in "{[":
         with suppress(json.JSONDecodeError):

@@ -24,6 +24,7 @@ SCHEMA_VERSION: Final = 1
 Status = Literal["ok", "out_of_memory", "diverged", "failed", "timeout"]
 Precision = Literal["fp32", "bf16", "fp16", "fp16-pure"]
 Phase = Literal["setup", "train", "test"]
+Tower = Literal["image", "text"]
 Bytes = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -130,6 +131,41 @@ class AnalysisRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class BlockRecord:
+    """One block of a tower in one training step, all its passes together: seconds of the forward and the backward pass, and the bytes
+    that autograd keeps for the latter, weights apart. backward_seconds is null where no gradient came.
+    """
+
+    tower: Tower
+    block: Count
+    forward_seconds: Seconds
+    backward_seconds: Seconds | None
+    saved_bytes: Bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class SimulationRecord:
+    """What `harness.estimate` finds for an execution of the run: bytes by phase and category at the phase's peak on a device ("host"
+    lies beside it), FLOPs of a training step and of a test batch.
+    """
+
+    peak_bytes: Mapping[str, Mapping[str, Bytes]]
+    step_flops: Count | None
+    test_batch_flops: Count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
+class ProfileRecord:
+    """A training step from inside. gemm_flops_per_second: a 4096 matrix product in the same process, the peak that utilisation refers
+    to; null for other precisions than fp32.
+    """
+
+    blocks: tuple[BlockRecord, ...] = ()
+    simulated: Mapping[Execution, SimulationRecord | None] = field(default_factory=dict)
+    gemm_flops_per_second: NonNegative | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class Environment:
     """The machine and the software a run saw."""
 
@@ -180,6 +216,7 @@ class RunRecord:
     accuracy: Mapping[str, TestRecord] = field(default_factory=dict)
     validation: TestRecord | None = None
     analysis: AnalysisRecord | None = None
+    profile: ProfileRecord | None = None
     epoch_losses: tuple[float | None, ...] = ()
     step_seconds: tuple[Seconds, ...] = ()
     extract_seconds: Seconds | None = None

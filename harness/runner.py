@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness import analysis, predictions
+from harness import analysis, predictions, profile
 from harness import backbone as backbones
 from harness.backbone import Backbone
 from harness.data import ImageSet
@@ -34,7 +34,7 @@ from harness.ledger import Ledger, model_tensors
 from harness.meters import Gpu, Window, peak_rss_bytes, reset_peak_rss
 from harness.method import AdaptedModel, Classes
 from harness.plan import build_method
-from harness.records import AnalysisRecord, Phase, RunRecord, Status, TestRecord, WindowRecord
+from harness.records import AnalysisRecord, Phase, ProfileRecord, RunRecord, Status, TestRecord, WindowRecord
 from harness.splits import classnames, few_shot, held_out, subset
 from harness.suite import Splits
 from harness.train import TrainingLog, train
@@ -54,6 +54,7 @@ class _Findings:
     accuracy: dict[str, TestRecord] = field(default_factory=dict)
     validation: TestRecord | None = None
     analysis: AnalysisRecord | None = None
+    profile: ProfileRecord | None = None
     log: TrainingLog | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -86,6 +87,7 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
         accuracy=findings.accuracy,
         validation=findings.validation,
         analysis=findings.analysis,
+        profile=findings.profile,
         epoch_losses=tuple(log.epoch_losses) if log else (),
         step_seconds=tuple(round(s, 7) for s in log.step_seconds) if log else (),
         extract_seconds=log.extract_seconds if log else None,
@@ -155,6 +157,8 @@ class _Run:
         self._repeat(trained)
         if after is not None:
             self._analyse(after)
+        if self.job.run.profile or self.job.trace:
+            self._profile()
 
     def _phase(self, name: Phase) -> _Phase:
         self.emit({"kind": "phase", "phase": name})
@@ -203,6 +207,12 @@ class _Run:
         keep = self.key.execution == "fast" and part != "test"
         return ImageSet(getattr(splits, part), splits.open, self._pixels, seed=self.key.seed, keep_decoded=keep, **how)
 
+    def _train_images(self, drawn: Splits) -> ImageSet:
+        recipe = self.key.recipe
+        return self._images(
+            drawn, "train", augmentation=recipe.augmentation, crop_scale_minimum=recipe.crop_scale_minimum
+        )
+
     def _model(self, backbone: Backbone) -> AdaptedModel:
         self._seed()  # so that a method's own weights depend on the seed alone
         model: AdaptedModel = build_method(self.key.method, self.key.settings).adapt(backbone).to(self.device)
@@ -210,15 +220,11 @@ class _Run:
         return model
 
     def _train(self, model: AdaptedModel, log: TrainingLog, steps: int | None, progress: Any = None) -> None:
-        recipe = self.key.recipe
-        images = self._images(
-            self._drawn, "train", augmentation=recipe.augmentation, crop_scale_minimum=recipe.crop_scale_minimum
-        )
         train(
             model,
-            images,
+            self._train_images(self._drawn),
             self._images(self._drawn, "val"),
-            recipe,
+            self.key.recipe,
             seed=self.key.seed,
             execution=self.key.execution,
             precision=self.key.precision,
@@ -302,6 +308,24 @@ class _Run:
             self._train(model, TrainingLog(), 1)
         self.findings.analysis, reasons = analysis.compare(model, before, after, flow)
         self.findings.missing |= {f"analysis.{name}": why for name, why in reasons.items()}
+
+    def _profile(self) -> None:
+        """Look into a training step. What goes wrong here takes nothing from what the run has found."""
+        if not self.key.recipe.trains:
+            self.findings.missing["profile"] = "the method trains in no steps"
+            return
+        self.emit({"kind": "phase", "phase": "profile"})
+        try:
+            self._seed()
+            model = self._model(self._backbone())
+            first = replace(self._drawn, train=profile.first_batch(model, self._drawn.train, self.key))
+            steps = profile.Steps(model, self._train_images(first), self.key)
+            if self.job.run.profile:
+                self.findings.profile = profile.profile(model, steps, self.key, self._train_classes)
+            if self.job.trace:
+                profile.trace(steps, self.job.trace, self.device)
+        except Exception as error:
+            self.findings.missing["profile"] = _classify(error)[1]
 
     def _note_parameters(self, model: AdaptedModel) -> None:
         sizes = {id(p): (p.numel(), p.requires_grad) for p in model.parameters()}

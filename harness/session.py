@@ -42,10 +42,15 @@ class Outcome:
 
 
 def pending(
-    runs: Sequence[PlannedRun], store: Store, retry_failed: bool, note: Any, predictions: bool = False
+    runs: Sequence[PlannedRun],
+    store: Store,
+    retry_failed: bool,
+    note: Any,
+    predictions: bool = False,
+    trace: bool = False,
 ) -> tuple[list[PlannedRun], Outcome]:
-    """The runs without a usable record. Finished runs are done again only if `predictions` are wanted and missing, failed
-    ones only on request.
+    """The runs without a usable record. Finished runs are done again only if `predictions` or a `trace` are wanted and missing,
+    failed ones only on request.
     """
     todo, outcome = [], Outcome()
     for run in runs:
@@ -55,7 +60,8 @@ def pending(
             note(f"{error.what} It will be run again.")
             record = None
         ok = record is not None and record.status == "ok"
-        lacking = predictions and ok and not store.predictions_path(run.key).exists()
+        wanted = [store.predictions_path(run.key)] * predictions + [store.trace_path(run.key)] * trace
+        lacking = ok and not all(path.exists() for path in wanted)
         if record is None or lacking or (retry_failed and not ok):
             todo.append(run)
         else:
@@ -81,6 +87,7 @@ def run_all(
     device: str,
     time_limit_seconds: float | None,
     predictions: bool = False,
+    trace: bool = False,
 ) -> Outcome:
     """Do the runs in order. Raises ConfigError if none could start; KeyboardInterrupt leaves finished records in place."""
     start = time.monotonic()
@@ -94,6 +101,7 @@ def run_all(
             threads=threads,
             command=repeat_command(run, run.pretrained, device),
             predictions=store.predictions_path(run.key).absolute() if predictions else None,
+            trace=store.trace_path(run.key).absolute() if trace else None,
         )
         for run in runs
     ]

@@ -20,14 +20,13 @@ from harness.estimate import BlankImages
 from harness.method import AdaptedModel, Batch, Classes, Read
 from harness.plan import build_method
 from harness.records import RunKey
-from harness.suite import Execution
+from harness.suite import EXECUTIONS, Execution
 from harness.train import StagedImages, Stepper, TrainingLog, advance, autocast, in_bulk, train
 
 Part = Literal["text", "step", "live-step", "epoch"]
 """text: class features, forward and backward. step: an optimiser step on a ready batch. live-step: one on pixels, whatever
 could be cached. epoch: all that training does in an epoch, extraction included."""
 
-EXECUTIONS: tuple[Execution, ...] = ("reference", "fast")
 WARMUP = 2
 RESAMPLES = 2000
 

@@ -39,6 +39,10 @@ class Store:
         """Where a run's predictions lie, if it was asked for them: beside its record."""
         return self.path(key).with_suffix(".parquet")
 
+    def trace_path(self, key: RunKey) -> Path:
+        """Where the trace of a run's steps lies, if it was asked for one: beside its record."""
+        return self.path(key).with_suffix(".trace.json.gz")
+
     def find(self, key: RunKey) -> RunRecord | None:
         """The record of a run, None if there is none. Raises DataError for a file that is no record."""
         path = self.path(key)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ClassSubset = Literal["all", "base", "new"]
 Execution = Literal["fast", "reference"]
+EXECUTIONS: tuple[Execution, ...] = ("reference", "fast")
 ANY = "*"
 """Stands for the dataset in `Suite.each`."""
 
@@ -117,6 +118,7 @@ class Suite:
     further tasks of a group that name their datasets themselves (transfer suites). The rest are defaults that the command line
     may replace, but for these:
 
+    `profile` has each run look at a training step block by block, and simulate it in both executions (`harness.profile`).
     `variants` gives methods settings (as ``--set`` has them) that are run side by side. `analyse` has each run look at what
     training changed (`harness.analysis`). `shares_runs_of` names the suite whose runs answer this question too: they are
     planned, keyed and stored as that suite's, so that either suite reuses what the other has trained. `targets` are the tests
@@ -137,6 +139,7 @@ class Suite:
     steps: int | None = None
     variants: Mapping[str, tuple[Mapping[str, str], ...]] = field(default_factory=dict)
     analyse: bool = False
+    profile: bool = False
     shares_runs_of: str | None = None
     targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

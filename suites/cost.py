@@ -19,4 +19,5 @@ SUITE = Suite(
     backbone="ViT-B-16-quickgelu",
     pretrained="random",
     steps=6,
+    profile=True,
 )

@@ -150,7 +150,7 @@ class TestSettings:
                 "learning_rates": '{"image": 0.5}',
                 "start_layer": "4",
                 "layer_skip": "false",
-                "warmup_learning_rate": "none",
+                "warmup_learning_rate": "null",
                 "top_ratio": "7",
             },
         )
@@ -190,7 +190,7 @@ class TestSettings:
             ("optimizer", "lion", r"--set optimizer=lion: Input should be 'sgd', 'adam' or 'adamw'"),
             ("context_length", "4.5", r"--set context_length=4.5: "),
             ("class_position", "back", r"--set class_position=back: Input should be 'end', 'middle' or 'front'"),
-            ("learning_rate", "none", r"trains without a learning rate"),
+            ("learning_rate", "null", r"trains without a learning rate"),
         ],
     )
     def test_wrong_settings_are_named(self, setting, value, message):

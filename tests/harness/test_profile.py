@@ -1,0 +1,76 @@
+"""A training step from inside: every block that runs, what it keeps, whether a gradient comes; simulated beside it."""
+
+import gzip
+import json
+from dataclasses import replace
+
+import pytest
+
+from harness.records import from_json, to_json
+from harness.runner import execute
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def profiled(job, monkeypatch):
+    """The record of a real run whose step is profiled."""
+    monkeypatch.setattr("harness.flops.GEMM_SIZE", 256)
+
+    def run(method, trace=None, **how):
+        settings = {"epochs": "1", "batch_size": "4", "augmentation": "none"}
+        planned = job(method, settings=settings, **how)
+        record = execute(replace(planned, run=replace(planned.run, profile=True), trace=trace))
+        assert record.status == "ok", record.reason
+        return record
+
+    return run
+
+
+def blocks_of(record):
+    return {(b.tower, b.block): b for b in record.profile.blocks}
+
+
+def test_full_finetuning_runs_and_differentiates_every_block(profiled):
+    record = profiled("full_finetuning")
+    blocks = blocks_of(record)
+    assert set(blocks) == {(tower, i) for tower in ("image", "text") for i in (0, 1)}
+    assert all(b.forward_seconds > 0 and b.backward_seconds > 0 and b.saved_bytes > 0 for b in blocks.values())
+    assert sum(b.saved_bytes for b in blocks.values()) < record.windows["train"].peak_tensor_bytes
+    step = sum(b.forward_seconds + b.backward_seconds for b in blocks.values())
+    assert step < 20 * max(record.step_seconds)
+    assert from_json(to_json(record), "itself") == record
+
+
+def test_only_blocks_with_a_gradient_have_a_backward_time(profiled):
+    blocks = blocks_of(profiled("coop", executions=["reference"]))
+    assert {key for key, b in blocks.items() if b.backward_seconds is not None} == {("text", 0), ("text", 1)}
+    assert {key for key, b in blocks.items() if b.saved_bytes} == {("text", 0), ("text", 1)}
+    assert ("image", 0) in blocks  # it runs, live and without a gradient
+    assert {tower for tower, _ in blocks_of(profiled("coop"))} == {"text"}  # from features
+
+
+def test_the_fast_execution_keeps_less_in_every_block(profiled):
+    fast, reference = (blocks_of(profiled("full_finetuning", execution=e)) for e in ("fast", "reference"))
+    assert all(fast[key].saved_bytes < reference[key].saved_bytes for key in reference)
+
+
+def test_both_executions_are_simulated_beside_it(profiled):
+    simulated = profiled("full_finetuning").profile.simulated
+    assert simulated["fast"].step_flops < simulated["reference"].step_flops
+    total = {e: sum(s.peak_bytes["train"].values()) for e, s in simulated.items()}
+    assert total["fast"] < total["reference"]
+
+
+def test_a_method_without_steps_has_no_profile_and_says_why(profiled, job):
+    planned = job("zero_shot")
+    record = execute(replace(planned, run=replace(planned.run, profile=True)))
+    assert (record.status, record.profile) == ("ok", None)
+    assert record.missing["profile"] == "the method trains in no steps"
+
+
+def test_a_trace_is_one_that_perfetto_reads(profiled, tmp_path):
+    path = tmp_path / "new" / "run.trace.json.gz"
+    profiled("coop", trace=path)
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    assert any("addmm" in event["name"] for event in events)
