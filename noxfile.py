@@ -1,6 +1,6 @@
-"""Sessions: tests, lint, pretrain-demo, and suite-<name> for every suite in pyproject.toml. All share one environment.
+"""Sessions: tests, lint, pretrain-demo, demo-evidence, and suite-<name> for every suite in pyproject.toml.
 
-torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs it where uv is present.
+All share one environment: torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs it where uv is present.
 """
 
 import hashlib
@@ -70,9 +70,16 @@ def lint(session):
 
 @nox.session(name="pretrain-demo")
 def pretrain_demo(session):
-    """Pretrain the demo backbone anew (up to two hours on two CPU cores)."""
+    """Pretrain the demo backbone anew (up to two hours on two CPU cores); `-- --check 200` only replays the first steps."""
     prepare(session)
-    session.run(BIN / "python", "-m", "suites.demo.pretrain", "--folder", ".nox/pretrain-demo", *session.posargs)
+    session.run(BIN / "python", "-m", "suites.demo.pretrain", *session.posargs)
+
+
+@nox.session(name="demo-evidence")
+def demo_evidence(session):
+    """Measure what the demo world shows, three seeds, and write docs/demo-world.md."""
+    prepare(session)
+    session.run(BIN / "python", "-m", "suites.demo.evidence", *session.posargs)
 
 
 def suite_session(name):

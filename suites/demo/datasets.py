@@ -40,7 +40,7 @@ def _drawn(name: str, title: str, template: str) -> Dataset:
 SHAPES = _drawn("demo-shapes", "Shapes and objects, textured and noisy", "a photo of a {}.")
 SHAPES_V2 = _drawn("demo-shapes-v2", "The shapes, drawn anew", "a photo of a {}.")
 SHAPES_SKETCH = _drawn("demo-shapes-sketch", "The shapes as sketches", "a photo of a {}.")
-SHAPES_A = _drawn("demo-shapes-a", "The shapes, crowded by others", "a photo of a {}.")
+SHAPES_A = _drawn("demo-shapes-a", "The shapes beside others, adversarially picked", "a photo of a {}.")
 SHAPES_R = _drawn("demo-shapes-r", "The shapes in wild colours", "a photo of a {}.")
 LETTERS = _drawn("demo-letters", "Capital letters on busy grounds", "a photo of the letter {}.")
 NUMBERS = _drawn("demo-numbers", "House numbers: the middle digit", "a photo of the number {}.")

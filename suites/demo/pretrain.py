@@ -11,6 +11,8 @@ import csv
 import json
 import math
 import os
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ from suites.demo.corpus import batch, corpus_bank
 
 LOSSES = BACKBONE.weights.with_suffix(".losses.csv")
 CHECKPOINT = "demo-clip.pt"
+TOLERANCE = 0.01
+"""How far a replayed loss may lie from the recorded one: threads and libraries add numbers up in other orders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,30 +157,62 @@ def pretrain(recipe: Recipe, folder: Path, until: int | None = None, save_every:
     return model, losses
 
 
-def export(model: Any, losses: list[float], weights: Path = BACKBONE.weights, table: Path = LOSSES) -> None:
-    """Write the weights as float16 safetensors, and one row a step of the losses."""
-    part = weights.with_suffix(".part")
+def export(model: Any, losses: list[float], folder: Path) -> None:
+    """Write the weights as float16 safetensors, and one row a step of the losses, under the names of the shipped files."""
+    part = (folder / BACKBONE.weights.name).with_suffix(".part")
     save_file({name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}, part)
     part.chmod(0o644)
-    os.replace(part, weights)
-    with table.open("w", newline="") as file:
+    os.replace(part, folder / BACKBONE.weights.name)
+    with (folder / LOSSES.name).open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(
             [("step", "loss"), *((i, f"{v:.6f}") for i, v in enumerate(losses))]
         )
 
 
+def install(folder: Path) -> None:
+    """Replace the weights and losses that ship by a folder's."""
+    for shipped in (LOSSES, BACKBONE.weights):
+        shutil.copyfile(folder / shipped.name, shipped)
+
+
+def read_losses(path: Path = LOSSES) -> list[float]:
+    """The loss of every step, as recorded."""
+    with path.open(newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def check(steps: int) -> float:
+    """Pretrain the first steps anew, keeping nothing; returns the greatest difference to the losses that ship."""
+    with tempfile.TemporaryDirectory() as folder:
+        _, losses = pretrain(Recipe(), Path(folder), until=steps)
+    return max(abs(ours - theirs) for ours, theirs in zip(losses, read_losses(), strict=False))
+
+
 def main() -> None:
-    """Train or go on, then export."""
+    """Train or go on, then export; or check the recorded losses."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--folder", type=Path, required=True, help="where checkpoints are kept; a stopped run goes on from there"
+        "--folder",
+        type=Path,
+        default=Path(".nox/pretrain-demo"),
+        help="for checkpoints and results; a stopped run goes on from there (default: %(default)s)",
     )
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="length of the schedule (default: %(default)s)")
     parser.add_argument("--until", type=int, help="stop early at this step, and export what there is")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default: %(default)s)")
+    parser.add_argument("--install", action="store_true", help="replace the shipped weights by the result")
+    parser.add_argument(
+        "--check", type=int, metavar="N", help="only replay N steps and compare with the shipped losses"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    export(*pretrain(Recipe(steps=args.steps), args.folder, args.until))
+    if args.check:
+        difference = check(args.check)
+        print(f"{args.check} steps: losses differ by at most {difference:.6f}, allowed are {TOLERANCE}")
+        raise SystemExit(int(difference > TOLERANCE))
+    export(*pretrain(Recipe(steps=args.steps), args.folder, args.until), args.folder)
+    if args.install:
+        install(args.folder)
 
 
 if __name__ == "__main__":

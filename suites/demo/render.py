@@ -49,6 +49,8 @@ class Look:
     """How far single things lie from the middle, from their largest size and from upright; 0 is not at all."""
     turned: float = textures.TAU
     """Textures are turned by an angle from 0 to this."""
+    periods: tuple[float, float] = (2.5, 6.0)
+    """How often the texture of a background repeats across a picture."""
     two_colours: bool = False
     """Whether full-frame textures are in two named colours, and not in a colour and a shift of it."""
     paper: float = 0.15
@@ -127,7 +129,7 @@ class Canvas:
             [
                 torch.zeros(self.count, PIXELS, PIXELS),
                 (ramp + 1) / 2,
-                textures.fields(self.texture[0], self.rng, PIXELS, turned=self.look.turned),
+                textures.fields(self.texture[0], self.rng, PIXELS, self.look.periods, self.look.turned),
                 textures.smooth_noise(5, generator, self.count, PIXELS) * 0.5 + 0.5,
                 (ramp > self._uniform(-0.5, 0.5)[:, 0]).float(),
             ]

@@ -34,9 +34,9 @@ def test_a_bank_is_the_same_whether_drawn_whole_or_in_part(bank: Bank) -> None:
     assert torch.equal(part.masks[part.rows[key]], bank.masks[bank.rows[key]])
 
 
-@pytest.mark.parametrize("domain", ["bank", "corpus", "weights", "dataset bank"])
-def test_streams_of_two_domains_differ_for_equal_numbers(domain: str) -> None:
-    assert stream(domain, 3).integers(2**62) != stream("dataset", 3).integers(2**62)
+def test_streams_of_two_domains_never_meet() -> None:
+    domains = ("bank", "corpus", "weights", "dataset bank", "dataset")
+    assert len({int(stream(domain, 3).integers(2**62)) for domain in domains}) == len(domains)
 
 
 def test_every_exemplar_has_ink_and_no_two_classes_share_one(bank: Bank) -> None:
@@ -71,9 +71,9 @@ def test_an_object_lands_where_it_was_put(bank: Bank) -> None:
 
 
 def test_rendering_takes_a_small_part_of_a_training_step(bank: Bank) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     corpus.batch(0, 192, bank)
-    assert 192 / (time.perf_counter() - begun) > 200  # images a second; about 2,000 on two quiet cores
+    assert 192 / (time.process_time() - begun) > 200  # images a second and core; about 1,000 are usual
 
 
 def test_captions_name_what_is_shown(bank: Bank) -> None:
