@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,9 @@ from harness.records import RunRecord, from_json
 from harness.store import write_atomically
 from reports.text import Problem, block, plural
 
+MANY = 500
+"""Runs from which one page would be too much of one."""
+
 
 def report(
     results: Annotated[
@@ -21,17 +24,22 @@ def report(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="SITE", help="The folder to write index.html to.")
     ] = Path("site"),
+    pages: Annotated[
+        bool | None,
+        typer.Option(
+            "--pages/--one-page", help=f"A page each suite, method, dataset and run; by default from {MANY} runs on."
+        ),
+    ] = None,
 ) -> None:
-    """Render run records into one offline HTML page: accuracy, cost, failures and provenance."""
-    from reports.page import page  # here, so that other commands don't wait for pandas and matplotlib
-    from reports.terminal import print_headlines
+    """Render run records into an offline HTML page, or a site of pages: accuracy, cost, failures and provenance."""
+    from reports.terminal import print_headlines  # here, so that other commands don't wait for pandas and matplotlib
 
     records, problems = read(results)
     for problem in problems:
         typer.echo(f"Warning: {block(problem.what)}", err=True)
     if not records:
         raise _nothing(results, problems)
-    path = write(output, page(records, problems))
+    path = write(output, _rendered(records, problems, len(records) >= MANY if pages is None else pages))
     print_headlines(records)
     typer.echo(f"Report on {plural(len(records), 'run')}: {path}")
 
@@ -49,17 +57,36 @@ def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     return records, problems
 
 
-def write(folder: Path, text: str) -> Path:
-    """Writes ``folder/index.html`` whole or not at all. Raises ConfigError where that is impossible."""
+def write(folder: Path, files: Iterable[tuple[str, str]]) -> Path:
+    """Writes each (path, text) below `folder`, ``index.html`` whole or not at all, and returns its path.
+
+    Raises ConfigError where that is impossible.
+    """
     target = folder / "index.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, text.encode())
+        for name, text in files:
+            path = folder / name
+            if path == target:
+                write_atomically(path, text.encode())
+            else:
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(text.encode())
     except OSError as error:
         raise ConfigError(
             f"the report can't be written to {folder}: {error.strerror}.", "Name another folder: -o SITE."
         ) from error
     return target
+
+
+def _rendered(records: list[RunRecord], problems: list[Problem], pages: bool) -> Iterable[tuple[str, str]]:
+    if pages:
+        from reports.site import site
+
+        return site(records, problems)
+    from reports.page import page
+
+    return [("index.html", page(records, problems))]
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:

@@ -10,12 +10,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.text import plural
+from reports.text import plural, short, visible
+
+SHARED = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; img-src data:; base-uri 'none'; form-action 'none'"
+"""The policy of a site's pages, whose style and script are files beside them."""
 
 
-def render(template: str, **values: Any) -> str:
-    """A whole page; it needs no other file and asks for none."""
-    return environment().get_template(template).render(**_inlined(), **values)
+def render(template: str, *, root: str | None = None, **values: Any) -> str:
+    """A whole page. Without `root` it needs no other file; with it, style and script lie at ``<root>page.css`` and ``.js``."""
+    assets = _inlined() if root is None else {"style": "", "script": "", "policy": SHARED}
+    return environment().get_template(template).render(**assets, root=root, **values)
 
 
 @cache
@@ -28,14 +32,14 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["plural"] = plural
+    found.filters |= {"plural": plural, "name": lambda text: short(visible(text), 60)}
     return found
 
 
 @cache
 def _inlined() -> dict[str, Markup | str]:
     """The style and the script, as they stand in the page, and a policy that allows these and nothing else."""
-    style, script = (_source(name) for name in ("page.css", "page.js"))
+    style, script = (source(name) for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -43,7 +47,8 @@ def _inlined() -> dict[str, Markup | str]:
     return {"style": Markup(style), "script": Markup(script), "policy": policy}
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """The text of one of the templates' files."""
     loader = environment().loader
     assert loader
     return loader.get_source(environment(), name)[0]

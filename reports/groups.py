@@ -100,6 +100,10 @@ class Section:
         return tuple(sorted({r.key.dataset for r in self.records}))
 
     @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({r.key.seed for r in self.records}))
+
+    @cached_property
     def paired(self) -> bool:
         """Whether every run tests the base and the new half of its dataset, and nothing else."""
         return all(set(r.key.tests) == {f"{r.key.dataset}/base", f"{r.key.dataset}/new"} for r in self.records)

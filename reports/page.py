@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -18,7 +19,7 @@ from reports.heatmap import heat_map
 from reports.pictures import Chart, section_charts
 from reports.published import beside_published
 from reports.runs import RunView, run_view
-from reports.tables import tables
+from reports.tables import Tables, tables
 from reports.text import Problem, block, listed, short, visible
 from reports.verdict import verdict
 
@@ -49,14 +50,15 @@ def page(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> str:
     return render("page.html.j2", **frame(found, styles, problems), runs=run_views(found))
 
 
-def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[Problem]) -> dict[str, object]:
+def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[Problem]) -> dict[str, Any]:
     """All that a report shows, the runs one by one aside."""
     every = [section for section, _ in found]
+    titles = section_titles(every)
     once = [section for section in every if not section.again]
     kept = [r for section in once for r in section.records]
     return {
         "title": _title(every),
-        "parts": [_part(f"s{i}", pair, every, styles) for i, pair in enumerate(found, 1)],
+        "parts": [_part(f"s{i}", title, *pair, styles) for i, (title, pair) in enumerate(zip(titles, found, strict=True), 1)],
         "overviews": overviews(found, styles),
         "published": beside_published(found, styles),
         "differing": listed([name.lower() for name in _differing(every)]),
@@ -83,11 +85,10 @@ def run_views(found: Sequence[Found]) -> list[RunView]:
     return [run_view(f"run{i}", label, record) for i, (label, record) in enumerate(runs, 1)]
 
 
-def _part(name: str, pair: Found, others: Sequence[Section], styles: dict[str, Style]) -> Part:
-    section, found = pair
+def _part(name: str, title: str, section: Section, found: Tables, styles: dict[str, Style]) -> Part:
     return Part(
         name=name,
-        title=_section_title(section, others),
+        title=title,
         conditions=_conditions(section),
         verdict=verdict(found, len(section.datasets), section.costs_only),
         cautions=provenance.cautions(section),
@@ -118,12 +119,15 @@ def _conditions(section: Section) -> list[tuple[str, str]]:
     return [(name, short(visible(text), 120)) for name, text in words]
 
 
-def _section_title(section: Section, others: Sequence[Section]) -> str:
-    """The suite, and whatever else tells this section from the others."""
-    mine = dict(_conditions(section))
-    differing = _differing(others)
-    shown = {**mine, "Shots": f"{mine['Shots']} shots", "Execution": f"{mine['Execution']} execution"}
-    return ", ".join([mine["Suite"], *(text for name, text in shown.items() if name in differing and name != "Suite")])
+def section_titles(found: Sequence[Section]) -> list[str]:
+    """For each section its suite, and whatever else tells it from the others."""
+    differing = set(_differing(found)) - {"Suite"}
+    titles = []
+    for section in found:
+        mine = dict(_conditions(section))
+        shown = {**mine, "Shots": f"{mine['Shots']} shots", "Execution": f"{mine['Execution']} execution"}
+        titles.append(", ".join([mine["Suite"], *(text for name, text in shown.items() if name in differing)]))
+    return titles
 
 
 def _differing(found: Sequence[Section]) -> list[str]:

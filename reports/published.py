@@ -171,6 +171,12 @@ def _common_differences(section: Section) -> Iterator[tuple[str, str, str]]:
     compared = [
         ("Backbone", "CLIP ViT-B/16", c.backbone, c.backbone in BACKBONES),
         ("Weights", "OpenAI's", c.weights, c.weights == WEIGHTS),
+        (
+            "Datasets",
+            "ImageNet and ten others",
+            listed([short(visible(d), 40) for d in section.datasets]),
+            _known(section),
+        ),
         ("Shots", str(SHOTS), str(c.shots), c.shots == SHOTS),
         ("Seeds", ", ".join(map(str, SEEDS)), ", ".join(map(str, seeds)), seeds == SEEDS),
         ("Precision", "pure fp16 (no fp32 copy of the weights)", c.precision, c.precision == PRECISION),
@@ -179,6 +185,10 @@ def _common_differences(section: Section) -> Iterator[tuple[str, str, str]]:
         ("Length of training", "to its end", f"cut off after {c.steps} steps", not c.steps),
     ]
     return ((aspect, theirs, ours) for aspect, theirs, ours, alike in compared if not alike)
+
+
+def _known(section: Section) -> bool:
+    return set(section.datasets) <= {line["dataset"] for line in lines("base2new")}
 
 
 def recipe_differences(row: Row) -> Iterator[tuple[str, str, str]]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from harness import plugins
-from harness.errors import AdaptBenchError
 from harness.suite import Suite
 
 
@@ -25,8 +24,8 @@ def questions(suite: str) -> tuple[Question, ...]:
     for name in plugins.names("suite"):
         try:
             asking: Suite = plugins.load("suite", name)
-        except AdaptBenchError:
-            continue  # someone's broken plug-in is no reason to have no report
+        except Exception:  # whatever a plug-in's import raises, it is no reason to have no report
+            continue
         if asking.targets and (asking.shares_runs_of or asking.name) == suite:
             targets = frozenset(target for group in asking.targets.values() for target in group)
             found.append(Question(asking.name, targets))

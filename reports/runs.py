@@ -248,9 +248,7 @@ def _thinned(values: Sequence[float]) -> list[float]:
 
 
 def _recipe(record: RunRecord) -> str:
-    if not adapts(record):
-        return ""
-    recipe = _RECIPE.dump_python(record.key.recipe, mode="json")
-    return json.dumps(
-        {**recipe, "method": dict(record.key.settings)}, indent=1, sort_keys=True, default=str, ensure_ascii=False
-    )
+    """Every field of the recipe and of the method, as JSON."""
+    recipe = _RECIPE.dump_json(record.key.recipe, indent=1).decode() if adapts(record) else ""
+    settings = json.dumps(dict(record.key.settings), indent=1, sort_keys=True, default=str, ensure_ascii=False)
+    return f"{recipe}\n{settings}" if record.key.settings else recipe

@@ -64,10 +64,23 @@ class Tables:
         return found if found["seeds"] else None
 
     @cached_property
+    def by_run(self) -> dict[tuple[str, str, int], float]:
+        """The score that ranks, by (row, dataset, seed); NaN where the run did not finish."""
+        runs = self.results[self.results["counts"]].groupby(["row", "dataset", "seed"])["percent"]
+        found = runs.mean().where(runs.count() == runs.size())
+        return cast(dict[tuple[str, str, int], float], found.to_dict())
+
+    def mean_on(self, row: Row, dataset: str) -> float:
+        """A row's score on what it was trained on; H of the means where there is H. NaN unless every seed finished."""
+        if self.main == "h":
+            line = self.on(row.label, dataset)
+            return float("nan") if line is None or line["seeds"] < line["expected"] else float(line["h"])
+        return float(np.mean([self.by_run.get((row.label, dataset, seed), np.nan) for seed in row.seeds]))
+
+    @cached_property
     def comparisons(self) -> dict[statistics.Pair, float]:
         """Holm's p of every pair of complete rows, from the runs they have in common: each dataset, each seed."""
-        cells = self.results[self.results["counts"]].groupby(["row", "dataset", "seed"])["percent"]
-        by_run = cells.mean().where(cells.count() == cells.size()).unstack(["dataset", "seed"])
+        by_run = pd.Series(self.by_run).rename_axis(["row", "dataset", "seed"]).unstack(["dataset", "seed"])
         return statistics.comparisons(by_run.loc[list(self.complete.index)])
 
     def tied_with_best(self) -> list[str]:

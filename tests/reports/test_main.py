@@ -70,14 +70,14 @@ def test_an_output_that_is_a_file_is_a_clear_error(results, tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
-    command.write(tmp_path, "old")
+    command.write(tmp_path, [("index.html", "old")])
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("harness.store.os.replace", full)
     with pytest.raises(ConfigError, match="No space left"):
-        command.write(tmp_path, "new")
+        command.write(tmp_path, [("index.html", "new")])
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("index.html", "old")]
 
 

@@ -1,0 +1,73 @@
+"""A collection too large for one page: every link leads somewhere, and ten thousand runs take seconds."""
+
+import posixpath
+import re
+import time
+
+import pytest
+
+from harness.records import to_json
+from reports import __main__ as command
+from reports.site import site
+
+
+@pytest.fixture(scope="module")
+def files(record):
+    runs = [record(m, d, s, base=70 + s)
+            for m in ("coop", "zero_shot") for d in ("digits", "a/b") for s in (1, 2)]  # fmt: skip
+    runs.append(record("coop", "digits", 3, status="failed", reason="<b>no</b>", accuracy={}))
+    return dict(site(runs))
+
+
+def test_there_is_a_page_for_each_suite_method_dataset_and_run(files):
+    folders = [path.partition("/")[0] for path in files if "/" in path]
+    assert {f: folders.count(f) for f in folders} == {"suites": 1, "methods": 2, "datasets": 2, "runs": 9}
+    assert list(files)[-1] == "index.html"
+
+
+def test_every_link_leads_to_a_file_or_an_id(files):
+    for path, text in files.items():
+        for href in re.findall(r'(?:href|src)="([^"]*)"', text) if path.endswith("html") else ():
+            target, _, anchor = href.partition("#")
+            if href.startswith("data:"):
+                continue
+            found = posixpath.normpath(posixpath.join(posixpath.dirname(path), target)) if target else path
+            assert found in files, (path, href)
+            assert not anchor or f'id="{anchor}"' in files[found], (path, href)
+
+
+def test_every_run_can_be_reached_from_the_index(files):
+    seen, todo = set(), ["index.html"]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for href in re.findall(r'href="([^"#]+\.html)', files[path]):
+            todo.append(posixpath.normpath(posixpath.join(posixpath.dirname(path), href)))
+    assert {path for path in files if path.endswith("html")} == seen
+
+
+def test_a_run_page_tells_what_happened(files):
+    failed = next(text for path, text in files.items() if path.startswith("runs/") and "&lt;b&gt;no&lt;/b&gt;" in text)
+    assert "coop on digits, 16 shots, seed 3" in failed
+    assert "adaptbench run base2new --methods coop --seeds 3" in failed
+
+
+def test_the_command_makes_a_site_where_asked_to(record, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "a.json").write_bytes(to_json(record()))
+    command.report([tmp_path / "results"], tmp_path / "site", pages=True)
+    assert (tmp_path / "site" / "runs" / "1.html").exists()
+    assert 'href="page.css"' in (tmp_path / "site" / "index.html").read_text()
+
+
+def test_ten_thousand_records_take_less_than_twenty_seconds(record, tmp_path):
+    """Processor time: the test machine may be shared."""
+    runs = [record(f"method{m}", f"dataset{d:02d}", s, base=60 + m, new=50 + d, train_seconds=10.0 * 1.5**m)
+            for m in range(10) for d in range(50) for s in range(1, 21)]  # fmt: skip
+    started = time.process_time()
+    command.write(tmp_path, site(runs))
+    assert time.process_time() - started < 20
+    assert (tmp_path / "runs" / "10000.html").exists()
+    assert (tmp_path / "index.html").stat().st_size < 1_000_000
