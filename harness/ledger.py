@@ -53,6 +53,7 @@ class Ledger(TorchDispatchMode):
         self.live_bytes = 0
         self.phase = "setup"
         self.peaks: dict[str, Peak] = {}
+        self.host_peak_bytes = 0
         self._host_apart = host_apart
         self.birth: Category = "activations"
         self._seen: dict[int, list[Any]] = {}  # a storage's finalizer, bytes and category
@@ -109,6 +110,8 @@ class Ledger(TorchDispatchMode):
 
     def _count(self, size: int, category: Category) -> None:
         self.live[category] = self.live.get(category, 0) + size
+        if category == "host":
+            self.host_peak_bytes = max(self.host_peak_bytes, self.live[category])
         if category != "host" or not self._host_apart:
             self.live_bytes += size
         peak = self.peaks.setdefault(self.phase, Peak())
@@ -161,8 +164,8 @@ def phase(name: str, birth: Category = "activations") -> Iterator[None]:
     try:
         yield
     finally:
-        for ledger, *before in counting:
-            ledger.enter_phase(*before)
+        for ledger, name_before, birth_before in counting:
+            ledger.enter_phase(name_before, birth_before)
 
 
 def in_host_memory(tensor: Tensor) -> Tensor:

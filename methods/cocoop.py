@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class CoCoOp:
             augmentation="none",
         ),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        widths = ((512, 512 // self.reduction), (512 // self.reduction, 512))
+        return Forward(texts_per_image=True, module_bytes=sum(linear_bytes(*layer, rows=1) for layer in widths))
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner and a meta-net."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from harness.published_estimate import Forward
 from harness.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class CoOp:
             _PUBLISHED, epochs=50, augmentation="none", settings={"context_length": 4, "context_init": "a photo of a"}
         ),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        return Forward(prompt_module=True)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
+from methods._coupled import coupled_prompts
 
 if TYPE_CHECKING:
     from harness.backbone import Backbone
@@ -79,6 +81,11 @@ class CoPrompt:
             settings={"context_length": 2, "consistency_weight": 1.0},
         ),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        adapters = 2 * sum(linear_bytes(*widths, rows=0, bias=False) for widths in ((512, 128), (128, 512)))
+        return coupled_prompts(self.context_length, self.prompt_depth, frozen_image_tower=True, adapter_bytes=adapters)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with prompts and adapters. Raises ConfigError for a depth it lacks, and for an unusable file."""

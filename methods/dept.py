@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class DePT:
         "default": _PUBLISHED,
         "demo": replace(_PUBLISHED, batch_size=16, augmentation="none"),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        return Forward(module_bytes_per_class=linear_bytes(512, 1, rows=0))
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner and, from the first list of classes on, a linear head."""

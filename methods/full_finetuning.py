@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.published_estimate import Forward
 from harness.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class FullFinetuning:
         "domain-generalization": Recipe(epochs=4, batch_size=4, learning_rate=1e-5),
         "demo": Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none"),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        return Forward(token_embedding=True)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """Both towers trainable from block 0 on."""

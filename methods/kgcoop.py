@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.published_estimate import Forward
 from harness.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class KgCoOp:
         "default": _PUBLISHED,
         "demo": replace(_PUBLISHED, epochs=15, batch_size=32, augmentation="none"),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        return Forward()
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from methods._coupled import coupled_prompts
 
 if TYPE_CHECKING:
     from harness.backbone import Backbone
@@ -37,6 +39,10 @@ class MaPLe:
         "few-shot": replace(_BASE2NEW, epochs=50),
         "demo": replace(_BASE2NEW, epochs=5, batch_size=8, augmentation="none"),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        return coupled_prompts(self.context_length, self.prompt_depth)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with coupled prompts. Raises ConfigError for a depth the towers don't have."""

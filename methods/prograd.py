@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.published_estimate import Forward
 from harness.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class ProGrad:
         **_MILDER,
         "demo": replace(_PUBLISHED, epochs=12, augmentation="none"),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        return Forward(prompt_module=True)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.published_estimate import Forward
 from harness.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class PromptSRC:
             settings={"averaging_mean": 4.0, "averaging_std": 1.0},
         ),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        return Forward(image_prompts=self.context_length, frozen_image_tower=True)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with prompts in both towers. Raises ConfigError for a depth the towers don't have."""

@@ -6,11 +6,13 @@ only the classes nearest to its images, plus a few of the rest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import ConfigError
+from harness.published_estimate import Forward
 from harness.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -59,6 +61,21 @@ class SkipTuning:
         **{f"few-shot/{name}": replace(_FEW_SHOT, epochs=10) for name in _LARGE},
         "demo": Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none"),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        start = self.start_layer if self.layer_skip else 0
+        return Forward(text_blocks=12 - start, image_blocks=12 - start, stem=not start, kept_classes=self.expected_kept)
+
+    def expected_kept(self, classes: int) -> float:
+        """K': how many classes a step keeps on average over draws of the mask."""
+        wanted = self.top_ratio * classes if self.top_ratio < 1 else min(self.top_ratio, classes)
+        tail = classes - min(math.ceil(wanted), self.maximum_top)
+        if not self.class_skip or self.top_ratio == 1.0 or tail <= 0:
+            return classes
+        last = math.exp(-5 / self.decay)
+        falling = (math.exp(-5 * i / max(1, tail - 1) / self.decay) for i in range(tail))
+        return classes - tail + sum((p - last) / (1 - last) for p in falling)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """Both towers trainable from `start_layer` on. Raises ConfigError for a layer the towers don't have."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import ConfigError
+from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ class TCP:
         "base2new/sun397": _HALFWAY,
         "demo": replace(_PUBLISHED, epochs=15, augmentation="none", settings={"context_init": "a photo of a"}),
     }
+
+    @property
+    def published_forward(self) -> Forward:
+        layers = ((512, 128), (128, 4 * 512))
+        return Forward(
+            module_bytes=sum(linear_bytes(*widths, rows=0) for widths in layers),
+            module_bytes_per_class=sum(linear_bytes(0, outputs, rows=1, bias=False) for _, outputs in layers),
+        )
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner and a meta-net. Raises ConfigError for a block the text tower lacks."""
