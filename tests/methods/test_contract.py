@@ -448,6 +448,21 @@ class TestSkipTuning:
         assert off.mask.all()
         assert not off.caches_images
 
+    def test_a_step_on_the_cache_is_a_step_on_the_image(self, world):
+        """The same augmented views, read from the cache of an epoch and run through the tower batch by batch."""
+        results = []
+        for cached in (True, False):
+            here = world()
+            model = here.adapt(SkipTuning())
+            assert model.caches_images
+            model.caches_images = cached
+            recipe = dataclasses.replace(short_recipe(SkipTuning()), augmentation="random-resized-crop-flip")
+            results.append((here.train(model, recipe).epoch_losses, weights(model)))
+        (losses, ours), (others, theirs) = results
+        assert losses == pytest.approx(others, rel=1e-6)
+        for name, value in ours.items():
+            torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-6)
+
     def test_nothing_below_omega_changes(self, world):
         world = world()
         model = world.adapt(SkipTuning(start_layer=7))

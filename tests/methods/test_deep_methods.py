@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from harness.blocks import run_block
 from harness.errors import ConfigError
 from harness.method import Batch, Classes
 from harness.recipe import Recipe
-from harness.blocks import run_block
 from methods.clip_lora import ClipLora
 from methods.coprompt import CoPrompt
 from methods.linear_probe import LinearProbe
@@ -89,6 +89,20 @@ class TestMaPLe:
     def test_without_vectors_it_is_clip(self, make):
         expected, tokens = plain_scores(make, 0)
         torch.testing.assert_close(scores(make(MaPLe(context_length=0)), tokens), expected, rtol=1e-5, atol=1e-5)
+
+    def test_a_depth_of_1_replaces_nothing(self, make):
+        """Its prompts stand at the input of both towers only, and every later block keeps what comes out of the one before."""
+        model = make(MaPLe(prompt_depth=1))
+        assert (len(model.deep_text), len(model.deep_maps)) == (0, 0)
+        tokens = Source(make.backbone).read(0)
+        tower = make.backbone.image
+        x = torch.cat(
+            [tokens, tower._visual.ln_pre(model.projection(model.context)).expand(len(tokens), -1, -1)], dim=1
+        )
+        for block in tower.resblocks:
+            x = block(x)
+        expected = tower._visual.ln_post(x[:, 0]) @ tower._visual.proj
+        torch.testing.assert_close(model.image_features(tokens), expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("execution", ["fast", "reference"])
     def test_prompts_follow_the_image_in_every_block(self, make, execution, monkeypatch):
@@ -234,6 +248,10 @@ class TestClipLora:
             for block in blocks:
                 assert all(float(a.grad.abs().max()) == 0 for a in block.a)
                 assert any(float(b.grad.abs().max()) > 0 for b in block.b)
+        a = model.updates["text"][3].a[0]
+        before = a.detach().clone()
+        torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1, weight_decay=1e-2).step()
+        torch.testing.assert_close(a, before * (1 - 0.1 * 1e-2))  # the decay alone
 
     def test_adding_the_update_is_merging_it(self, make):
         model = make(ClipLora(), dtype=torch.float64)
