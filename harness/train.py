@@ -192,11 +192,12 @@ class Stepper:
 
     def step(self, batch: Batch, ready: Collection[Read]) -> Tensor:
         """One step on a batch, of which the reads that are not `ready` still are pixels: its loss, detached."""
-        with autocast(self._precision, self._model.backbone.device):
-            loss = self._model.backward(advance_live(self._model, batch, ready), self._scaler)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        self._optimizer.zero_grad(set_to_none=True)
+        with phase("train"):
+            with autocast(self._precision, self._model.backbone.device):
+                loss = self._model.backward(advance_live(self._model, batch, ready), self._scaler)
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            self._optimizer.zero_grad(set_to_none=True)
         return loss
 
 
@@ -229,7 +230,7 @@ def train(
     with phase("prepare"), autocast(precision, device):
         model.prepare(source, val_source)
     if recipe.trains:
-        with phase("train"):
+        with phase("prepare"):
             _train_epochs(model, source, recipe, seed, fast, precision, progress, maximum_steps, log)
     with phase("finish"), autocast(precision, device):
         model.finish(source, val_source)
