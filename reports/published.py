@@ -10,6 +10,9 @@ from importlib import resources
 
 import pandas as pd
 
+from harness import plugins
+from harness.published_estimate import published_estimate_bytes
+from harness.recipe import resolve
 from reports import units
 from reports.cells import Cell, Column, Table
 from reports.charts import Style
@@ -28,6 +31,8 @@ MEANS = {"cross-dataset": ("cross_dataset", 10, "average_of_10_datasets"),
          "domain-generalization": ("domain_generalization", 4, "average_of_4_variants")}  # fmt: skip
 COSTS_OF = {"cost": "base2new"}
 """The suite of costs alone runs the recipes behind these published columns."""
+CLASSES = {"base2new": (500, 50, 19, 98, 51, 51, 50, 199, 24, 5, 51), "cross-dataset": (1000,)}
+"""Classes trained on, for each dataset of a published suite."""
 MEGABYTE = 1e6
 
 Line = dict[str, str]
@@ -103,6 +108,8 @@ def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style
         Column("Train time", "published, a dataset"),
         Column("Train time", "measured, a dataset"),
         Column("Memory", "published estimate, MB"),
+        Column("Memory", "that estimate by its formula, MB"),
+        Column("Peak memory", "simulated, MB"),
         Column("Peak memory", f"measured, {PEAK_NAMES[numbers.peak]}, MB"),
     ]
     table = Table(name, "Cost, re-measured", columns)
@@ -117,12 +124,14 @@ def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style
                 Cell(units.duration(seconds), seconds),
                 _seconds(table, line["train_seconds"] / datasets, section),
                 Cell(f"{megabytes:,.0f}", megabytes),
-                _peak(table, row, numbers.peak),
+                _megabytes(table, formula_bytes(section.condition.suite, row.method), "The method's card doesn't say."),
+                _megabytes(table, _simulated_bytes(row), "No run simulated its training step: adaptbench run --profile."),
+                _megabytes(table, _peak_bytes(row, numbers.peak), "Not recorded."),
             ])  # fmt: skip
     table.legend = (
         "The published memory is no measurement: it is torchinfo's size of one forward pass (inputs, twice every leaf layer's "
-        "output, parameters), without attention, gradients or optimiser state. Times are of other machines and other epochs: see "
-        "the protocols below."
+        "output, parameters), without attention, gradients or optimiser state; its formula is evaluated for ViT-B/16 with the "
+        "published class counts and batch sizes. Times are of other machines and other epochs: see the protocols below."
     )
     return table
 
@@ -145,12 +154,41 @@ def _seconds(table: Table, value: float, section: Section) -> Cell:
     return table.absent("Not recorded.") if pd.isna(value) else Cell(units.duration(value), value)
 
 
-def _peak(table: Table, row: Row, peak: PeakField) -> Cell:
+@cache
+def formula_bytes(suite: str, method: str) -> float | None:
+    """The published estimate by its formula: mean over the suite's class counts; None where the method's card has no formula."""
+    suite = COSTS_OF.get(suite, suite)
+    known = next((p for p in lines("protocol") if (p["suite"], p["method"]) == (suite, method)), None)
+    if known is None or method not in plugins.names("method"):
+        return None
+    card = plugins.load("method", method)
+    settings = resolve(card.recipes, suite, "", "published")[1].settings
+    forward = getattr(card(**settings), "published_forward", None)
+    if forward is None:
+        return None
+    found = [published_estimate_bytes(forward, classes, int(known["batch_size"])) for classes in CLASSES[suite]]
+    return sum(found) / len(found)
+
+
+def _simulated_bytes(row: Row) -> float | None:
+    """Mean over the runs that simulated their own execution: the worst phase's peak on the device."""
+    simulated = [r.profile.simulated.get(r.key.execution) for r in row.records if r.profile is not None]
+    peaks = [
+        max(sum(size for category, size in phase.items() if category != "host") for phase in found.peak_bytes.values())
+        for found in simulated
+        if found is not None and found.peak_bytes
+    ]
+    return sum(peaks) / len(peaks) if peaks else None
+
+
+def _peak_bytes(row: Row, peak: PeakField) -> float | None:
     """The mean over datasets and seeds of the train window's peak, as the published column is a mean over datasets."""
     found = [getattr(r.windows["train"], peak) for r in row.records if r.status == "ok" and "train" in r.windows]
-    if not found or None in found:
-        return table.absent("Not recorded.")
-    return Cell(f"{sum(found) / len(found) / MEGABYTE:,.0f}", sum(found) / len(found) / MEGABYTE)
+    return None if not found or None in found else sum(found) / len(found)
+
+
+def _megabytes(table: Table, value: float | None, why: str) -> Cell:
+    return table.absent(why) if value is None else Cell(f"{value / MEGABYTE:,.0f}", value)
 
 
 def _protocol(name: str, section: Section, styles: dict[str, Style]) -> Table:

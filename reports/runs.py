@@ -47,6 +47,8 @@ class RunView:
     windows: Table
     traces: list[Trace]
     tests: Table
+    blocks: Table
+    categories: Table
     recipe: str
     command: str
     warnings: list[str]
@@ -66,6 +68,8 @@ def run_view(name: str, label: str, record: RunRecord) -> RunView:
         windows=_windows(f"{name}-windows", record),
         traces=_traces(record),
         tests=_tests(f"{name}-tests", record),
+        blocks=_blocks(f"{name}-blocks", record),
+        categories=_categories(f"{name}-categories", record),
         recipe=block(_recipe(record)),
         command=block(record.command or ""),
         warnings=[block(text) for text in record.warnings],
@@ -169,6 +173,40 @@ def _tests(name: str, record: RunRecord) -> Table:
             Cell(str(found.classes), found.classes),
             Cell(worst) if worst else table.absent("The record holds no result by class."),
         ])  # fmt: skip
+    return table
+
+
+def _blocks(name: str, record: RunRecord) -> Table:
+    """A line a block of a tower, in one training step; empty without a profile."""
+    columns = [
+        Column("Block", numeric=False),
+        Column("Forward"),
+        Column("Backward"),
+        Column("Kept for the backward pass"),
+    ]
+    table = Table(name, "A training step, block by block", columns)
+    for found in record.profile.blocks if record.profile else ():
+        back = found.backward_seconds
+        table.rows.append([
+            Cell(f"{found.tower} {found.block}"),
+            Cell(units.duration(found.forward_seconds), found.forward_seconds),
+            table.absent("No gradient comes here.") if back is None else Cell(units.duration(back), back),
+            Cell(units.size(found.saved_bytes), found.saved_bytes),
+        ])  # fmt: skip
+    return table
+
+
+def _categories(name: str, record: RunRecord) -> Table:
+    """A line an execution and phase of the simulation, a column a category of what lives at the peak."""
+    simulated = record.profile.simulated if record.profile else {}
+    peaks = [(f"{execution}, {phase}", kinds) for execution, found in simulated.items() if found
+             for phase, kinds in found.peak_bytes.items()]  # fmt: skip
+    kinds = list(dict.fromkeys(kind for _, found in peaks for kind in found))
+    table = Table(name, "What lives at the simulated peak", [Column("Execution, phase", numeric=False)])
+    table.columns += [Column(short(visible(kind), 40)) for kind in kinds]
+    for title, found in peaks:
+        sizes = [Cell(units.size(found[k]), found[k]) if k in found else table.absent("None then.") for k in kinds]
+        table.rows.append([Cell(short(visible(title), 60)), *sizes])
     return table
 
 
