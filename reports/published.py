@@ -162,7 +162,7 @@ def formula_bytes(suite: str, method: str) -> float | None:
     if known is None or method not in plugins.names("method"):
         return None
     card = plugins.load("method", method)
-    settings = resolve(card.recipes, suite, "", "published")[1].settings
+    settings = resolve(card.recipes, suite, "", "published", SHOTS)[1].settings
     forward = getattr(card(**settings), "published_forward", None)
     if forward is None:
         return None
