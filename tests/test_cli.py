@@ -2,12 +2,16 @@
 
 import json
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from harness.plan import Request, plan
 from harness.records import from_json
+from harness.session import pending
+from harness.store import Store
 
 TABLES = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["entry-points"]
 
@@ -30,8 +34,8 @@ class TestHelp:
         process = adaptbench("run", "--help")
         assert process.returncode == 0
         options = (
-            "methods datasets seeds shots backbone pretrained data-root results device precision execution set "
-            "retry-failed time-limit site cache"
+            "methods datasets seeds shots backbone pretrained data-root results device precision execution steps template "
+            "set predictions retry-failed time-limit site cache"
         )
         text = output(process)
         assert all(f"--{option} " in text for option in options.split())
@@ -122,6 +126,13 @@ USAGE = [
     (["plan", "base2new", "--set", "epoch=3"], "--set epoch: no selected method", "Did you mean 'epochs'"),
     (["plan", "base2new", "--set", "epochs=many"], "--set epochs=many", "valid integer"),
     (["plan", "base2new", "--set", "maple.epochs=3"], "no selected method 'maple'", "Known: "),
+    (["plan", "few-shot", "--datasets", "folder:nowhere"], "there is no such folder", "one folder a class"),
+    (["plan", "few-shot", "--datasets", "csv:nowhere.csv"], "csv:nowhere.csv can't be read", '"image" and "label"'),
+    (["plan", "few-shot", "--template", "a photo"], "--template 'a photo'", "a photo of a {}."),
+    (["plan", "cost", "--execution", "fast,slow"], "--execution slow is unknown", "Known: fast, reference"),
+    (["plan", "cost", "--steps", "0"], "--steps", "greater than or equal to 1"),
+    (["plan", "cross-dataset", "--datasets", "eurosat"], "has no task on 'eurosat'", "imagenet"),
+    (["data", "check", "eurosta"], "'eurosta' is no published dataset", "Did you mean 'eurosat'"),
     (["run", "base2new", "--device", "gpu"], "--device gpu is no device", "cuda:N"),
     (["run", "base2new", "--datasets", "eurosat"], "--data-root", "--data-root"),
     (["list", "sweets"], "nothing to list by the name 'sweets'", "suites"),
@@ -157,6 +168,64 @@ def test_results_that_can_not_be_written_are_refused_before_anything_runs(adaptb
     assert "can't be written" in output(process)
     assert "--results DIR" in output(process)
     assert (tmp_path / "results").read_text() == "a file"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of 3 classes of 6 images, without a split."""
+    for shade, name in enumerate(("red_panda", "tiger", "zebra")):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(6):
+            colour = (90 * shade, 40 * number, 100)
+            Image.new("RGB", (50, 40), colour).save(tmp_path / "pictures" / name / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+def test_one_command_benchmarks_a_folder_of_images(tiny_adaptbench, pictures, tmp_path):
+    words = [
+        "run", "few-shot", "--datasets", f"folder:{pictures}", "--template", "a drawing of a {}.", "--methods",
+        "clip_adapter", "--shots", "2", "--seeds", "1", "--set", "epochs=1", "--backbone", "tiny-clip", "--device", "cpu",
+        "--results", tmp_path / "results", "--predictions",
+    ]  # fmt: skip
+    process = tiny_adaptbench(*words)
+    assert process.returncode == 0, output(process)
+    (path,) = (tmp_path / "results").rglob("*.json")
+    record = from_json(path.read_bytes(), path.name)
+    assert record.status == "ok", record.reason
+    assert record.key.dataset.startswith("folder:pictures@")
+    assert record.key.template == "a drawing of a {}."
+    assert "ordered by SHA-256 of the path, 50 % train" in record.split_rule
+    assert str(tmp_path) not in path.read_text()
+    (test,) = record.accuracy.values()
+    assert (test.class_names, test.images, record.train_image_count, record.validation.images) == (
+        ("red_panda", "tiger", "zebra"), 6, 6, 3,
+    )  # fmt: skip
+    check_predictions(path.with_suffix(".parquet"), record)
+    assert "folder:pictures" in record.command
+    assert left_to_do(pictures, tmp_path / "results") == 0
+    path.with_suffix(".parquet").unlink()
+    assert left_to_do(pictures, tmp_path / "results") == 1
+
+
+def left_to_do(pictures, results):
+    """How many runs the same command would do again."""
+    request = Request(
+        suite="few-shot", datasets=[f"folder:{pictures}"], template="a drawing of a {}.", methods=["clip_adapter"],
+        shots=[2], seeds=[1], settings={"epochs": "1"}, backbone="tiny-clip",
+    )  # fmt: skip
+    todo, _ = pending(plan(request, "demo"), Store(results), False, print, predictions=True)
+    return len(todo)
+
+
+def check_predictions(path, record):
+    from pyarrow import parquet
+
+    ((name, test),) = record.accuracy.items()
+    rows = parquet.read_table(path).to_pylist()
+    assert {row["dataset"] for row in rows} == {row["test"] for row in rows} == {name}
+    assert Counter((row["label"], row["predicted"]) for row in rows) == {(t, p): n for t, p, n in test.confusion}
+    assert all(row["image"].startswith(test.class_names[row["label"]]) for row in rows)
+    assert all(isinstance(row["logit"], float) for row in rows)
 
 
 CLASSES = ("Annual Crop Land", "Forest", "River", "Sea or Lake")

@@ -168,6 +168,16 @@ def test_the_memory_pass_takes_the_training_peak_from_two_steps(job):
     assert short.windows["train"].peak_tensor_bytes == longer.windows["train"].peak_tensor_bytes
 
 
+@pytest.mark.parametrize("execution", ["fast", "reference"])
+def test_a_run_cut_short_has_costs_and_no_accuracy(job, execution):
+    record = execute(job("full_finetuning", dataset="random:5", steps=3, executions=[execution]))
+    assert record.status == "ok", record.reason
+    assert (len(record.step_seconds), record.train_images_seen, record.test_images_seen) == (3, 12, 5)
+    assert (record.accuracy, record.validation) == ({}, None)
+    assert "cut after 3 steps" in record.missing["accuracy"]
+    assert record.windows["train"].peak_tensor_bytes > 0
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_autocast_trains_nearly_as_full_precision_does(job, precision):
     exact, record = execute(job("scripted")), execute(job("scripted", precision=precision))
