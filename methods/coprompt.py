@@ -52,9 +52,9 @@ class CoPrompt:
     class, the same number of it for all classes, drawn anew in every step.
 
     `descriptions` is a JSON file {class name: [sentence, ...]}, as many sentences for every class. The authors' are written by
-    a language model and are theirs to distribute. Without a file, "", open_clip's 80 ImageNet templates stand in for
-    sentences: a fallback of ours, not the paper's method. The defaults are the values for ImageNet, which the released code
-    also takes for every run on all classes.
+    a language model and are theirs to distribute. Without a file, "", templates stand in for sentences: those which a dataset
+    calls descriptions (the demo's do), else open_clip's 80 for ImageNet. That is a fallback of ours, not the paper's method. The
+    defaults are the values for ImageNet, which the released code also takes for every run on all classes.
     """
 
     prompt_depth: int = 12

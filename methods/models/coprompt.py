@@ -61,7 +61,7 @@ class CoPromptModel(CoupledPromptModel):
         """One list of sentences, a sentence a class, for each number of a sentence."""
         names = [name.replace("_", " ") for name in self._classes.names]
         if self._descriptions is None:
-            return [[template(name) for name in names] for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+            return self._stand_ins(names)
         known = {name.replace("_", " "): sentences for name, sentences in self._descriptions.items()}
         missing = [name for name in names if name not in known]
         if missing:
@@ -77,6 +77,11 @@ class CoPromptModel(CoupledPromptModel):
                 "A sentence's number is drawn for all classes at once: give every class equally many.",
             )
         return [list(wording) for wording in zip(*(known[name] for name in names), strict=True)]
+
+    def _stand_ins(self, names: list[str]) -> list[list[str]]:
+        """From the dataset's templates that are called descriptions, else from open_clip's for ImageNet."""
+        own = [each.format for title, each in self._classes.templates.items() if title.startswith("description")]
+        return [[template(name) for name in names] for template in own or open_clip.OPENAI_IMAGENET_TEMPLATES]
 
     def draw(self) -> int:
         """The number of the sentence of this step."""

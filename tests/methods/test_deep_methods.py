@@ -213,6 +213,16 @@ class TestCoPrompt:
         assert not model.teachers.requires_grad
         assert len({model.draw() for _ in range(50)}) > 20
 
+    def test_a_datasets_own_descriptions_come_before_imagenets_templates(self, make):
+        from suites.demo.datasets import DATASETS, DIGITS
+
+        for dataset in DATASETS:
+            own = [each for title, each in dataset.templates.items() if title.startswith("description")]
+            model = make(CoPrompt(), classes=Classes(("3", "7"), dataset.templates))
+            assert model.wordings() == [[each.format("3"), each.format("7")] for each in own]
+            assert len(own) == 5
+        assert DIGITS.templates["description 1"] == "the number {}."
+
     @pytest.mark.parametrize(
         ("content", "advice"),
         [
