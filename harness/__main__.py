@@ -213,6 +213,12 @@ def run_(
     steps: Steps = None,
     template: Template = None,
     settings: Settings = None,
+    simulate: Annotated[
+        bool,
+        typer.Option(
+            "--simulate", help="Run nothing: find each run's peak bytes and FLOPs on tensors without contents."
+        ),
+    ] = False,
     predictions: Annotated[
         bool,
         typer.Option("--predictions", help="Also keep each test image's prediction, as Parquet beside the record."),
@@ -248,6 +254,7 @@ def run_(
         executions=_executions(execution),
         steps=steps,
         template=template,
+        simulated=simulate,
         settings=_settings(settings),
     )
     if not _is_device(device):

@@ -42,6 +42,8 @@ def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:
         parts += ["--steps", str(key.steps)]
     if key.template is not None:
         parts += ["--template", key.template]
+    if key.simulated:
+        parts.append("--simulate")
     for setting, text in run.overrides.items():
         parts += ["--set", f"{setting}={text}"]
     return shlex.join(parts)

@@ -36,6 +36,7 @@ class Request:
     executions: Sequence[Execution] = ()
     steps: int | None = None
     template: str | None = None
+    simulated: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +101,7 @@ def plan(request: Request, default_group: str) -> list[PlannedRun]:
                     execution=execution,
                     steps=request.steps or suite.steps,
                     template=request.template,
+                    simulated=request.simulated,
                 )
                 run = PlannedRun(
                     key=key,

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from harness.data import ImageSet
-from harness.estimate import estimate
 from harness.flops import gemm_flops_per_second
 from harness.method import AdaptedModel, Classes
 from harness.records import BlockRecord, ProfileRecord, RunKey, SimulationRecord, Tower
+from harness.simulate import simulate
 from harness.suite import EXECUTIONS, Item
 from harness.text_tower import TextTower
 from harness.train import Feed, StagedImages, Stepper, TrainingLog, autocast
@@ -83,18 +83,19 @@ def profile(model: AdaptedModel, steps: Callable[[], None], key: RunKey, classes
     device = model.backbone.device
     return ProfileRecord(
         blocks=measure_blocks(model, steps),
-        simulated={execution: _simulated(replace(key, execution=execution), classes) for execution in EXECUTIONS},
+        simulated={execution: simulated(replace(key, execution=execution), classes) for execution in EXECUTIONS},
         gemm_flops_per_second=gemm_flops_per_second(device) if key.precision == "fp32" else None,
     )
 
 
-def _simulated(key: RunKey, classes: Classes) -> SimulationRecord | None:
+def simulated(key: RunKey, classes: Classes) -> SimulationRecord | None:
+    """What a run takes, by simulation; None for a method that reads values which nobody computed."""
     try:
-        found = estimate(key, classes)
-    except Exception:  # somebody's method may read values that nobody computed
+        found = simulate(key, classes)
+    except Exception:  # whatever somebody's method does with them
         return None
     return SimulationRecord(
-        peak_bytes={name: {**peak.category_bytes} for name, peak in found.peaks.items()},
+        peak_bytes={name: {str(c): n for c, n in peak.category_bytes.items()} for name, peak in found.peaks.items()},
         step_flops=found.step_flops,
         test_batch_flops=found.test_batch_flops,
     )

@@ -16,7 +16,13 @@ from rich.text import Text
 from harness.plan import PlannedRun
 from harness.records import RunRecord
 
-_PHASES = {"setup": "loading", "train": "training", "test": "testing", "memory": "counting memory", "analysis": "analysing"}
+_PHASES = {
+    "setup": "loading",
+    "train": "training",
+    "test": "testing",
+    "memory": "counting memory",
+    "analysis": "analysing",
+}
 
 
 def summary(record: RunRecord) -> str:

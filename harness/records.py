@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import MISSING, field, fields
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -58,6 +58,7 @@ class RunKey:
     execution: Execution
     steps: Annotated[int, Field(ge=1)] | None = None
     template: str | None = None
+    simulated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
@@ -132,8 +133,9 @@ class AnalysisRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class BlockRecord:
-    """One block of a tower in one training step, all its passes together: seconds of the forward and the backward pass, and the bytes
-    that autograd keeps for the latter, weights apart. backward_seconds is null where no gradient came.
+    """One block of a tower in one training step, all its passes together.
+
+    saved_bytes: what autograd keeps for the backward pass, weights apart. backward_seconds is null where no gradient came.
     """
 
     tower: Tower
@@ -145,8 +147,10 @@ class BlockRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class SimulationRecord:
-    """What `harness.estimate` finds for an execution of the run: bytes by phase and category at the phase's peak on a device ("host"
-    lies beside it), FLOPs of a training step and of a test batch.
+    """What a simulation finds for an execution of the run.
+
+    peak_bytes: by phase, what lives at its peak on a device, by category ("host" lies beside it). FLOPs are of one training step and
+    of one test batch.
     """
 
     peak_bytes: Mapping[str, Mapping[str, Bytes]]
@@ -156,8 +160,9 @@ class SimulationRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class ProfileRecord:
-    """A training step from inside. gemm_flops_per_second: a 4096 matrix product in the same process, the peak that utilisation refers
-    to; null for other precisions than fp32.
+    """A training step from inside.
+
+    gemm_flops_per_second: of a 4096 matrix product in the same process, the peak that utilisation refers to; null but for fp32.
     """
 
     blocks: tuple[BlockRecord, ...] = ()
@@ -266,9 +271,9 @@ def from_json(data: bytes, source: str) -> RunRecord:
 def key_json(key: RunKey) -> str:
     """A canonical text of a key: equal keys give equal texts, whatever the order of their mappings.
 
-    An optional field that is null is left out: a field that a later version adds leaves the texts of older keys as they were.
+    An optional field at its default is left out: a field that a later version adds leaves the texts of older keys as they were.
     """
-    optional = {f.name for f in fields(RunKey) if f.default is None}
+    defaults = {f.name: f.default for f in fields(RunKey) if f.default is not MISSING}
     values = _KEY_ADAPTER.dump_python(key, mode="json")
-    given = {name: value for name, value in values.items() if value is not None or name not in optional}
+    given = {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
     return json.dumps(given, sort_keys=True, separators=(",", ":"))

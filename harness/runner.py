@@ -103,11 +103,10 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
 def check(job: Job) -> tuple[str, str] | None:
     """What keeps any run of the job's kind from starting, as (what, advice): its device or its backbone; None if nothing does."""
     key = job.run.key
+    where, weights = ("meta", "random") if key.simulated else (job.device, job.pretrained)
     try:
-        device = _device(job.device)
-        backbones.load(
-            key.backbone, job.pretrained, execution=key.execution, precision=key.precision, device=str(device)
-        )
+        device = _device(where)
+        backbones.load(key.backbone, weights, execution=key.execution, precision=key.precision, device=str(device))
     except AdaptBenchError as error:
         return error.what, error.advice
     return None
@@ -137,6 +136,9 @@ class _Run:
         self._window = lambda: Window(self.device, gpu, baseline)
 
     def do(self) -> None:
+        if self.key.simulated:
+            self._simulate()
+            return
         self.findings.missing["setup.peak_tensor_bytes"] = "tensors are counted in training and testing only"
         with self._phase("setup"):
             self._seed()
@@ -308,6 +310,19 @@ class _Run:
             self._train(model, TrainingLog(), 1)
         self.findings.analysis, reasons = analysis.compare(model, before, after, flow)
         self.findings.missing |= {f"analysis.{name}": why for name, why in reasons.items()}
+
+    def _simulate(self) -> None:
+        """The run on tensors without contents, in its own execution: no weights, no images, no time measured."""
+        splits = subset(self.job.run.dataset(self.key.dataset).read(self.job.folders), self.key.classes)
+        classes = Classes(classnames(splits), self.job.run.dataset(self.key.dataset).templates)
+        found = profile.simulated(self.key, classes)
+        if found is None:
+            raise ConfigError(
+                f"'{self.key.method}' can't be simulated: it reads values that nobody computed.", "Run it instead."
+            )
+        self.findings.profile = ProfileRecord(simulated={self.key.execution: found})
+        self.findings.facts["train_class_count"] = len(classes.names)
+        self.findings.missing |= dict.fromkeys(("windows", "accuracy", "validation"), "simulated")
 
     def _profile(self) -> None:
         """Look into a training step. What goes wrong here takes nothing from what the run has found."""

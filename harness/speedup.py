@@ -16,10 +16,10 @@ import torch
 
 from harness.backbone import Backbone, load
 from harness.errors import ConfigError
-from harness.estimate import BlankImages
 from harness.method import AdaptedModel, Batch, Classes, Read
 from harness.plan import build_method
 from harness.records import RunKey
+from harness.simulate import BlankImages
 from harness.suite import EXECUTIONS, Execution
 from harness.train import StagedImages, Stepper, TrainingLog, advance, autocast, in_bulk, train
 

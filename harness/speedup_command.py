@@ -35,7 +35,8 @@ def speedup(
     backbone: Annotated[str, typer.Option(help="An open_clip model, with random weights.")] = "ViT-B-16-quickgelu",
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one a core]", show_default=False)] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A field of the method or recipe. Repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A field of the method or recipe. Repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All raw times, as JSON.")] = False,
 ) -> None:
@@ -54,8 +55,8 @@ def speedup(
     logging.getLogger().setLevel(logging.CRITICAL)  # open_clip warns that random weights are random
     import torch
 
-    from harness.estimate import class_names
     from harness.method import Classes
+    from harness.simulate import class_names
     from harness.speedup import measure
 
     torch.set_num_threads(threads or cpu_threads())
@@ -74,7 +75,9 @@ def speedup(
     for name, speed in found.items():
         low, high = speed.interval
         times = (f"{median(each):.3g}" for each in (speed.reference_seconds, speed.fast_seconds))
-        table.add_row(name, str(keys[name].recipe.batch_size), *times, f"{speed.median:.2f}", f"{low:.2f} to {high:.2f}")
+        table.add_row(
+            name, str(keys[name].recipe.batch_size), *times, f"{speed.median:.2f}", f"{low:.2f} to {high:.2f}"
+        )
     console.print(table)
     console.print(
         f"{part}, {backbone}, {classes} classes, fp32, {pairs} pairs in turns, {torch.get_num_threads()} threads. "

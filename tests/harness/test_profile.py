@@ -51,7 +51,7 @@ def test_only_blocks_with_a_gradient_have_a_backward_time(profiled):
 
 
 def test_the_fast_execution_keeps_less_in_every_block(profiled):
-    fast, reference = (blocks_of(profiled("full_finetuning", execution=e)) for e in ("fast", "reference"))
+    fast, reference = (blocks_of(profiled("full_finetuning", executions=[e])) for e in ("fast", "reference"))
     assert all(fast[key].saved_bytes < reference[key].saved_bytes for key in reference)
 
 
@@ -74,3 +74,13 @@ def test_a_trace_is_one_that_perfetto_reads(profiled, tmp_path):
     profiled("coop", trace=path)
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     assert any("addmm" in event["name"] for event in events)
+
+
+def test_a_simulated_run_measures_nothing_and_is_a_run_of_its_own(job):
+    real, simulated = job("coop"), job("coop", simulated=True)
+    assert real.run.key != simulated.run.key
+    record = execute(simulated)
+    assert (record.status, record.windows, record.accuracy) == ("ok", {}, {})
+    assert record.profile.simulated["fast"].step_flops > 0
+    assert record.missing["windows"] == "simulated"
+    assert record.train_class_count == 3

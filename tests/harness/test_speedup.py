@@ -34,7 +34,9 @@ def test_the_text_of_a_method_whose_classes_depend_on_the_image_is_measured_too(
     assert measure(key_of("cocoop"), CLASSES, "text", pairs=3).median > 1
 
 
-@pytest.mark.parametrize(("method", "part", "why"), [("zero_shot", "step", "no steps"), ("clip_adapter", "text", "--part")])
+@pytest.mark.parametrize(
+    ("method", "part", "why"), [("zero_shot", "step", "no steps"), ("clip_adapter", "text", "--part")]
+)
 def test_what_a_method_lacks_is_advised(method, part, why):
     with pytest.raises(ConfigError, match=why):
         measure(key_of(method), CLASSES, part, pairs=3)
