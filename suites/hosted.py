@@ -50,12 +50,20 @@ def _torchvision_parts(kind: Any, root: Path) -> dict[str | None, Any]:
 
 
 def _torchvision_part(kind: Any, root: Path, **which: Any) -> Any:
-    """A part of a dataset, None for a split it doesn't have. Raises DataError if it can't be had."""
+    """A part of a dataset, None for a split it doesn't have.
+
+    Raises DataError if it can't be had, and ConfigError for a class that wants to be told more than a folder.
+    """
     downloads = "download" in inspect.signature(kind.__init__).parameters
     try:
         return kind(str(root), **which, **({"download": False} if downloads else {}))
     except ValueError:  # it knows no such split
         return None
+    except TypeError as error:
+        raise ConfigError(
+            f"torchvision's {kind.__name__} can't be read from its name alone: {error}.",
+            "Make a folder of it, one a class: folder:PATH.",
+        ) from error
     except (RuntimeError, FileNotFoundError):
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -101,7 +109,7 @@ def read_hugging_face(name: str) -> Splits:
         loaded = datasets.load_dataset(name)
     except Exception as error:  # of the network, the hub or the builder
         raise DataError(
-            f"the Hugging Face dataset '{name}' can't be loaded: {str(error).splitlines()[0][:300]}",
+            f"the Hugging Face dataset '{name}' can't be loaded: {(str(error).splitlines() or [type(error).__name__])[0][:300]}",
             "Check its name on the hub; a gated one needs 'hf auth login' first.",
         ) from error
     rows: list[Row] = []

@@ -204,7 +204,12 @@ class TestTorchvision:
         assert splits.open(splits.test[0].image).mode == "RGB"
 
     @pytest.mark.parametrize(
-        ("name", "message"), [("NoSuch", "no dataset 'NoSuch'"), ("FakeData", "has no class names")]
+        ("name", "message"),
+        [
+            ("NoSuch", "no dataset 'NoSuch'"),
+            ("FakeData", "has no class names"),
+            ("UCF101", "can't be read from its name alone"),
+        ],
     )
     def test_what_it_cannot_give(self, root, name, message):
         with pytest.raises(ConfigError, match=message):
