@@ -1,4 +1,4 @@
-"""``adaptbench report``: reads folders of records, writes a page. The only module of reports that touches files."""
+"""``adaptbench report``, ``compare`` and ``export``: the only module of reports that reads folders and writes files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.errors import AdaptBenchError, ConfigError, DataError
+from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean
 from harness.records import RunRecord, from_json
 from harness.store import write_atomically
 from reports.text import Problem, block, plural
@@ -34,14 +34,69 @@ def report(
     """Render run records into an offline HTML page, or a site of pages: accuracy, cost, failures and provenance."""
     from reports.terminal import print_headlines  # here, so that other commands don't wait for pandas and matplotlib
 
-    records, problems = read(results)
-    for problem in problems:
-        typer.echo(f"Warning: {block(problem.what)}", err=True)
-    if not records:
-        raise _nothing(results, problems)
+    records, problems = _read_and_warn(results)
     path = write(output, _rendered(records, problems, len(records) >= MANY if pages is None else pages))
     print_headlines(records)
     typer.echo(f"Report on {plural(len(records), 'run')}: {path}")
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A", help="A folder of run records.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="SITE", help="Also write a page, index.html, to this folder."),
+    ] = None,
+) -> None:
+    """Two result sets side by side: before and after, two machines, two commits."""
+    from reports.compare import compare as comparisons
+    from reports.compare import compare_page
+    from reports.terminal import print_comparison
+
+    (a, _), (b, _) = (_read_and_warn([folder]) for folder in (before, after))
+    print_comparison(*comparisons(a, b))
+    if output:
+        typer.echo(f"Comparison: {write(output, [('index.html', compare_page(a, b))])}")
+
+
+def export(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS", help="Folders of run records (JSON), searched deeply.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write; a folder for a tracker.")
+    ],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="csv, parquet, jsonl, markdown, latex, tensorboard, wandb or mlflow; else by FILE's name.",
+        ),
+    ] = None,
+) -> None:
+    """Run records for other programs: a table of runs, JSON lines, tables for a paper, or an experiment tracker."""
+    from reports.export import FORMATS
+    from reports.trackers import TRACKERS
+
+    name = format or SUFFIXES.get(output.suffix, output.suffix[1:])
+    if name not in (*FORMATS, *TRACKERS):
+        raise ConfigError(
+            f"no format '{name}'." if name else f"{output} does not say which format it is to have.",
+            f"Add --format. {did_you_mean(name, (*FORMATS, *TRACKERS))}",
+        )
+    records, _ = _read_and_warn(results)
+    try:
+        if name in TRACKERS:
+            TRACKERS[name](records, output)
+        else:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(output, FORMATS[name](records))
+    except OSError as error:
+        raise ConfigError(f"{output} can't be written: {error.strerror}.", "Name another file: -o FILE.") from error
+    typer.echo(f"{plural(len(records), 'run')} as {name}: {output}")
+
+
+SUFFIXES = {".md": "markdown", ".tex": "latex"}
 
 
 def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
@@ -77,6 +132,16 @@ def write(folder: Path, files: Iterable[tuple[str, str]]) -> Path:
             f"the report can't be written to {folder}: {error.strerror}.", "Name another folder: -o SITE."
         ) from error
     return target
+
+
+def _read_and_warn(results: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
+    """All records, with a warning for each file that is none. Raises ConfigError where there is no record."""
+    records, problems = read(results)
+    for problem in problems:
+        typer.echo(f"Warning: {block(problem.what)}", err=True)
+    if not records:
+        raise _nothing(results, problems)
+    return records, problems
 
 
 def _rendered(records: list[RunRecord], problems: list[Problem], pages: bool) -> Iterable[tuple[str, str]]:

@@ -9,19 +9,20 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.records import RunRecord
+from reports.cells import Table as PageTable
+from reports.compare import Comparison
 from reports.groups import sections
+from reports.quantities import TITLES
 from reports.tables import Tables, tables
 from reports.text import visible
 from reports.units import duration, percent, size
 
-WIDTH = 100
+WIDTH = 140
 
 
 def print_headlines(records: Sequence[RunRecord]) -> None:
     """One table a section: accuracy, training time and peak memory of every method, best first."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=WIDTH)
+    console = _console()
     for section in sections(records):
         own = section.condition
         console.print(
@@ -31,9 +32,40 @@ def print_headlines(records: Sequence[RunRecord]) -> None:
         console.print(_headline(tables(section)))
 
 
+def _console() -> Console:
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=WIDTH)
+
+
+def print_comparison(comparisons: Sequence[Comparison], alone: Sequence[str]) -> None:
+    """Each comparison under its title and cautions, then what has no counterpart."""
+    console = _console()
+    for comparison in comparisons:
+        console.print(f"\n{comparison.title}")
+        for caution in comparison.cautions:
+            console.print(f"  {caution}")
+        console.print(_as_text(comparison.table))
+    if not comparisons:
+        console.print("The two have no suite in common under the same conditions.")
+    for text in alone:
+        console.print(text)
+
+
+def _as_text(page_table: PageTable) -> Table:
+    """A page's table, with what stands beneath its headings in parentheses."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in page_table.columns:
+        unit = column.unit.partition(",")[0]
+        heading = f"{column.title} {unit}" if unit in ("A", "B") else "B/A" if unit == "B / A" else column.title
+        table.add_column(heading, justify="right" if column.numeric else "left")
+    for cells in page_table.rows:
+        table.add_row(*(cell.text for cell in cells))
+    return table
+
+
 def _headline(found: Tables) -> Table:
     metrics = [*found.metrics, "h"] if found.main == "h" else list(found.metrics)
-    names = {"h": "H", "base": "Base", "new": "New", "accuracy": "Accuracy"}
+    names = TITLES
     table = Table("method", box=None, padding=(0, 2, 0, 0))
     for heading in (*(names[name] for name in metrics), "train", "peak memory"):
         table.add_column(heading, justify="right")

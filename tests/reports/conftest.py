@@ -102,7 +102,7 @@ def make_record(
         },
         "accuracy": {
             key: TestRecord(accuracy_percent=percent, correct=int(percent), images=100, classes=5)
-            for key, percent in percents.items()
+            for key, percent in ({} if accuracy == {} else percents).items()
         },
         "step_seconds": (1.0, 1.0, 1.0, *[0.01 + 0.0001 * i for i in range(21)]) if trains else (),
         "extract_seconds": 1.5 if trains else None,

@@ -1,0 +1,160 @@
+"""Two result sets side by side: before and after, two machines, two commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from harness.records import RunRecord
+from reports import statistics, units
+from reports.cells import Cell, Column, Table
+from reports.costs import peak_field
+from reports.document import render
+from reports.groups import Section, sections
+from reports.page import section_titles
+from reports.quantities import PEAK_NAMES
+from reports.tables import Tables, tables
+from reports.text import listed, short, visible
+
+COSTS = (("train_seconds", "Train time", units.duration), ("step_seconds", "Step", units.duration),
+         ("train_peak_bytes", "Peak memory", units.size))  # fmt: skip
+SCORES = {"h": "H", "accuracy": "Accuracy", "target": "Targets"}
+NO_COST = "The machines differ, so times and memory are not compared."
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sections that ask the same; `cautions` say what is not comparable, and what else differs."""
+
+    title: str
+    cautions: list[str]
+    table: Table
+
+
+def compare(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> tuple[list[Comparison], list[str]]:
+    """Every section of one set beside that of the other with the same conditions, and what only one of them has.
+
+    Where there is none from the same machine, one from another is taken, for accuracy alone.
+    """
+    mine, others = sections(before), list(sections(after))
+    found: list[Comparison] = []
+    alone: list[str] = []
+    for title, section in zip(section_titles(mine), mine, strict=True):
+        match = _match(section, others)
+        if match is None:
+            alone.append(f"Only in A: {title}.")
+        else:
+            others.remove(match)
+            found.append(_comparison(f"c{len(found)}", title, section, match))
+    return found, [*alone, *(f"Only in B: {title}." for title in section_titles(others))]
+
+
+def compare_page(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> str:
+    """The comparison as one self-contained page."""
+    found, alone = compare(before, after)
+    return render("compare.html.j2", title="Comparison of two result sets", comparisons=found, alone=alone)
+
+
+def _match(section: Section, others: Sequence[Section]) -> Section | None:
+    def asked(condition: Section) -> object:
+        return replace(condition.condition, machine="", device="")
+
+    alike = [other for other in others if asked(other) == asked(section)]
+    return next((o for o in alike if o.condition == section.condition), alike[0] if alike else None)
+
+
+def _comparison(name: str, title: str, a: Section, b: Section) -> Comparison:
+    numbers = tables(a), tables(b)
+    same_machine = a.condition == b.condition
+    same_meter = peak_field(a.records) == peak_field(b.records)
+    main = numbers[0].main
+    scores = [] if a.costs_only else [Column(SCORES[main], "A, %"), Column(SCORES[main], "B, %"),
+              Column("B − A", "points"), Column("Sure?", "paired over datasets and seeds", numeric=False)]  # fmt: skip
+    costs = [column for _, word, _ in COSTS for column in (Column(word, "A"), Column(word, "B"), Column(word, "B / A"))]
+    table = Table(
+        name, f"A beside B: {title}", [Column("Method", numeric=False), *scores, *(costs if same_machine else ())]
+    )
+    sure = _sureness(*numbers)
+    for row in a.rows:
+        if any(row.label == other.label for other in b.rows):
+            cells = [Cell(row.label)]
+            cells += _score_cells(table, row.label, numbers, sure) if scores else []
+            for column, _, text in COSTS if same_machine else ():
+                cells += _cost_cells(
+                    table, row.label, numbers, column, text, column != "train_peak_bytes" or same_meter
+                )
+            table.rows.append(cells)
+    return Comparison(title, _cautions(a, b, numbers), table)
+
+
+def _cautions(a: Section, b: Section, numbers: tuple[Tables, Tables]) -> list[str]:
+    found = []
+    if a.condition != b.condition:
+        machines = [f"{s.condition.machine} ({s.condition.device})" for s in (a, b)]
+        found.append(f"{NO_COST} A: {short(visible(machines[0]), 120)}. B: {short(visible(machines[1]), 120)}.")
+    for what, values in (("Commits", [{r.environment.commit for r in s.records} for s in (a, b)]),
+                         ("Weights", [{r.weights_sha256 for r in s.records} for s in (a, b)])):  # fmt: skip
+        if values[0] != values[1]:
+            shown = [listed(sorted(v[:12] for v in side if v)) or "unknown" for side in values]
+            found.append(f"{what} differ. A: {shown[0]}. B: {shown[1]}.")
+    for side, section in (("A", a), ("B", b)):
+        if any(w.contended for r in section.records for w in r.windows.values()):
+            found.append(f"Some runs of {side} shared the processor with others: their times are too long.")
+    for side, one, other in (("A", a, b), ("B", b, a)):
+        if only := sorted({r.label for r in one.rows} - {r.label for r in other.rows}):
+            found.append(f"Only in {side}: {listed(only)}.")
+    if any((n.summary["complete"] < n.summary["expected"]).any() for n in numbers) or a.datasets != b.datasets:
+        found.append("Not every run is in both; a row that has not finished the same datasets shows no difference.")
+    return found
+
+
+def _score_cells(table: Table, label: str, numbers: tuple[Tables, Tables], sure: dict[str, str]) -> list[Cell]:
+    main = numbers[0].main
+    lines = [n.line(label) for n in numbers]
+    shown = [table.absent("No dataset is complete.") if pd.isna(line[main]) else
+             Cell(units.percent(line[main]), line[main]) for line in lines]  # fmt: skip
+    if label not in sure:
+        return [*shown, *[table.absent("The two have not finished the same datasets.")] * 2]
+    difference = lines[1][main] - lines[0][main]
+    return [*shown, Cell(units.points(difference), difference), Cell(sure[label])]
+
+
+def _sureness(a: Tables, b: Tables) -> dict[str, str]:
+    """In words, for the rows that have finished the same datasets; Holm's correction over the rows."""
+    both = [
+        label for label in a.complete.index if label in b.complete.index and _datasets(a, label) == _datasets(b, label)
+    ]
+    found = {frozenset((str(label),)): statistics.p_value(_differences(a, b, str(label))) for label in both}
+    words = {}
+    for (label,), p in statistics.holm(found).items():
+        told_apart = f"different, {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}"
+        words[label] = "one seed: can't be said" if np.isnan(p) else (
+            told_apart if p <= statistics.SIGNIFICANCE else f"no difference found, p = {p:.2f}")  # fmt: skip
+    return words
+
+
+def _datasets(numbers: Tables, label: str) -> set[str]:
+    return {dataset for row, dataset, _ in numbers.by_run if row == label}
+
+
+def _differences(a: Tables, b: Tables, label: str) -> np.ndarray:
+    """(datasets, seeds), NaN where only one has the run."""
+    own, other = ({(d, s): v for (r, d, s), v in n.by_run.items() if r == label} for n in (a, b))
+    series = pd.Series({key: other[key] - own[key] for key in own if key in other}, dtype=float)
+    return series.unstack().to_numpy(float) if len(series) else np.empty((0, 0))
+
+
+def _cost_cells(
+    table: Table, label: str, numbers: tuple[Tables, Tables], column: str, text: Callable[[float], str], same: bool
+) -> list[Cell]:
+    a, b = (float(n.line(label)[column]) for n in numbers)
+    shown = [table.absent("Not recorded.") if np.isnan(v) else Cell(text(v), v) for v in (a, b)]
+    if not same:
+        meters = " and ".join(PEAK_NAMES[n.peak] for n in numbers)
+        return [*shown, table.absent(f"Measured by different meters: {meters}.")]
+    if np.isnan(a) or np.isnan(b) or not a or _datasets(numbers[0], label) != _datasets(numbers[1], label):
+        return [*shown, table.absent("Nothing to divide, or not the same datasets.")]
+    return [*shown, Cell(f"{b / a:.2f}", b / a)]
