@@ -113,8 +113,9 @@ class TestCost:
         assert keys("cost", backbone="demo-clip", methods=["coop"])[0].pretrained is None
 
     def test_random_images_have_classes_and_noise_that_depends_on_the_key(self):
-        splits = plugins.load("dataset", "random:7").read(None)
-        assert len({item.label for item in splits.train}) == 7
+        splits = plugins.load("dataset", "random:40").read(None)
+        assert len({item.label for item in splits.train}) == 40
+        assert (len(splits.train), len(splits.val), len(splits.test)) == (640, 0, 32)
         one, again, other = (splits.open(key) for key in ("train/0/0", "train/0/0", "train/0/1"))
         assert one.tobytes() == again.tobytes() != other.tobytes()
         assert one.size == (256, 256)
