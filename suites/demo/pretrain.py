@@ -208,7 +208,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     if args.check:
         difference = check(args.check)
-        print(f"{args.check} steps: losses differ by at most {difference:.6f}, allowed are {TOLERANCE}")
+        print(f"{args.check} steps: losses differ by at most {difference:.1e}, allowed is {TOLERANCE}")
         raise SystemExit(int(difference > TOLERANCE))
     export(*pretrain(Recipe(steps=args.steps), args.folder, args.until), args.folder)
     if args.install:

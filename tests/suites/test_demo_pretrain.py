@@ -76,7 +76,7 @@ def test_a_check_fails_on_other_losses_and_leaves_the_shipped_files_alone(
         with pytest.raises(SystemExit) as ended:
             pretraining.main()
         assert ended.value.code == code
-    assert "differ by at most 3.700000" in capsys.readouterr().out
+    assert "differ by at most 3.7e+00" in capsys.readouterr().out
     assert [path.stat().st_mtime_ns for path in (LOSSES, BACKBONE.weights)] == before
 
 
