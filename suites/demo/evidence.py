@@ -144,7 +144,9 @@ def _section(method: str, measured: Mapping[str, Measured]) -> list[str]:
 
 def _method_row(name: str, m: Measured, method: str) -> str:
     means, spread, gains = m.tuned[method].mean(0), m.tuned[method].std(0, ddof=1), m.gains(method).mean(0)
-    cells = [f"{m.zero_shot[i]:.1f} | {means[i]:.1f} ± {spread[i]:.1f} | {round(gains[i], 1) + 0.0:+.1f}" for i in (0, 1)]
+    cells = [
+        f"{m.zero_shot[i]:.1f} | {means[i]:.1f} ± {spread[i]:.1f} | {round(gains[i], 1) + 0.0:+.1f}" for i in (0, 1)
+    ]
     return f"| {name} | {' | '.join(cells)} |"
 
 
