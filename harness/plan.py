@@ -45,7 +45,7 @@ class PlannedRun:
     """One run to do: its key, the row of the recipe table it was resolved from, and the settings that concern it.
 
     `sources` leads from the names of datasets in the key to what the command line called them, where that is not the same:
-    ``folder:birds@4f21...`` is read from ``folder:/where/birds``. `analyse` and `profile` are the
+    ``folder:birds@4f21...`` is read from ``folder:/where/birds``. `pretrained` is the tag or path behind the key's. `analyse` and `profile` are the
     suite's.
     """
 
@@ -71,8 +71,9 @@ def plan(request: Request, default_group: str) -> list[PlannedRun]:
     `default_group` is the group of datasets to take when none is named ("demo" or "published"). Raises ConfigError.
     """
     suite: Suite = plugins.load("suite", request.suite)
-    sources = {name: spec for spec in request.datasets if (name := _name_of(spec)) != spec}
-    tasks = _tasks(suite, [_name_of(spec) for spec in request.datasets] or [default_group], sources)
+    named = {_name_of(spec): spec for spec in request.datasets}
+    sources = {name: spec for name, spec in named.items() if name != spec}
+    tasks = _tasks(suite, list(named) or [default_group], sources)
     methods = {name: plugins.load("method", name) for name in _method_names(suite, request.methods)}
     _check_settings_are_known(request.settings, methods)
     _check_template(request.template)
