@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.backbone import Backbone
+from harness.blocks import QkvUpdate, Rows
 from harness.errors import ConfigError
 from harness.method import AdaptedModel, Batch, Classes, Read, cosine_logits
-from harness.blocks import QkvUpdate, Rows
 from methods.clip_lora import ClipLora
 from methods.models._batches import all_in_batches
 from methods.models._deep import full_precision
