@@ -45,8 +45,8 @@ class PlannedRun:
     """One run to do: its key, the row of the recipe table it was resolved from, and the settings that concern it.
 
     `sources` leads from the names of datasets in the key to what the command line called them, where that is not the same:
-    ``folder:birds@4f21...`` is read from ``folder:/where/birds``. `pretrained` is the tag or path behind the key's. `analyse` and `profile` are the
-    suite's.
+    ``folder:birds@4f21...`` is read from ``folder:/where/birds``. `pretrained` is the tag or path behind the key's.
+    `analyse` and `profile` are the suite's.
     """
 
     key: RunKey
