@@ -25,7 +25,7 @@ from reports.text import short
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette without black and yellow, which one of the two backgrounds would swallow."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "p")
 REFERENCE_STYLE_COLOUR = "#8A8F98"
 SIZE_INCHES = (5.2, 4.2)
 FONT_POINTS = 11.5

@@ -17,11 +17,14 @@ from reports.groups import Section, sections
 from reports.page import section_titles
 from reports.quantities import PEAK_NAMES
 from reports.tables import Tables, tables
-from reports.text import listed, short, visible
+from reports.text import listed, plural, short, visible
 
 COSTS = (("train_seconds", "Train time", units.duration), ("step_seconds", "Step", units.duration),
          ("train_peak_bytes", "Peak memory", units.size))  # fmt: skip
 SCORES = {"h": "H", "accuracy": "Accuracy", "target": "Targets"}
+SURE_HELP = (
+    "paired comparison of the same runs over datasets and seeds, Holm's correction for the number of methods, 5 %"
+)
 NO_COST = "The machines differ, so times and memory are not compared."
 
 
@@ -48,6 +51,9 @@ def compare(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> tuple[li
             alone.append(f"Only in A: {title}.")
         else:
             others.remove(match)
+            if not _common(section, match)[0].rows:
+                alone.append(f"No run of {title} is in both.")
+                continue
             found.append(_comparison(f"c{len(found)}", title, section, match))
     return found, [*alone, *(f"Only in B: {title}." for title in section_titles(others))]
 
@@ -66,13 +72,14 @@ def _match(section: Section, others: Sequence[Section]) -> Section | None:
     return next((o for o in alike if o.condition == section.condition), alike[0] if alike else None)
 
 
-def _comparison(name: str, title: str, a: Section, b: Section) -> Comparison:
+def _comparison(name: str, title: str, whole_a: Section, whole_b: Section) -> Comparison:
+    a, b = _common(whole_a, whole_b)
     numbers = tables(a), tables(b)
     same_machine = a.condition == b.condition
     same_meter = peak_field(a.records) == peak_field(b.records)
     main = numbers[0].main
     scores = [] if a.costs_only else [Column(SCORES[main], "A, %"), Column(SCORES[main], "B, %"),
-              Column("B − A", "points"), Column("Sure?", "paired over datasets and seeds", numeric=False)]  # fmt: skip
+              Column("B − A", "points"), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
     costs = [column for _, word, _ in COSTS for column in (Column(word, "A"), Column(word, "B"), Column(word, "B / A"))]
     table = Table(
         name, f"A beside B: {title}", [Column("Method", numeric=False), *scores, *(costs if same_machine else ())]
@@ -87,10 +94,36 @@ def _comparison(name: str, title: str, a: Section, b: Section) -> Comparison:
                     table, row.label, numbers, column, text, column != "train_peak_bytes" or same_meter
                 )
             table.rows.append(cells)
-    return Comparison(title, _cautions(a, b, numbers), table)
+    return Comparison(title, [*_cautions(a, b), *_left_out((whole_a, a), (whole_b, b))], table)
 
 
-def _cautions(a: Section, b: Section, numbers: tuple[Tables, Tables]) -> list[str]:
+def _common(*both: Section) -> list[Section]:
+    """The two sections, each without the runs that the other lacks: a run is a row, a dataset and a seed."""
+    runs = [{(row.label, r.key.dataset, r.key.seed) for row in section.rows for r in row.records} for section in both]
+    common = set.intersection(*runs)
+    kept = []
+    for section in both:
+        rows = [
+            replace(row, records=tuple(r for r in row.records if (row.label, r.key.dataset, r.key.seed) in common))
+            for row in section.rows
+        ]
+        kept.append(replace(section, rows=tuple(row for row in rows if row.records)))
+    return kept
+
+
+def _left_out(*sides: tuple[Section, Section]) -> list[str]:
+    """What of either side has no counterpart."""
+    found = []
+    for side, (whole, kept) in zip("AB", sides, strict=True):
+        missing = len(whole.records) - len(kept.records)
+        rows = sorted({row.label for row in whole.rows} - {row.label for row in kept.rows})
+        if missing:
+            only = f", all of {listed(rows)} among them" if rows else ""
+            found.append(f"Left out: {plural(missing, 'run')} of {side} without a counterpart{only}.")
+    return found
+
+
+def _cautions(a: Section, b: Section) -> list[str]:
     found = []
     if a.condition != b.condition:
         machines = [f"{s.condition.machine} ({s.condition.device})" for s in (a, b)]
@@ -103,11 +136,6 @@ def _cautions(a: Section, b: Section, numbers: tuple[Tables, Tables]) -> list[st
     for side, section in (("A", a), ("B", b)):
         if any(w.contended for r in section.records for w in r.windows.values()):
             found.append(f"Some runs of {side} shared the processor with others: their times are too long.")
-    for side, one, other in (("A", a, b), ("B", b, a)):
-        if only := sorted({r.label for r in one.rows} - {r.label for r in other.rows}):
-            found.append(f"Only in {side}: {listed(only)}.")
-    if any((n.summary["complete"] < n.summary["expected"]).any() for n in numbers) or a.datasets != b.datasets:
-        found.append("Not every run is in both; a row that has not finished the same datasets shows no difference.")
     return found
 
 
@@ -117,16 +145,14 @@ def _score_cells(table: Table, label: str, numbers: tuple[Tables, Tables], sure:
     shown = [table.absent("No dataset is complete.") if pd.isna(line[main]) else
              Cell(units.percent(line[main]), line[main]) for line in lines]  # fmt: skip
     if label not in sure:
-        return [*shown, *[table.absent("The two have not finished the same datasets.")] * 2]
+        return [*shown, *[table.absent("Not every run finished in both.")] * 2]
     difference = lines[1][main] - lines[0][main]
     return [*shown, Cell(units.points(difference), difference), Cell(sure[label])]
 
 
 def _sureness(a: Tables, b: Tables) -> dict[str, str]:
-    """In words, for the rows that have finished the same datasets; Holm's correction over the rows."""
-    both = [
-        label for label in a.complete.index if label in b.complete.index and _datasets(a, label) == _datasets(b, label)
-    ]
+    """In words, for the rows of which every run finished on both sides; Holm's correction over the rows."""
+    both = [label for label in a.complete.index if label in b.complete.index]
     found = {frozenset((str(label),)): statistics.p_value(_differences(a, b, str(label))) for label in both}
     words = {}
     for (label,), p in statistics.holm(found).items():
@@ -134,10 +160,6 @@ def _sureness(a: Tables, b: Tables) -> dict[str, str]:
         words[label] = "one seed: can't be said" if np.isnan(p) else (
             told_apart if p <= statistics.SIGNIFICANCE else f"no difference found, p = {p:.2f}")  # fmt: skip
     return words
-
-
-def _datasets(numbers: Tables, label: str) -> set[str]:
-    return {dataset for row, dataset, _ in numbers.by_run if row == label}
 
 
 def _differences(a: Tables, b: Tables, label: str) -> np.ndarray:
@@ -155,6 +177,6 @@ def _cost_cells(
     if not same:
         meters = " and ".join(PEAK_NAMES[n.peak] for n in numbers)
         return [*shown, table.absent(f"Measured by different meters: {meters}.")]
-    if np.isnan(a) or np.isnan(b) or not a or _datasets(numbers[0], label) != _datasets(numbers[1], label):
-        return [*shown, table.absent("Nothing to divide, or not the same datasets.")]
+    if np.isnan(a) or np.isnan(b) or not a or any(label not in n.complete.index for n in numbers):
+        return [*shown, table.absent("Nothing to divide, or not every run finished in both.")]
     return [*shown, Cell(f"{b / a:.2f}", b / a)]

@@ -120,11 +120,11 @@ def _conditions(section: Section) -> list[tuple[str, str]]:
 
 
 def section_titles(found: Sequence[Section]) -> list[str]:
-    """For each section its suite, and whatever else tells it from the others."""
-    differing = set(_differing(found)) - {"Suite"}
+    """For each section its suite, and whatever else tells it from the others of that suite."""
     titles = []
     for section in found:
         mine = dict(_conditions(section))
+        differing = _differing([other for other in found if other.condition.suite == section.condition.suite])
         shown = {**mine, "Shots": f"{mine['Shots']} shots", "Execution": f"{mine['Execution']} execution"}
         titles.append(", ".join([mine["Suite"], *(text for name, text in shown.items() if name in differing)]))
     return titles

@@ -17,7 +17,7 @@ from reports.cells import Cell, Column, Table
 from reports.costs import adapts
 from reports.text import block, plural, short, visible
 
-POINTS = 120
+POINTS = 80
 """At most so many points of a curve are drawn, each the mean of its neighbours."""
 WORST = 10
 """So many classes are named, those with the lowest accuracy."""
@@ -165,7 +165,7 @@ def _tests(name: str, record: RunRecord) -> Table:
             for i, a in enumerate(by_class)
             if a is not None
         ]
-        worst = ", ".join(f"{short(visible(n), 40)} {a:.0f} %" for a, n in sorted(known)[:WORST])
+        worst = ", ".join(f"{short(visible(n), 40)}: {a:.0f} %" for a, n in sorted(known)[:WORST])
         table.rows.append([
             Cell(short(visible(test), 60)),
             Cell(units.percent(found.accuracy_percent), found.accuracy_percent),
@@ -275,8 +275,8 @@ def _bars(values: Sequence[float], most: float) -> Markup:
     drawn = _thinned(values)
     wide = 100 / len(drawn)
     heights = (max(38 * v / most, 0.4) if most else 0.4 for v in drawn)
-    path = "".join(f"M{i * wide:.2f} 40V{40 - h:.1f}h{0.8 * wide:.2f}V40z" for i, h in enumerate(heights))
-    return Markup('<path d="{}"/>').format(path)
+    steps = "".join(f"V{40 - h:.1f}H{i * wide:.1f}" for i, h in enumerate(heights, 1))
+    return Markup('<path d="M0 40{}V40z"/>').format(steps)
 
 
 def _thinned(values: Sequence[float]) -> list[float]:

@@ -44,20 +44,20 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
     scores = [*tables.metrics, "h"] if tables.main == "h" else list(tables.metrics)
     if section.costs_only:
         scores = []
+    groups = tables.rank_groups() if scores else {}
     costs = cost_columns(tables.peak)
     shown = [c for c in HEADLINE_COSTS if c != "train_energy_joules" or tables.summary[c].notna().any()]
     columns = [
         _method_column(),
         *(score_column(s, bool(tables.summary[f"{s}_gain"].notna().any())) for s in scores),
-        *([Column("Group", "tied share a letter", GROUP_HELP, numeric=False)] if scores else []),
+        *([Column("Group", "tied share a letter", GROUP_HELP, numeric=False)] if groups else []),
         *(costs[c].column for c in shown),
     ]
     table = Table(name, "Accuracy and cost of each method", columns)
-    groups = tables.rank_groups()
     for row in ranked(section, tables):
         cells = [method_cell(table, section, row, tables, styles)]
         cells += [_score_cell(table, row, score, tables) for score in scores]
-        cells += [_group_cell(table, row, groups, tables)] if scores else []
+        cells += [_group_cell(table, row, groups)] if groups else []
         cells += [_cost_cell(table, row, c, costs[c], tables) for c in shown]
         table.rows.append(cells)
     if any("–" in d for cells in table.rows for c in cells for d in c.details):
@@ -147,8 +147,10 @@ def _score_cell(table: Table, row: Row, score: str, tables: Tables) -> Cell:
     gain, spread = line[f"{score}_gain"], line[f"{score}_margin"]
     details = [units.points(gain)] if pd.notna(gain) else []
     details += [units.percent_range(line[score], spread)] if spread >= 0.005 else []
-    best = row.label in tables.complete.index and stands_out(line[score], tables.complete[score], units.percent)
-    note = table.note(UNADAPTED) if score in tables.unadapted[row.label] else None
+    unadapted = score in tables.unadapted[row.label]
+    ranked = row.label in tables.complete.index and not unadapted
+    best = ranked and stands_out(line[score], tables.complete[score], units.percent)
+    note = table.note(UNADAPTED) if unadapted else None
     return Cell(units.percent(line[score]), line[score], tuple(details), best=best, note=note)
 
 
@@ -158,13 +160,10 @@ UNADAPTED = (
 )
 
 
-def _group_cell(table: Table, row: Row, groups: dict[str, tuple[int, ...]], tables: Tables) -> Cell:
-    if row.label in groups:
-        mine = groups[row.label]
-        return Cell(" ".join(LETTERS[g] if g < 26 else str(g) for g in mine), mine[0])
-    if row.label not in tables.complete.index:
+def _group_cell(table: Table, row: Row, groups: dict[str, tuple[int, ...]]) -> Cell:
+    if row.label not in groups:
         return table.absent("Only rows that have finished every dataset are compared.")
-    return table.absent("A comparison needs another method and two seeds that both have run on every dataset.")
+    return Cell(" ".join(LETTERS[g] if g < 26 else str(g) for g in groups[row.label]), groups[row.label][0])
 
 
 def _cost_cell(table: Table, row: Row, name: str, cost: Cost, tables: Tables) -> Cell:

@@ -37,7 +37,7 @@ def test_accuracy_by_class_names_the_lowest(record):
     test = TestRecord(accuracy_percent=62.5, correct=5, images=8, classes=3, class_names=("cat", "dog", "<b>"),
                       confusion=((0, 0, 1), (0, 1, 3), (1, 1, 4)))  # fmt: skip
     view = run_view("r", "coop", replace(record(), accuracy={"digits": test}))
-    assert texts(view.tests) == [["digits", "62.50", "5 of 8", "3", "cat 25 %, dog 100 %"]]
+    assert texts(view.tests) == [["digits", "62.50", "5 of 8", "3", "cat: 25 %, dog: 100 %"]]
     assert view.traces[-1].words == "from 25 to 100 %, the middle one 100 %"
 
 
