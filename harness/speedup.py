@@ -60,7 +60,7 @@ def measure(key: RunKey, classes: Classes, part: Part, pairs: int) -> Speedup:
     An epoch is one of `key.shots` images a class. Raises ConfigError for a part that the method doesn't have.
     """
     if not key.recipe.trains:
-        raise ConfigError(f"'{key.method}' trains in no steps.", "Choose a method that does, such as coop.")
+        raise ConfigError(f"'{key.method}' trains in no steps.", "'adaptbench list methods' tells which train something.")
     weights = load(key.backbone, "random", precision=key.precision)
     workloads = [_workload(weights, key, classes, part, execution) for execution in EXECUTIONS]
     for work in workloads:
