@@ -93,16 +93,12 @@ class SampledImages(StagedImages):
             return super().read(stage, epoch, view, whole_tower=whole_tower)
         batch = StagedImages(self._backbone, self.images.first(EXTRACTION_BATCH_SIZE), self._precision, self._log)
         part = batch.read(stage, epoch, view, whole_tower=whole_tower)
-
-        def like_part(rows: int) -> Tensor:
-            with phase("extract", "inputs" if stage == "features" else "host"):
-                return part.new_empty(rows, *part.shape[1:])
-
-        earlier = like_part((full - 1) * EXTRACTION_BATCH_SIZE)
-        part = batch.read(stage, epoch, view, whole_tower=whole_tower)
-        rest = like_part(len(self.labels) - len(earlier) - len(part))
-        parts = earlier, part, rest
-        return like_part(sum(map(len, parts)))
+        with phase("extract", "inputs" if stage == "features" else "host"):
+            earlier = part.new_empty(len(part) * (full - 1), *part.shape[1:])
+            del part
+            last = batch.read(stage, epoch, view, whole_tower=whole_tower)
+            rest = last.new_empty(len(self.labels) - len(earlier) - len(last), *last.shape[1:])
+            return last.new_empty(len(earlier) + len(last) + len(rest), *last.shape[1:])
 
 
 def class_names(count: int) -> tuple[str, ...]:
@@ -130,11 +126,12 @@ def count(key: RunKey, classes: Classes, backbone: Backbone, draw: Draw, control
     torch.manual_seed(key.seed)
     recipe, number = key.recipe, len(classes.names)
     images = partial(BlankImages, classes=number, draw=draw)
-    flops = FlopCount()
+    ledger = Ledger(model_tensors(backbone), host_apart=True)
+    flops = FlopCount(lambda: ledger.phase)
     step_edges: list[int] = []
     note = None
     with (
-        Ledger(model_tensors(backbone), host_apart=True) as ledger,
+        ledger,
         flops,
         _steps_as_on_cuda(flops, step_edges),
         control,
@@ -158,7 +155,6 @@ def count(key: RunKey, classes: Classes, backbone: Backbone, draw: Draw, control
         except RuntimeError as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             note = f"training is simulated up to where it reads values ({Path(frame.filename).name}, in {frame.name})"
-        before = flops.total
         with phase("evaluate"):
             model.set_classes(classes)
             test = images(-(-recipe.test_batch_size // number), augmentation="none")
@@ -167,7 +163,7 @@ def count(key: RunKey, classes: Classes, backbone: Backbone, draw: Draw, control
             peaks=ledger.peaks,
             host_bytes=ledger.host_peak_bytes,
             step_flops=step_edges[1] - step_edges[0] if len(step_edges) == STEPS else None,
-            test_batch_flops=flops.total - before,
+            test_batch_flops=flops.by_phase["evaluate"],
             trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             note=note,
         )
@@ -180,7 +176,7 @@ def _steps_as_on_cuda(flops: FlopCount, edges: list[int]) -> Iterator[None]:
     def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:
             group["foreach"] = not group.get("fused")
-        edges.append(flops.total)
+        edges.append(flops.by_phase["train"])
 
     hook = register_optimizer_step_pre_hook(before)
     try:

@@ -1,0 +1,214 @@
+"""Simulated costs against the same ledger on real tensors, against closed forms, and at the size of ViT-B/16."""
+
+from contextlib import nullcontext
+
+import open_clip
+import pytest
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from harness import plugins
+from harness.backbone import Backbone
+from harness.fakes import Control, Simulation
+from harness.method import Classes
+from harness.plan import Request, plan
+from harness.simulate import class_names, count, simulate_classes
+
+MIB = 1 << 20
+DEPTH, WIDTH, CONTEXT, PATCHES, PATCH = 2, 32, 77, 16, 8  # of both towers of the fixture `make_clip`
+CLASSES, SHOTS, BATCH = 3, 4, 4
+SMALL = {
+    "batch_size": str(BATCH),
+    "test_batch_size": "5",
+    "skip_tuning.start_layer": "1",
+    "maple.prompt_depth": "2",
+    "promptsrc.prompt_depth": "2",
+    "promptsrc.teacher_templates": "3",
+    "coprompt.prompt_depth": "2",
+    "tcp.class_aware_block": "1",
+    "lp_plus_plus.steps": "12",
+    "linear_probe.maximum_iterations": "3",
+    "linear_probe.search_steps": "1",
+    "tip_adapter.views": "2",
+    "tip_adapter_f.views": "2",
+}
+
+
+def planned(method, execution, **request):
+    settings = request.pop("settings", {k: v for k, v in SMALL.items() if k.partition(".")[0] in (k, method)})
+    request = {"shots": [SHOTS], "precision": "fp32", "backbone": "ViT-B-16-quickgelu", **request}
+    wanted = Request(
+        suite="harness.estimate:SUITE",
+        methods=[method],
+        datasets=["harness.estimate:CLASSES"],
+        seeds=[1],
+        executions=[execution],
+        settings=settings,
+        **request,
+    )
+    return plan(wanted, "")[0].key
+
+
+def drawn(images):
+    """Pixels from outside of whatever counts."""
+    with _disable_current_modes():
+        return torch.rand(images, 3, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def both(make_clip):
+    """`both(key)`: the costs on real tensors and on fake ones."""
+    tokenizer = open_clip.get_tokenizer("ViT-B-16")
+    classes = Classes(class_names(CLASSES), {"clip": "a photo of a {}."})
+
+    def run(key):
+        convert = open_clip.convert_weights_to_lp if key.precision == "fp16-pure" else lambda model: None
+        model = make_clip()
+        convert(model)
+        real = count(key, classes, Backbone(model, tokenizer, execution=key.execution), drawn, nullcontext())
+        simulation = Simulation()
+        with torch.device("meta"):
+            model = make_clip()
+        convert(model)
+        hollow = Backbone(model, tokenizer, execution=key.execution)
+        with simulation.fakes:
+            hollow = hollow.to_empty(device="cpu")
+            return real, count(key, classes, hollow, lambda images: simulation.empty(images, 3, 32, 32), Control())
+
+    return run
+
+
+def blocks(sequences, tokens, *, linear, attention=None, depth=DEPTH):
+    """Forward and backward of blocks: `linear` times the products with weights, `attention` times those within a sequence."""
+    weights, mixing = 24 * sequences * tokens * WIDTH**2, 4 * sequences * tokens**2 * WIDTH
+    return depth * (linear * weights + (attention or linear) * mixing)
+
+
+def layer(rows, inputs=WIDTH, outputs=WIDTH, *, times):
+    return times * 2 * rows * inputs * outputs
+
+
+FORWARD = {"linear": 1, "attention": 1}
+THROUGH = {"linear": 2, "attention": 3.5}
+"""Gradients of what goes in, none of frozen weights."""
+TRAINED = {"linear": 3, "attention": 3.5}
+STEM = layer(BATCH * PATCHES, 3 * PATCH**2, times=1)
+IMAGES = STEM + blocks(BATCH, 1 + PATCHES, **FORWARD) + layer(BATCH, times=1)
+TEXTS = blocks(CLASSES, CONTEXT, **THROUGH) + layer(CLASSES, times=2)
+
+
+def logits(times, images=BATCH):
+    return layer(images, WIDTH, CLASSES, times=times)
+
+
+def deep(n):
+    """Both towers with n prompts each, and the logits."""
+    return STEM + blocks(BATCH, 1 + PATCHES + n, **THROUGH) + layer(BATCH, times=2) + TEXTS + logits(3)
+
+
+def bottleneck(rows, *, first):
+    return layer(rows, WIDTH, WIDTH // 4, times=first) + layer(rows, WIDTH // 4, times=3)
+
+
+def low_rank(sequences, tokens, rank=2):
+    """Updates of queries, keys and values; nothing below the first block wants a gradient."""
+    down, up = layer(sequences * tokens, WIDTH, rank, times=1), layer(sequences * tokens, rank, times=1)
+    unneeded = 6 * sequences * tokens * WIDTH**2
+    return 3 * (DEPTH * 3 * (down + up) - down) - unneeded
+
+
+STEP_FLOPS = {
+    "full_finetuning": (
+        STEM
+        + blocks(BATCH, 1 + PATCHES, **TRAINED)
+        + blocks(CLASSES, CONTEXT, **TRAINED)
+        + layer(BATCH + CLASSES, times=3)
+        + logits(3)
+    ),
+    "coop": IMAGES + TEXTS + logits(2),
+    "kgcoop": IMAGES + TEXTS + logits(2),
+    # two backward passes, and the images once more for the teacher
+    "prograd": 2 * IMAGES + 2 * TEXTS - blocks(CLASSES, CONTEXT, **FORWARD) - layer(CLASSES, times=1) + logits(4),
+    "cocoop": (
+        IMAGES
+        + BATCH * TEXTS
+        + logits(2)
+        + layer(BATCH, WIDTH, WIDTH // 16, times=2)
+        + layer(BATCH, WIDTH // 16, times=3)
+    ),
+    "tcp": (
+        IMAGES
+        + TEXTS
+        + logits(2)
+        + layer(CLASSES, WIDTH, WIDTH // 4, times=2)
+        + layer(CLASSES, WIDTH // 4, 4 * WIDTH, times=3)
+    ),
+    "dept": IMAGES + TEXTS + logits(2) + logits(3, images=2 * BATCH),
+    "maple": deep(2) + 2 * layer(2, times=3),
+    "promptsrc": deep(4) + IMAGES + logits(1),
+    "coprompt": deep(4) + 2 * layer(4, times=3) + IMAGES + bottleneck(CLASSES + BATCH, first=3),
+    "clip_adapter": IMAGES + bottleneck(BATCH, first=2) + logits(2),
+    "clip_lora": deep(0) + low_rank(CLASSES, CONTEXT) + low_rank(BATCH, 1 + PATCHES),
+    # one of two blocks; with three classes all are kept, once they have been compared with the images
+    "skip_tuning": (
+        blocks(BATCH, 1 + PATCHES, **TRAINED, depth=1)
+        + blocks(CLASSES, CONTEXT, **TRAINED, depth=1)
+        + layer(BATCH + CLASSES, times=3)
+        + logits(4)
+    ),
+    "tip_adapter_f": (
+        IMAGES
+        + logits(1)
+        + layer(BATCH, WIDTH, CLASSES * SHOTS, times=2)
+        + layer(BATCH, CLASSES * SHOTS, CLASSES, times=2)
+    ),
+}
+
+
+@pytest.mark.parametrize("execution", ["reference", "fast"])
+@pytest.mark.parametrize("method", [name for name in plugins.names("method") if name != "linear_probe"])
+def test_simulated_bytes_and_flops_are_those_of_real_tensors(both, method, execution):
+    real, fake = both(planned(method, execution))
+    assert fake.trainable_parameters == real.trainable_parameters
+    assert fake.note is None
+    assert {name: peak.total_bytes for name, peak in fake.peaks.items()} == {
+        name: peak.total_bytes for name, peak in real.peaks.items()
+    }
+    assert fake.host_bytes == real.host_bytes
+    assert (fake.step_flops, fake.test_batch_flops) == (real.step_flops, real.test_batch_flops)
+    if execution == "reference":
+        assert fake.step_flops == STEP_FLOPS.get(method)
+    elif method in STEP_FLOPS:
+        assert fake.step_flops <= STEP_FLOPS[method]
+
+
+def test_half_precision_too(both):
+    """fp16 with a gradient scaler is left out: on real tensors of random weights its first steps are skipped."""
+    real, fake = both(planned("skip_tuning", "reference", precision="bf16"))
+    assert fake.peak_bytes == real.peak_bytes
+
+
+def test_many_batches_of_an_extraction_are_counted_from_two(both):
+    """384 images; the run on real tensors does all batches."""
+    key = planned("tip_adapter", "fast", shots=[130])
+    from harness import simulate
+    from harness.train import StagedImages
+
+    _, sampled = both(key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate, "SampledImages", StagedImages)
+        whole, _ = both(key)
+    assert sampled.peaks["extract"].total_bytes == whole.peaks["extract"].total_bytes
+    assert sampled.peaks["finish"].total_bytes == whole.peaks["finish"].total_bytes
+
+
+def test_what_leaves_torch_is_simulated_up_to_there():
+    found = simulate_classes(planned("linear_probe", "fast", settings={}), 5)
+    assert "reads values" in found.note
+    assert found.peaks["extract"].total_bytes > 570 * MIB
+
+
+@pytest.mark.parametrize(("method", "batch_size", "gigaflops"), [("full_finetuning", 4, 1320.1), ("coop", 32, 1730.9)])
+def test_a_step_of_vit_b_16_with_fifty_classes(method, batch_size, gigaflops):
+    found = simulate_classes(planned(method, "reference", settings={"batch_size": str(batch_size)}, shots=[2]), 50)
+    assert found.step_flops / 1e9 == pytest.approx(gigaflops, abs=0.05)
