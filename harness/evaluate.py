@@ -17,11 +17,15 @@ from harness.train import advance, autocast
 
 @dataclass(frozen=True)
 class Predictions:
-    """For N images in order, on the CPU: true labels (N,), predicted labels (N,), and the logits (N,) of the latter."""
+    """For N images in order, on the CPU: true labels (N,), predicted labels (N,), and the logits (N,) of the latter.
+
+    `zero_shot` if the method had nothing to say of these classes, and answered as the pretrained backbone does.
+    """
 
     labels: Tensor
     predicted: Tensor
     logits: Tensor
+    zero_shot: bool = False
 
     @property
     def correct(self) -> int:
@@ -36,6 +40,7 @@ class Predictions:
             classes=len(class_names),
             class_names=tuple(class_names),
             confusion=tuple((true, predicted, count) for (true, predicted), count in sorted(pairs.items())),
+            zero_shot=self.zero_shot,
         )
 
 
@@ -75,4 +80,4 @@ def evaluate(
             predicted.append(highest.indices)
             logits.append(highest.values)
     answers = torch.cat(predicted).cpu()
-    return Predictions(images.labels[: len(answers)], answers, torch.cat(logits).float().cpu())
+    return Predictions(images.labels[: len(answers)], answers, torch.cat(logits).float().cpu(), model.answers_zero_shot)

@@ -131,3 +131,11 @@ def test_pure_half_rounds_most_steps_away_and_the_record_says_so(run):
     share = {precision: record.changed_weights_percent for precision, record in share.items()}
     assert 0 < share["fp16-pure"] < 10
     assert share["fp32"] > 50
+
+
+def test_a_record_tells_which_answers_are_the_pretrained_backbones(run):
+    record = run("linear_probe")
+    assert {name.partition("/")[2]: test.zero_shot for name, test in record.accuracy.items()} == {
+        "base": False,
+        "new": True,
+    }
