@@ -82,6 +82,16 @@ def demo_evidence(session):
     session.run(BIN / "python", "-m", "suites.demo.evidence", *session.posargs)
 
 
+@nox.session(name="gallery")
+def gallery(session):
+    """Run the demo of base2new, and renew the pictures of its report in docs/images."""
+    prepare(session)
+    folder = ROOT / ".nox" / "gallery"
+    results, site = str(folder / "results"), str(folder / "site")
+    session.run(BIN / "adaptbench", "run", "base2new", "--results", results, "--site", site, *session.posargs)
+    session.run(BIN / "python", "docs/gallery.py", str(folder / "site" / "index.html"))
+
+
 def suite_session(name):
     @nox.session(name=f"suite-{name}")
     def run_suite(session):

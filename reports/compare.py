@@ -157,7 +157,7 @@ def _sureness(a: Tables, b: Tables) -> dict[str, str]:
     words = {}
     for (label,), p in statistics.holm(found).items():
         told_apart = f"different, {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}"
-        words[label] = "one seed: can't be said" if np.isnan(p) else (
+        words[label] = "one seed only" if np.isnan(p) else (
             told_apart if p <= statistics.SIGNIFICANCE else f"no difference found, p = {p:.2f}")  # fmt: skip
     return words
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -10,7 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from reports.charts import SETTINGS, Point, as_svg, drawn, padded, plane
-from reports.labels import place_labels
+from reports.labels import any_script
+from reports.text import short
+
+LINE_PIXELS = 17
+"""From one label to the next, at 100 dots an inch."""
 
 
 def curves(name: str, lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str) -> str:
@@ -22,10 +27,27 @@ def curves(name: str, lines: Mapping[str, Sequence[Point]], x_label: str, y_labe
         _across(axes, sorted({p.x for p in every}))
         for points in ordered.values():
             _line(axes, points)
-        axes.set_ylim(*padded(every, "y"))
-        canvas = drawn(figure)
-        place_labels(canvas, axes, [points[-1] for points in ordered.values()], [])
+        axes.set_ylim(*padded(_legible(every), "y"))
+        drawn(figure)
+        with any_script():
+            _name(axes, [points[-1] for points in ordered.values()])
         return as_svg(figure, name)
+
+
+def _legible(points: Sequence[Point]) -> list[Point]:
+    """The points with margins no larger than what the lines themselves span: wider bands run out of the frame."""
+    span = max(max(p.y for p in points) - min(p.y for p in points), 4.0)
+    return [replace(p, y_margin=min(p.y_margin or 0.0, span)) for p in points]
+
+
+def _name(axes: Axes, ends: Sequence[Point]) -> None:
+    """Each line's name right of its end, pushed up where the one below is too near."""
+    above = -np.inf
+    for point in sorted(ends, key=lambda p: p.y):
+        height = axes.transData.transform((point.x, point.y))[1]
+        above = max(height, above + LINE_PIXELS)
+        axes.annotate(short(point.label, 26), (point.x, point.y), (10, (above - height) * 0.72), va="center_baseline",
+                      textcoords="offset points", gid=point.style.key, zorder=5)  # fmt: skip
 
 
 def _across(axes: Axes, values: Sequence[float]) -> None:

@@ -18,6 +18,8 @@ from reports.text import short, visible
 
 Found = tuple[Section, Tables]
 
+BANDS = "The bands are 95 % intervals over seeds; those that leave the frame are whole in the table."
+
 
 @dataclass(frozen=True, slots=True)
 class Overview:
@@ -48,8 +50,8 @@ def _few_shot(name: str, family: Sequence[Found], styles: dict[str, Style]) -> O
         cells = [_score(table, found, label) for _, found in ordered]
         table.rows.append([Cell(label, style=styles[label]), *cells])
     lines = {label: line for label in labels if len(line := _line(ordered, label, styles)) > 1}
-    chart = Chart(curves(f"{name}-curves", lines, "Training images a class (shots)", SCORE[main]), SCORE[main][:-3],
-                  "Higher is better. The bands are 95 % intervals over seeds.")  # fmt: skip
+    svg = curves(f"{name}-curves", lines, "Training images a class (shots)", SCORE[main])
+    chart = Chart(svg, SCORE[main][:-3], f"Higher is better. {BANDS}")
     return Overview(
         f"{short(visible(condition.suite), 60)}: accuracy by shots",
         "Rows that have finished every dataset at a number of shots; each number of shots has its own section below.",
@@ -76,7 +78,7 @@ def _score(table: Table, found: Tables, label: str) -> Cell:
         return table.absent("Not every dataset and seed finished.")
     line = found.line(label)
     margin = line[f"{found.main}_margin"]
-    details = (units.percent_range(line[found.main], margin),) if pd.notna(margin) else ()
+    details = (units.percent_range(line[found.main], margin),) if margin >= 0.005 else ()
     best = line[found.main] == found.complete[found.main].max()
     return Cell(units.percent(line[found.main]), line[found.main], details, best=best,
                 tied=not best and label in found.tied_with_best())  # fmt: skip

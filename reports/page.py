@@ -20,7 +20,7 @@ from reports.pictures import Chart, section_charts
 from reports.published import beside_published
 from reports.runs import RunView, run_view
 from reports.tables import Tables, tables
-from reports.text import Problem, block, listed, short, visible
+from reports.text import Problem, block, listed, plural, short, visible
 from reports.verdict import verdict
 
 
@@ -125,7 +125,11 @@ def section_titles(found: Sequence[Section]) -> list[str]:
     for section in found:
         mine = dict(_conditions(section))
         differing = _differing([other for other in found if other.condition.suite == section.condition.suite])
-        shown = {**mine, "Shots": f"{mine['Shots']} shots", "Execution": f"{mine['Execution']} execution"}
+        shown = {
+            **mine,
+            "Shots": plural(section.condition.shots, "shot"),
+            "Execution": f"{mine['Execution']} execution",
+        }
         titles.append(", ".join([mine["Suite"], *(text for name, text in shown.items() if name in differing)]))
     return titles
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.records import TestRecord
+from reports.__main__ import write
+from reports.compare import compare_page
 from reports.page import page
+from reports.site import site
 from reports.text import Problem
 
 pytestmark = pytest.mark.browser
@@ -156,10 +159,10 @@ def test_tables_are_copied_as_csv_markdown_and_latex(open_page, suite_page):
     bar = tab.locator("#s1 .tools:has(+ div > #s1-map)")
 
     def copied(name):
+        before = bar.get_by_role("button", name="Copied").count()
         bar.get_by_role("button", name=name).click()
-        bar.get_by_role("button", name="Copied").first.wait_for()
+        bar.get_by_role("button", name="Copied").nth(before).wait_for()
         text = tab.evaluate("navigator.clipboard.readText()").replace("\r\n", "\n")
-        tab.wait_for_timeout(1300)
         return text.splitlines()
 
     rows = copied("CSV")
@@ -256,3 +259,33 @@ def test_ids_are_unique_and_links_lead_somewhere(open_page, two_machines_page):
         )
         == 0
     )
+
+
+@pytest.fixture(scope="module")
+def site_folder(record, gpu, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    runs = [
+        record(m, d, s, base=70 + s) for m in ("coop", "zero_shot") for d in ("digits", HOSTILE[:80]) for s in (1, 2)
+    ]
+    write(folder, site(runs))
+    write(folder / "compared", [("index.html", compare_page(runs, [record(environment=gpu)]))])
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["index.html", "suites/*.html", "methods/1-*.html", "datasets/1-*.html", "runs/1.html", "compared/index.html"],
+)
+def test_every_kind_of_page_opens_clean_and_fits_a_phone(chromium, site_folder, name):
+    (path,) = site_folder.glob(name)
+    tab = chromium.new_page(viewport={"width": 320, "height": 700})
+    seen = []
+    tab.on("console", lambda message: seen.append(message.text))
+    tab.on("pageerror", lambda error: seen.append(str(error)))
+    tab.goto(path.as_uri())
+    assert seen == []
+    assert fits(tab)
+    assert (
+        tab.evaluate("getComputedStyle(document.querySelector('h1')).fontWeight") == "700"
+    )  # the style sheet was read
+    tab.close()

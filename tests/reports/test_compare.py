@@ -39,7 +39,7 @@ def test_a_wavering_gain_is_not(record):
 
 def test_one_seed_can_not_say(record):
     ((found,), _) = compare([record()], [record(base=99)])
-    assert cells(found)["Sure? paired test"] == "one seed: can't be said"
+    assert cells(found)["Sure? paired test"] == "one seed only"
 
 
 def test_unlike_machines_compare_accuracy_alone_and_say_so(record, gpu):

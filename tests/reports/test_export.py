@@ -59,13 +59,14 @@ def test_markdown_and_latex_hold_the_headline(runs):
 
 @pytest.mark.parametrize("name", ["a|b", "a_b & c%", "\\input{x}", "line\nbreak", "<script>"])
 def test_names_can_not_leave_their_cell(record, name):
-    runs = [record(name)]
-    row = next(
-        line for line in as_markdown(runs).decode().splitlines() if line.startswith("| ") and "Method" not in line
-    )
-    assert row.replace("\\|", "").count("|") == 10
-    row = next(line for line in as_latex(runs).decode().splitlines() if "80.00" in line)
-    assert row.replace(r"\&", "").count("&") == 8
+    head, _, row = (line.replace("\\|", "") for line in as_markdown([record(name)]).decode().splitlines()[2:5])
+    assert row.count("|") == head.count("|")
+    lines = [
+        line.replace(r"\&", "") for line in as_latex([record(name)]).decode().splitlines() if line.endswith(r" \\")
+    ]
+    assert len({line.count("&") for line in lines}) == 1
+    assert len(lines) == 2
+    row = lines[1]
     assert "\\input" not in row
 
 
