@@ -107,6 +107,12 @@ class Tables:
         return statistics.tied(best, list(on_unit.index), statistics.comparisons(wide, best))
 
     @cached_property
+    def by_design(self) -> set[tuple[str, str]]:
+        """(row, metric): the records say that the method answered as the pretrained backbone in every run that finished."""
+        finished = self.scores.dropna(subset="percent").groupby(["row", "metric"])["by_design"].all()
+        return {(str(row), str(metric)) for row, metric in finished.index[finished]}
+
+    @cached_property
     def unadapted(self) -> dict[str, set[str]]:
         """By row: the metrics on which it gave the reference's accuracy in every single run; nothing it learned reaches there."""
         found: dict[str, set[str]] = {str(row): set() for row in self.summary.index}
@@ -193,8 +199,9 @@ def _scores(section: Section) -> pd.DataFrame:
                 unit, metric = _unit(section, record, test)
                 found = record.accuracy.get(test) if record.status == "ok" else None
                 percent = found.accuracy_percent if found else np.nan
-                lines.append((row.label, record.key.dataset, unit, metric, record.key.seed, percent))
-    return pd.DataFrame(lines, columns=["row", "dataset", "unit", "metric", "seed", "percent"])
+                by_design = bool(found and found.zero_shot)
+                lines.append((row.label, record.key.dataset, unit, metric, record.key.seed, percent, by_design))
+    return pd.DataFrame(lines, columns=["row", "dataset", "unit", "metric", "seed", "percent", "by_design"])
 
 
 def _unit(section: Section, record: RunRecord, test: str) -> tuple[str, str]:
@@ -211,7 +218,7 @@ def _unit(section: Section, record: RunRecord, test: str) -> tuple[str, str]:
 def _results(section: Section, scores: pd.DataFrame) -> pd.DataFrame:
     """The score that ranks, for each run and unit; `counts` says whether the row's average is over it."""
     if not section.paired:
-        return scores.assign(counts=scores["metric"] != "source").drop(columns="metric")
+        return scores.assign(counts=scores["metric"] != "source").drop(columns=["metric", "by_design"])
     wide = scores.pivot(index=["row", "dataset", "unit", "seed"], columns="metric", values="percent")
     h = [harmonic_mean(b, n) for b, n in zip(wide["base"], wide["new"], strict=True)]
     return pd.Series(h, wide.index, name="percent").reset_index().assign(counts=True)

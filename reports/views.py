@@ -147,13 +147,18 @@ def _score_cell(table: Table, row: Row, score: str, tables: Tables) -> Cell:
     gain, spread = line[f"{score}_gain"], line[f"{score}_margin"]
     details = [units.points(gain)] if pd.notna(gain) else []
     details += [units.percent_range(line[score], spread)] if spread >= 0.005 else []
-    unadapted = score in tables.unadapted[row.label]
+    by_design = (row.label, score) in tables.by_design and row.method != REFERENCE
+    unadapted = by_design or score in tables.unadapted[row.label]
     ranked = row.label in tables.complete.index and not unadapted
     best = ranked and stands_out(line[score], tables.complete[score], units.percent)
-    note = table.note(UNADAPTED) if unadapted else None
+    note = table.note(BY_DESIGN if by_design else UNADAPTED) if unadapted else None
     return Cell(units.percent(line[score]), line[score], tuple(details), best=best, note=note)
 
 
+BY_DESIGN = (
+    "The method has nothing to say of these classes and answers as the pretrained backbone does: the figure is no merit of its "
+    "training."
+)
 UNADAPTED = (
     f"Exactly {REFERENCE}'s accuracy in every run: on these classes the method falls back on the backbone, and the figure is "
     "no merit of its training."
