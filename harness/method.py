@@ -86,6 +86,7 @@ class AdaptedModel(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
+        self.drop_gradients: Callable[[], None] | None = None
         self._constants: dict[str, Any] = {}
 
     def set_classes(self, classes: Classes) -> None:
@@ -113,8 +114,17 @@ class AdaptedModel(nn.Module):
     def backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> Tensor:
         """Leave gradients on the trainable parameters; return the loss, detached. `scaler` is disabled outside fp16."""
         loss = self.loss(batch)
+        self.end_forward()
         scaler.scale(loss).backward()
         return loss.detach()
+
+    def end_forward(self) -> None:
+        """Where the authors' loops drop the gradients of the step before, for which memory is held until here in the reference.
+
+        A `backward` of one's own may leave it out: then they are dropped after the step, as they are when fast.
+        """
+        if self.drop_gradients is not None:
+            self.drop_gradients()
 
     def end_epoch(self, epoch: int, epochs: int) -> None:
         """After the last step of an epoch."""

@@ -60,7 +60,9 @@ def measure(key: RunKey, classes: Classes, part: Part, pairs: int) -> Speedup:
     An epoch is one of `key.shots` images a class. Raises ConfigError for a part that the method doesn't have.
     """
     if not key.recipe.trains:
-        raise ConfigError(f"'{key.method}' trains in no steps.", "'adaptbench list methods' tells which train something.")
+        raise ConfigError(
+            f"'{key.method}' trains in no steps.", "'adaptbench list methods' tells which train something."
+        )
     weights = load(key.backbone, "random", precision=key.precision)
     workloads = [_workload(weights, key, classes, part, execution) for execution in EXECUTIONS]
     for work in workloads:
@@ -101,6 +103,7 @@ def _workload(
         return lambda: _text_pass(model, batch, key.precision)
     stepper = Stepper(model, key.recipe, key.precision, fast)
     stepper.set_rates(0, 0, 1)
+    model.drop_gradients = None  # both executions step the same weights: neither may leave the other its gradients
     return lambda: stepper.step(batch, ready)
 
 

@@ -184,6 +184,12 @@ class Stepper:
         self._optimizer = build_optimizer(model, recipe, fused=fast and precision in ("fp32", "bf16"))
         self._base_rates = [group["lr"] for group in self._optimizer.param_groups]
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._dropped = False
+        model.drop_gradients = None if fast else self._drop_gradients
+
+    def _drop_gradients(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        self._dropped = True
 
     def set_rates(self, epoch: int, iteration: int, iterations: int) -> None:
         """The schedule's learning rates for the coming step."""
@@ -197,8 +203,14 @@ class Stepper:
                 loss = self._model.backward(advance_live(self._model, batch, ready), self._scaler)
             self._scaler.step(self._optimizer)
             self._scaler.update()
-            self._optimizer.zero_grad(set_to_none=True)
+            if not self._dropped:
+                self._optimizer.zero_grad(set_to_none=True)
         return loss
+
+    def close(self) -> None:
+        """Leave nothing behind on the model."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._model.drop_gradients = None
 
 
 def train(
@@ -279,6 +291,7 @@ def _train_epochs(
         progress(epoch, epochs, log)
         if iteration == maximum_steps:
             break
+    stepper.close()
     model.backbone.fetch()
 
 

@@ -54,6 +54,8 @@ class CoCoOpModel(ContextModel):
         losses = []
         for images, labels in parts:
             loss = self.loss(Batch((images,), labels)) * (len(labels) / len(batch.labels))
+            if not losses:
+                self.end_forward()
             scaler.scale(loss).backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()

@@ -49,6 +49,7 @@ class ProGradModel(ContextModel):
         logits = self.logits(student, self.classifier())
         distillation = soft_cross_entropy(logits, self.teacher_logits(teacher), self._method.temperature)
         loss = F.cross_entropy(logits, batch.labels)
+        self.end_forward()
         parameters = [p for p in self.parameters() if p.requires_grad]
         general = torch.autograd.grad(scaler.scale(distillation), parameters, retain_graph=True)
         specific = torch.autograd.grad(scaler.scale(loss), parameters)

@@ -243,3 +243,32 @@ def test_shuffled_batches_drop_the_incomplete_last_one_unless_it_is_the_only_one
     assert draw(11) != draw(11, seed=2)
     left_out = Counter(i for seed in range(300) for i in set(range(11)) - {j for b in draw(11, seed) for j in b})
     assert set(left_out) == set(range(11))
+
+
+def test_the_reference_holds_a_steps_gradients_until_the_next_forward_pass_is_over(loop):
+    """Authors' loops zero them between forward and backward: memory that the fast execution doesn't take. The weights are the same."""
+    held = {}
+
+    def watching(execution):
+        class Watching(Factor):
+            def loss(self, batch):
+                held.setdefault(execution, []).append(self.factor.grad is not None)
+                return super().loss(batch)
+
+        return Watching
+
+    models = {execution: loop(watching(execution), execution=execution)[0] for execution in ("fast", "reference")}
+    assert held["fast"] == [False] * len(held["fast"])
+    assert held["reference"] == [False, *[True] * (len(held["reference"]) - 1)]
+    assert all(model.factor.grad is None for model in models.values())
+    torch.testing.assert_close(models["fast"].factor, models["reference"].factor)
+
+
+def test_a_backward_pass_of_ones_own_that_forgets_old_gradients_gathers_none(loop):
+    class Own(Factor):
+        def backward(self, batch, scaler):
+            loss = self.loss(batch)
+            loss.backward()
+            return loss.detach()
+
+    torch.testing.assert_close(loop(Own, execution="reference")[0].factor, loop(execution="reference")[0].factor)
