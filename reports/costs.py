@@ -63,6 +63,19 @@ def step_seconds(record: RunRecord) -> Maybe:
     return median(steps) if steps else None
 
 
+def test_seconds(record: RunRecord) -> Maybe:
+    """The test window, and what it was spared: the seconds that reused image features had taken an earlier run."""
+    seconds = _window(record, "test", lambda w: w.seconds)
+    return None if seconds is None else seconds + (record.reused_test_seconds or 0)
+
+
+def utilisation_percent(record: RunRecord) -> Maybe:
+    """FLOPs of a training step / the median step's time, of the peak of a matrix product in the same process."""
+    found = record.profile and record.profile.simulated.get(record.key.execution)
+    seconds, peak = step_seconds(record), record.profile and record.profile.gemm_flops_per_second
+    return 100 * found.step_flops / seconds / peak if found and found.step_flops and seconds and peak else None
+
+
 def run_peak_bytes(record: RunRecord, peak: PeakField) -> Maybe:
     """The highest peak of all phases; None where training's or testing's is. On a CPU, set-up has none."""
     peaks = {phase: getattr(window, peak) for phase, window in record.windows.items()}
@@ -78,7 +91,7 @@ def costs(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
         "train_seconds": train_seconds(record),
         "extract_seconds": record.extract_seconds if adapted else None,
         "setup_seconds": _window(record, "setup", lambda w: w.seconds),
-        "test_seconds": _window(record, "test", lambda w: w.seconds),
+        "test_seconds": test_seconds(record),
         "train_images_seen": record.train_images_seen or None if adapted else None,
         "train_energy_joules": _window(record, "train", lambda w: w.energy_joules) if adapted else None,
         "step_seconds": step_seconds(record),

@@ -125,7 +125,7 @@ def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style
                 _seconds(table, line["train_seconds"] / datasets, section),
                 Cell(f"{megabytes:,.0f}", megabytes),
                 _megabytes(table, formula_bytes(section.condition.suite, row.method), "The method's card doesn't say."),
-                _megabytes(table, _simulated_bytes(row), "No run simulated its training step: adaptbench run --profile."),
+                _megabytes(table, _simulated_bytes(row), "No run simulated its training step, as those of the suite cost do."),
                 _megabytes(table, _peak_bytes(row, numbers.peak), "Not recorded."),
             ])  # fmt: skip
     table.legend = (

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from harness.recipe import Recipe
-from harness.records import RunRecord, WindowRecord
+from harness.records import RunRecord, TestRecord, WindowRecord
 from harness.schedule import learning_rate
 from reports import units
 from reports.cells import Cell, Column, Table
@@ -96,6 +96,12 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         "Weights changed": None
         if record.changed_weights_percent is None
         else f"{record.changed_weights_percent:.1f} % of the trained ones",
+        "Of the machine's peak": None
+        if (share := utilisation_percent(record)) is None
+        else f"{share:.0f} % in a training step, against a matrix product",
+        "Test features reused": None
+        if not record.reused_test_features
+        else f"{record.reused_test_features:,}, which spared {units.duration(record.reused_test_seconds or 0)}",
         "Machine": record.environment.machine,
         "Commit": record.environment.commit and record.environment.commit[:12],
     }
@@ -159,12 +165,7 @@ def _tests(name: str, record: RunRecord) -> Table:
                Column("Lowest classes", numeric=False)]  # fmt: skip
     table = Table(name, "Tests", columns)
     for test, found in record.accuracy.items():
-        by_class = found.class_accuracy_percent if found.confusion else ()
-        known = [
-            (a, found.class_names[i] if i < len(found.class_names) else str(i))
-            for i, a in enumerate(by_class)
-            if a is not None
-        ]
+        known = [(a, _class_name(found, i)) for i, a in enumerate(_by_class(found)) if a is not None]
         worst = ", ".join(f"{short(visible(n), 40)}: {a:.0f} %" for a, n in sorted(known)[:WORST])
         table.rows.append([
             Cell(short(visible(test), 60)),
@@ -174,6 +175,16 @@ def _tests(name: str, record: RunRecord) -> Table:
             Cell(worst) if worst else table.absent("The record holds no result by class."),
         ])  # fmt: skip
     return table
+
+
+def _by_class(found: TestRecord) -> tuple[float | None, ...]:
+    """Accuracies by class; none without a confusion matrix, or with one of classes that the test doesn't have."""
+    known = found.confusion and all(true < found.classes for true, _, _ in found.confusion)
+    return found.class_accuracy_percent if known else ()
+
+
+def _class_name(found: TestRecord, i: int) -> str:
+    return found.class_names[i] if i < len(found.class_names) else str(i)
 
 
 def _blocks(name: str, record: RunRecord) -> Table:
@@ -224,8 +235,8 @@ def _traces(record: RunRecord) -> list[Trace]:
         speeds = [record.key.recipe.batch_size / s for s in record.step_seconds]
         words = f"from {units.rate(min(speeds))} to {units.rate(max(speeds))} images/s in {plural(len(speeds), 'step')}"
         found.append(Trace("Images a second, step by step", _curve(speeds, from_zero=True), words))
-    found += [_classes(test, found_test.class_accuracy_percent) for test, found_test in record.accuracy.items()
-              if found_test.confusion]  # fmt: skip
+    by_class = {test: _by_class(tested) for test, tested in record.accuracy.items()}
+    found += [_classes(test, percents) for test, percents in by_class.items() if percents]
     found += _analysis(record)
     return found
 

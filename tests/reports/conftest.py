@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -175,3 +176,23 @@ def suite_page() -> str:
 @pytest.fixture(scope="session")
 def two_machines_page() -> str:
     return page(make_suite(CPU) + make_suite(GPU, slowness=0.1))
+
+
+@pytest.fixture(scope="session")
+def large_page() -> str:
+    """Six methods, eleven datasets, three seeds, with all that a run leaves behind."""
+    classes = 100
+    confusion = tuple((i, j, n) for i in range(classes) for j, n in ((i, 7), ((i + 1) % classes, 3)))
+    tested = TestRecord(accuracy_percent=70, correct=700, images=1000, classes=classes, confusion=confusion,
+                        class_names=tuple(f"the class with number {i}" for i in range(classes)))  # fmt: skip
+    runs = []
+    for m in range(6):
+        for d in range(11):
+            for s in (1, 2, 3):
+                chance = random.Random(100 * m + 10 * d + s)
+                run = make_record(f"method_{m}", f"dataset_{d:02d}", s, base=60 + m + chance.random(), new=50 + d,
+                                  train_seconds=10.0 * 3**m, epoch_losses=tuple(chance.random() for _ in range(50)),
+                                  step_seconds=tuple(0.1 + chance.random() for _ in range(500)))  # fmt: skip
+                accuracy = {k: replace(tested, accuracy_percent=t.accuracy_percent) for k, t in run.accuracy.items()}
+                runs.append(replace(run, accuracy=accuracy))
+    return page(runs)

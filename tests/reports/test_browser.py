@@ -111,6 +111,15 @@ def test_a_heading_sorts_its_column_by_value_with_absent_last(open_page, suite_p
     assert tab.seen == []
 
 
+def test_a_large_page_opens_within_a_second(open_page, large_page):
+    tab = open_page(large_page)
+    taken = []
+    for _ in range(3):
+        tab.reload()
+        taken.append(tab.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
+    assert min(taken) < 1000
+
+
 def rows(tab, table):
     return tab.locator(f"#{table} tbody th bdi:visible").all_inner_texts()
 

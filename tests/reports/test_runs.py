@@ -41,6 +41,12 @@ def test_accuracy_by_class_names_the_lowest(record):
     assert view.traces[-1].words == "from 25 to 100 %, the middle one 100 %"
 
 
+def test_a_confusion_of_classes_that_are_not_there_is_no_result_by_class(record):
+    test = TestRecord(accuracy_percent=50, correct=1, images=2, classes=2, class_names=(), confusion=((5, 0, 1),))
+    view = run_view("r", "coop", replace(record(), accuracy={"digits": test}))
+    assert view.tests.notes == ["The record holds no result by class."]
+
+
 def test_a_failed_run_with_nothing_measured_is_shown(record):
     view = run_view("r", "coop", record(status="failed", reason="boom", accuracy={}, windows={}, step_seconds=()))
     assert (view.summary, view.reason, view.phases, view.traces) == ("failed", "boom", [], [])
