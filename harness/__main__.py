@@ -219,6 +219,10 @@ def run_(
             "--simulate", help="Run nothing: find each run's peak bytes and FLOPs on tensors without contents."
         ),
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Also look into a training step: time and memory of each block, FLOPs, simulation."),
+    ] = False,
     predictions: Annotated[
         bool,
         typer.Option("--predictions", help="Also keep each test image's prediction, as Parquet beside the record."),
@@ -255,6 +259,7 @@ def run_(
         steps=steps,
         template=template,
         simulated=simulate,
+        profile=profile,
         settings=_settings(settings),
     )
     if not _is_device(device):

@@ -1,4 +1,4 @@
-"""FLOPs, 2 per multiply-add, of matrix products, convolutions and attention; and how much of a machine's peak they use.
+"""FLOPs, 2 per multiply-add, of matrix products, convolutions and attention; and the peak of a machine that utilisation refers to.
 
 The formulas are those of `torch.utils.flop_counter`: causal attention counts in full, attention's backward 2.5 times its forward,
 nothing else counts. Nothing is recomputed.
@@ -46,11 +46,6 @@ def gemm_flops_per_second(device: torch.device, dtype: torch.dtype = torch.float
         _wait(device)
         seconds.append(time.perf_counter() - start)
     return 2 * GEMM_SIZE**3 / min(seconds[1:])
-
-
-def utilisation(flops: int, seconds: float, peak_flops_per_second: float) -> float:
-    """The share of a measured peak that `flops` done in `seconds` come to."""
-    return flops / seconds / peak_flops_per_second
 
 
 def _wait(device: torch.device) -> None:

@@ -37,6 +37,7 @@ class Request:
     steps: int | None = None
     template: str | None = None
     simulated: bool = False
+    profile: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -111,7 +112,7 @@ def plan(request: Request, default_group: str) -> list[PlannedRun]:
                     sources=sources,
                     pretrained=pretrained,
                     analyse=suite.analyse,
-                    profile=suite.profile,
+                    profile=suite.profile or request.profile,
                 )
                 runs.setdefault(key_json(key), run)
     return list(runs.values())

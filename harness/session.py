@@ -49,8 +49,8 @@ def pending(
     predictions: bool = False,
     trace: bool = False,
 ) -> tuple[list[PlannedRun], Outcome]:
-    """The runs without a usable record. Finished runs are done again only if `predictions` or a `trace` are wanted and missing,
-    failed ones only on request.
+    """The runs without a usable record. Finished runs are done again only if `predictions`, a `trace` or a profile are wanted and
+    missing, failed ones only on request.
     """
     todo, outcome = [], Outcome()
     for run in runs:
@@ -61,13 +61,18 @@ def pending(
             record = None
         ok = record is not None and record.status == "ok"
         wanted = [store.predictions_path(run.key)] * predictions + [store.trace_path(run.key)] * trace
-        lacking = ok and not all(path.exists() for path in wanted)
+        lacking = ok and not (all(path.exists() for path in wanted) and _is_profiled(run, record))
         if record is None or lacking or (retry_failed and not ok):
             todo.append(run)
         else:
             outcome.skipped += 1
             outcome.earlier_failures += not ok
     return todo, outcome
+
+
+def _is_profiled(run: PlannedRun, record: RunRecord | None) -> bool:
+    """Whether a finished run has the profile it should have, or the reason why not."""
+    return not run.profile or (record is not None and bool(record.profile or "profile" in record.missing))
 
 
 def check_data(runs: Sequence[PlannedRun], folders: Folders) -> None:

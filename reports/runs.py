@@ -14,7 +14,7 @@ from harness.records import RunRecord, TestRecord, WindowRecord
 from harness.schedule import learning_rate
 from reports import units
 from reports.cells import Cell, Column, Table
-from reports.costs import adapts
+from reports.costs import adapts, utilisation_percent
 from reports.text import block, plural, short, visible
 
 POINTS = 80
@@ -236,7 +236,7 @@ def _traces(record: RunRecord) -> list[Trace]:
         words = f"from {units.rate(min(speeds))} to {units.rate(max(speeds))} images/s in {plural(len(speeds), 'step')}"
         found.append(Trace("Images a second, step by step", _curve(speeds, from_zero=True), words))
     by_class = {test: _by_class(tested) for test, tested in record.accuracy.items()}
-    found += [_classes(test, percents) for test, percents in by_class.items() if percents]
+    found += [_classes(test, percents) for test, percents in by_class.items() if set(percents) - {None}]
     found += _analysis(record)
     return found
 

@@ -51,7 +51,7 @@ class CoCoOpModel(ContextModel):
     def backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> Tensor:
         """Gradients of the mean over the batch, gathered from as many images at a time as fit."""
         parts = zip(batch.images.split(self._images_per_pass), batch.labels.split(self._images_per_pass), strict=True)
-        losses = []
+        losses: list[Tensor] = []
         for images, labels in parts:
             loss = self.loss(Batch((images,), labels)) * (len(labels) / len(batch.labels))
             if not losses:

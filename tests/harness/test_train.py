@@ -246,7 +246,7 @@ def test_shuffled_batches_drop_the_incomplete_last_one_unless_it_is_the_only_one
 
 
 def test_the_reference_holds_a_steps_gradients_until_the_next_forward_pass_is_over(loop):
-    """Authors' loops zero them between forward and backward: memory that the fast execution doesn't take. The weights are the same."""
+    """Authors' loops zero them between forward and backward: memory that the fast execution doesn't take."""
     held = {}
 
     def watching(execution):

@@ -1,0 +1,67 @@
+"""The command estimate: rows, categories, the verdict, and what can't be estimated."""
+
+import json
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.flops import FlopCount
+
+
+def test_every_execution_and_class_count_is_a_row(adaptbench):
+    words = "zero_shot,coop --backbone demo-clip --classes 4,9 --execution reference,fast --json"
+    done = adaptbench("estimate", *words.split())
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {(r["method"], r["classes"], r["execution"]) for r in rows} == {
+        (method, classes, execution)
+        for method in ("zero_shot", "coop")
+        for classes in (4, 9)
+        for execution in ("reference", "fast")
+    }
+    by = {(r["method"], r["classes"], r["execution"]): r for r in rows}
+    assert by["coop", 9, "fast"]["step_flops"] < by["coop", 9, "reference"]["step_flops"]
+    assert by["coop", 4, "reference"]["step_flops"] < by["coop", 9, "reference"]["step_flops"]
+    assert by["zero_shot", 4, "fast"]["step_flops"] is None
+    peaks = by["coop", 9, "reference"]["peaks"]["train"]["category_bytes"]
+    assert sum(peaks.values()) - peaks.get("host", 0) == by["coop", 9, "reference"]["peaks"]["train"]["total_bytes"]
+
+
+@pytest.mark.parametrize(("size", "verdict"), [("80GiB", "fits"), ("1MiB", "does not fit")])
+def test_the_verdict_is_a_sentence(adaptbench, size, verdict):
+    done = adaptbench("estimate", "coop", "--backbone", "demo-clip", "--classes", "4", "--fits", size)
+    assert done.returncode == 0
+    assert verdict in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("coop --fits much", "--fits"),
+        ("coop --classes some", "--classes"),
+        ("cop", "Did you mean 'coop'"),
+        ("coop --backbone ViT-B-61", "ViT-B-16"),
+    ],
+)
+def test_what_cannot_be_estimated_is_advised(adaptbench, words, said):
+    done = adaptbench("estimate", *words.split())
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_flops_are_those_of_torchs_own_counter(tiny_backbone):
+    """Forward and backward of both towers; the light counter against the one with a table of modules."""
+    backbone = tiny_backbone("reference")
+    backbone.model.requires_grad_(True).train()
+
+    def work():
+        images = backbone.image.encode(torch.zeros(2, 3, 32, 32))
+        texts = backbone.text.encode(backbone.text.tokenize(["a dog.", "a cat."]))
+        (images @ texts.T).sum().backward()
+
+    with FlopCounterMode(display=False) as torchs:
+        work()
+    with FlopCount(lambda: "here") as ours:
+        work()
+    assert ours.by_phase["here"] == torchs.get_total_flops() > 0
