@@ -28,7 +28,6 @@ class FullFinetuning:
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": Recipe(epochs=10, batch_size=4, learning_rate=1e-5),
         "cross-dataset": Recipe(epochs=4, batch_size=4, learning_rate=1e-5),
-        "domain-generalization": Recipe(epochs=4, batch_size=4, learning_rate=1e-5),
         "demo": Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none"),
     }
 

@@ -35,7 +35,6 @@ class MaPLe:
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _BASE2NEW,
         "cross-dataset": _TRANSFER,
-        "domain-generalization": _TRANSFER,
         "few-shot": replace(_BASE2NEW, epochs=50),
         "demo": replace(_BASE2NEW, epochs=5, batch_size=8, augmentation="none"),
     }

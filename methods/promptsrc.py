@@ -50,7 +50,6 @@ class PromptSRC:
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _BASE2NEW,
         "cross-dataset": _TRANSFER,
-        "domain-generalization": _TRANSFER,
         "few-shot": _FEW_SHOT,
         **{f"few-shot/{name}": _FEW_SHOT_LATE for name in _LATE},
         "demo": replace(

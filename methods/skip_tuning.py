@@ -56,7 +56,6 @@ class SkipTuning:
         "default": _BASE2NEW,
         **{f"base2new/{name}": replace(_BASE2NEW, epochs=5) for name in _LARGE},
         "cross-dataset": _TRANSFER,
-        "domain-generalization": _TRANSFER,
         "few-shot": _FEW_SHOT,
         **{f"few-shot/{name}": replace(_FEW_SHOT, epochs=10) for name in _LARGE},
         "demo": Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none"),
