@@ -51,8 +51,9 @@ def compare(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> tuple[li
             alone.append(f"Only in A: {title}.")
         else:
             others.remove(match)
-            if not _common(section, match)[0].rows:
-                alone.append(f"No run of {title} is in both.")
+            common = _common(section, match)
+            if not common[0].rows or len({(s.paired, s.transfers) for s in common}) > 1:
+                alone.append(f"No run of {title} is in both with the same tests.")
                 continue
             found.append(_comparison(f"c{len(found)}", title, section, match))
     return found, [*alone, *(f"Only in B: {title}." for title in section_titles(others))]

@@ -33,8 +33,8 @@ class Overview:
 
 def overviews(found: Sequence[Found], styles: dict[str, Style]) -> list[Overview]:
     """One for each set of sections that differ in shots alone, or in execution alone."""
-    by_shots = grouped(found, lambda pair: replace(pair[0].condition, shots=0))
-    by_execution = grouped(found, lambda pair: replace(pair[0].condition, execution=""))
+    by_shots = grouped(found, lambda pair: (pair[1].main, replace(pair[0].condition, shots=0)))
+    by_execution = grouped(found, lambda pair: (pair[1].main, replace(pair[0].condition, execution="")))
     shots = [_few_shot(f"f{i}", family, styles) for i, family in enumerate(by_shots.values()) if len(family) > 1]
     pairs = [_execution(f"e{i}", family, styles) for i, family in enumerate(by_execution.values()) if len(family) > 1]
     return [*shots, *pairs]
@@ -50,13 +50,15 @@ def _few_shot(name: str, family: Sequence[Found], styles: dict[str, Style]) -> O
         cells = [_score(table, found, label) for _, found in ordered]
         table.rows.append([Cell(label, style=styles[label]), *cells])
     lines = {label: line for label in labels if len(line := _line(ordered, label, styles)) > 1}
-    svg = curves(f"{name}-curves", lines, "Training images a class (shots)", SCORE[main])
-    chart = Chart(svg, SCORE[main][:-3], f"Higher is better. {BANDS}")
+    charts = []
+    if lines:
+        svg = curves(f"{name}-curves", lines, "Training images a class (shots)", SCORE[main])
+        charts.append(Chart(svg, SCORE[main][:-3], f"Higher is better. {BANDS}"))
     return Overview(
         f"{short(visible(condition.suite), 60)}: accuracy by shots",
         "Rows that have finished every dataset at a number of shots; each number of shots has its own section below.",
         table,
-        (chart,) if lines else (),
+        tuple(charts),
     )
 
 

@@ -120,7 +120,7 @@ class Tables:
         for metric in {"new", "target"} & set(self.metrics) if len(references) == 1 else ():
             of_metric = self.scores[self.scores["metric"] == metric]
             wide = of_metric.pivot(index=["dataset", "unit", "seed"], columns="row", values="percent")
-            for row in wide.columns.difference(references):
+            for row in wide.columns.difference(references) if references[0] in wide else ():
                 both = wide[[references[0], row]].dropna()
                 if len(both) and (both[row] == both[references[0]]).all():
                     found[str(row)].add(metric)

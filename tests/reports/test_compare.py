@@ -66,7 +66,7 @@ def test_runs_without_a_counterpart_are_left_out_of_both(record):
 
 
 def test_nothing_in_common_is_said(record):
-    assert compare([record("a")], [record("b")]) == ([], ["No run of base2new is in both."])
+    assert compare([record("a")], [record("b")]) == ([], ["No run of base2new is in both with the same tests."])
 
 
 def test_a_run_that_failed_on_one_side_shows_no_difference(record):

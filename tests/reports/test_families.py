@@ -100,3 +100,24 @@ def test_runs_that_were_cut_off_show_costs_and_no_accuracy(record):
     )
     assert 'id="s1-datasets"' not in shown
     assert "accuracies mean nothing" in shown
+
+
+def test_shots_of_which_nothing_finished_have_a_table_and_no_curve(shots):
+    pairs = found([replace(r, status="failed", accuracy={}) for r in shots])
+    (overview,) = overviews(pairs, row_styles(pairs))
+    assert overview.charts == ()
+
+
+def test_records_of_one_suite_with_unlike_tests_break_nothing(record, gpu):
+    from reports.compare import compare
+    from reports.page import page
+
+    unlike = [
+        with_key(record("coop", "digits", suite="mine"), shots=1),
+        with_key(record("coop", "digits", suite="mine", accuracy={"digits": 0.0}), shots=4),
+        record("zero_shot", "digits", suite="mine", accuracy={"digits": 100.0}, environment=gpu),
+        record("coop", "digits", suite="mine", accuracy={"shapes": 50.0}, environment=gpu, windows={}),
+    ]
+    assert page(unlike)
+    other = [with_key(unlike[0], shots=4), *unlike[2:]]
+    assert compare(unlike[1:2], other[:1]) == ([], ["No run of mine is in both with the same tests."])
