@@ -54,9 +54,10 @@ def prepare(session):
 
 @nox.session(name="tests")
 def tests(session):
-    """All tests; arguments go to pytest."""
+    """All tests, in up to four processes of one thread; arguments go to pytest."""
     prepare(session)
-    session.run(BIN / "pytest", *session.posargs)
+    session.env["OMP_NUM_THREADS"] = "1"
+    session.run(BIN / "pytest", "-n", "logical", "--maxprocesses=4", "--dist=worksteal", *session.posargs)
 
 
 @nox.session(name="lint")

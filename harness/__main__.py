@@ -221,7 +221,9 @@ def run_(
     ] = False,
     profile: Annotated[
         bool,
-        typer.Option("--profile", help="Also look into a training step: time and memory of each block, FLOPs, simulation."),
+        typer.Option(
+            "--profile", help="Also look into a training step: time and memory of each block, FLOPs, simulation."
+        ),
     ] = False,
     predictions: Annotated[
         bool,

@@ -19,13 +19,13 @@ from harness.train import advance, autocast
 class Predictions:
     """For N images in order, on the CPU: true labels (N,), predicted labels (N,), and the logits (N,) of the latter.
 
-    `zero_shot` if the method had nothing to say of these classes, and answered as the pretrained backbone does.
+    `answers_zero_shot` if the method had nothing to say of these classes, and answered as the pretrained backbone does.
     """
 
     labels: Tensor
     predicted: Tensor
     logits: Tensor
-    zero_shot: bool = False
+    answers_zero_shot: bool = False
 
     @property
     def correct(self) -> int:
@@ -40,7 +40,7 @@ class Predictions:
             classes=len(class_names),
             class_names=tuple(class_names),
             confusion=tuple((true, predicted, count) for (true, predicted), count in sorted(pairs.items())),
-            zero_shot=self.zero_shot,
+            answers_zero_shot=self.answers_zero_shot,
         )
 
 

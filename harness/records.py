@@ -88,7 +88,7 @@ class TestRecord:
     """One test split: top-1 over all of its images (micro average), unrounded, with the counts behind it.
 
     confusion: (true class, predicted class, images) for every pair that occurs; a class is its position in `class_names`.
-    zero_shot: the method had nothing to say of these classes, and answered as the pretrained backbone does.
+    answers_zero_shot: the method had nothing to say of these classes, and answered as the pretrained backbone does.
     """
 
     __test__ = False
@@ -98,7 +98,7 @@ class TestRecord:
     images: Count
     classes: Count
     class_names: tuple[str, ...] = ()
-    zero_shot: bool = False
+    answers_zero_shot: bool = False
     confusion: tuple[tuple[Count, Count, Count], ...] = ()
 
     @property

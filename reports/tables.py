@@ -199,7 +199,7 @@ def _scores(section: Section) -> pd.DataFrame:
                 unit, metric = _unit(section, record, test)
                 found = record.accuracy.get(test) if record.status == "ok" else None
                 percent = found.accuracy_percent if found else np.nan
-                by_design = bool(found and found.zero_shot)
+                by_design = bool(found and found.answers_zero_shot)
                 lines.append((row.label, record.key.dataset, unit, metric, record.key.seed, percent, by_design))
     return pd.DataFrame(lines, columns=["row", "dataset", "unit", "metric", "seed", "percent", "by_design"])
 

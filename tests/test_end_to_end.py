@@ -26,13 +26,15 @@ def read(folder):
 
 
 def timeless(record):
-    """A record without what no two runs share: times, the resident set, and the load of the machine."""
+    """A record without what no two runs share: times, the resident set, the load of the machine, and who extracted for whom."""
     kept = dataclasses.replace(
         record,
         started_at="",
         total_seconds=0,
         step_seconds=(),
         extract_seconds=None,
+        reused_test_features=None,
+        reused_test_seconds=None,
         windows={},
         warnings=(),
         environment=dataclasses.replace(record.environment, load_average=None),

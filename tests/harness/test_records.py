@@ -132,7 +132,7 @@ def test_names_of_measures_end_in_their_units():
     """Seconds, bytes, percent and joules are told by the name; a bare number is a count."""
     from harness.records import TestRecord, WindowRecord
 
-    counts = {"correct", "images", "classes", "class_names", "confusion", "contended"}
+    counts = {"correct", "images", "classes", "class_names", "confusion", "contended", "answers_zero_shot"}
     units = ("seconds", "_bytes", "_percent", "_joules")
     names = {f.name for kind in (TestRecord, WindowRecord) for f in dataclasses.fields(kind)} - counts
     assert all(name.endswith(units) for name in names), names

@@ -135,7 +135,7 @@ def test_pure_half_rounds_most_steps_away_and_the_record_says_so(run):
 
 def test_a_record_tells_which_answers_are_the_pretrained_backbones(run):
     record = run("linear_probe")
-    assert {name.partition("/")[2]: test.zero_shot for name, test in record.accuracy.items()} == {
+    assert {name.partition("/")[2]: test.answers_zero_shot for name, test in record.accuracy.items()} == {
         "base": False,
         "new": True,
     }

@@ -140,7 +140,7 @@ def test_what_reads_alike_is_best_alike(record):
 
 def test_answers_of_the_pretrained_backbone_are_marked_and_never_best(record):
     runs = [record("coop", new=60.0), record("probe", new=70.0)]
-    tests = {key: replace(test, zero_shot=key.endswith("new")) for key, test in runs[1].accuracy.items()}
+    tests = {key: replace(test, answers_zero_shot=key.endswith("new")) for key, test in runs[1].accuracy.items()}
     shown = page([runs[0], replace(runs[1], accuracy=tests)])
     assert "The method has nothing to say of these classes" in plain(shown)
     headline = shown[shown.index('id="s1-headline"') : shown.index("Accuracy against cost")]
