@@ -151,8 +151,8 @@ class BlockRecord:
 class SimulationRecord:
     """What a simulation finds for an execution of the run.
 
-    peak_bytes: by phase, what lives at its peak on a device, by category ("host" lies beside it). FLOPs are of one training step and
-    of one test batch.
+    peak_bytes: by phase, what lives at its peak on a device, by category ("host" lies beside it). FLOPs are of one training step
+    and of one test batch.
     """
 
     peak_bytes: Mapping[str, Mapping[str, Bytes]]
