@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.blocks import Around, each_block
 from harness.data import ImageSet
 from harness.method import AdaptedModel, Classes
 from harness.records import AnalysisRecord
 from harness.suite import Item
-from harness.text_tower import TextTower
 from harness.train import advance, autocast
 
 IMAGES = 100
@@ -74,8 +74,8 @@ def look(model: AdaptedModel, classes: Classes, images: ImageSet, precision: str
     text: defaultdict[int, list[Tensor]] = defaultdict(list)
     shares = []
     with (
-        _each_block(backbone.image, lambda i, x: image[i].append(x[:, 0].detach().float().cpu())),
-        _each_block(backbone.text, lambda i, state: text[i].append(_ends(state).detach().float().cpu())),
+        each_block(backbone.image, _noting(lambda i, x: image[i].append(x[:, 0].detach().float().cpu()))),
+        each_block(backbone.text, _noting(lambda i, state: text[i].append(_ends(state).detach().float().cpu()))),
         autocast(precision, backbone.device),
     ):
         classifier = _class_features(model, text)
@@ -103,7 +103,7 @@ def _class_features(model: AdaptedModel, text: dict[int, list[Tensor]]) -> Tenso
 
 def compare(model: AdaptedModel, before: Look, after: Look, flow: Flow) -> tuple[AnalysisRecord, dict[str, str]]:
     """The record, and the reasons for its nulls by field. `model` is any of the two that were looked at."""
-    staged = {"image": model.backbone.image.staged, "text": isinstance(model.backbone.text, TextTower)}
+    staged = {"image": model.backbone.image.staged, "text": model.backbone.text.staged}
     image, text = shift(before.image, after.image), shift(before.text, after.text)
     first, last = before.gradient, after.gradient
     found: dict[str, Any] = {
@@ -157,7 +157,7 @@ def gradient_flow(model: AdaptedModel) -> Iterator[Flow]:
             count = _ends(state).shape[-2]
             state.hidden.register_hook(passed)
 
-    with _each_block(model.backbone.image, image), _each_block(model.backbone.text, text):
+    with each_block(model.backbone.image, _noting(image)), each_block(model.backbone.text, _noting(text)):
         yield flow
 
 
@@ -177,25 +177,15 @@ def _ends(state: Any) -> Tensor:
     return state.end_rows(lambda x: x)
 
 
-@contextmanager
-def _each_block(tower: Any, note: Callable[[int, Any], None]) -> Iterator[None]:
-    """Have a tower in stages call `note(number, output)` after every block it runs; any other tower is left alone."""
-    if not (isinstance(tower, TextTower) or getattr(tower, "staged", False)):
-        yield
-        return
-    run = tower.blocks
+def _noting(note: Callable[[int, Any], None]) -> Around:
+    """Call `note(number, output)` after every block."""
 
-    def blocks(state: Any, first: int, last: int, *args: Any, **kwargs: Any) -> Any:
-        for block in range(first, last):
-            state = run(state, block, block + 1, *args, **kwargs)
-            note(block, state)
-        return state
+    def around(number: int, state: Any, run: Callable[[], Any]) -> Any:
+        after = run()
+        note(number, after)
+        return after
 
-    tower.blocks = blocks
-    try:
-        yield
-    finally:
-        del tower.blocks
+    return around
 
 
 def _gradient_shares(model: AdaptedModel, inputs: Tensor, labels: Tensor, classifier: Tensor | None) -> Tensor | None:

@@ -119,11 +119,7 @@ class Backbone(nn.Module):
     def _text_above(self, stage: Stage) -> list[nn.Parameter]:
         if stage == "features":
             return []
-        return (
-            self.text.upper_parameters(int(stage))
-            if isinstance(self.text, TextTower)
-            else list(self.model.parameters())
-        )
+        return self.text.upper_parameters(int(stage)) if self.text.staged else list(self.model.parameters())
 
     def prompts(self, template: str, classnames: tuple[str, ...]) -> list[str]:
         """One prompt a class: underscores become spaces, as in all published code."""

@@ -8,8 +8,10 @@ Shapes: S sequences of L rows, width D; H heads of width D / H.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -108,6 +110,30 @@ def run_block(block: Any, x: Tensor, rows: Rows, *, update: QkvUpdate | None = N
 def are_plain(resblocks: Any) -> bool:
     """Whether blocks compute what `run_block` does: open_clip has variants with normalised queries and scaled heads."""
     return all(type(block).__name__ == "ResidualAttentionBlock" for block in resblocks)
+
+
+Around = Callable[[int, Any, Callable[[], Any]], Any]
+"""Gets a block's number, its input and the work of running it; gives that work's result back."""
+
+
+@contextmanager
+def each_block(tower: Any, around: Around) -> Iterator[None]:
+    """Within the context, a tower in stages runs its blocks one by one, each through `around`; any other is left alone."""
+    if not tower.staged:
+        yield
+        return
+    run = tower.blocks
+
+    def blocks(state: Any, first: int, last: int, *args: Any, **kwargs: Any) -> Any:
+        for number in range(first, last):
+            state = around(number, state, partial(run, state, number, number + 1, *args, **kwargs))
+        return state
+
+    tower.blocks = blocks
+    try:
+        yield
+    finally:
+        del tower.blocks
 
 
 def _mlp(mlp: Any, x: Tensor, lean: bool) -> Tensor:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness.blocks import Around, each_block
 from harness.data import ImageSet
 from harness.flops import gemm_flops_per_second
 from harness.method import AdaptedModel, Classes
 from harness.records import BlockRecord, ProfileRecord, RunKey, SimulationRecord, Tower
 from harness.simulate import simulate
 from harness.suite import EXECUTIONS, Item
-from harness.text_tower import TextTower
 from harness.train import Feed, StagedImages, Stepper, TrainingLog, autocast
 
 WARMUP_STEPS = 2
@@ -108,8 +107,8 @@ def measure_blocks(model: AdaptedModel, step: Callable[[], None]) -> tuple[Block
     towers: dict[Tower, Any] = {"image": model.backbone.image, "text": model.backbone.text}
     with ExitStack() as stack:
         for name, tower in towers.items():
-            if isinstance(tower, TextTower) or getattr(tower, "staged", False):
-                stack.enter_context(_each_block(tower, partial(_of, blocks, name), device))
+            watch = _stop_watch(tower, lambda i, name=name: blocks[name, i], device)  # type: ignore[misc]
+            stack.enter_context(each_block(tower, watch))
         step()
         end = _now(device)
     return tuple(
@@ -124,31 +123,19 @@ def measure_blocks(model: AdaptedModel, step: Callable[[], None]) -> tuple[Block
     )
 
 
-def _of(blocks: Mapping[tuple[Tower, int], _Block], tower: Tower, number: int) -> _Block:
-    return blocks[tower, number]
+def _stop_watch(tower: Any, of: Callable[[int], _Block], device: torch.device) -> Around:
+    """Time every block, and count what it keeps."""
 
+    def around(number: int, state: Any, run: Callable[[], Any]) -> Any:
+        block = of(number)
+        with _saved_bytes(block, tower):
+            start = _now(device)
+            after = run()
+            block.forward_seconds += _now(device) - start
+        block.watch_backward(_hidden(state), _hidden(after), device)
+        return after
 
-@contextmanager
-def _each_block(tower: Any, of: Callable[[int], _Block], device: torch.device) -> Iterator[None]:
-    """Have a tower run its blocks one by one, each under a stop-watch."""
-    run = tower.blocks
-
-    def blocks(state: Any, first: int, last: int, *args: Any, **kwargs: Any) -> Any:
-        for number in range(first, last):
-            block = of(number)
-            with _saved_bytes(block, tower):
-                start = _now(device)
-                after = run(state, number, number + 1, *args, **kwargs)
-                block.forward_seconds += _now(device) - start
-            block.watch_backward(_hidden(state), _hidden(after), device)
-            state = after
-        return state
-
-    tower.blocks = blocks
-    try:
-        yield
-    finally:
-        del tower.blocks
+    return around
 
 
 @contextmanager

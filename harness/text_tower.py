@@ -27,6 +27,8 @@ class TextTower:
     Raises BackboneError at construction for towers that don't work as CLIP's does (no causal mask, other pooling).
     """
 
+    staged = True
+
     def __init__(self, model: Any, tokenizer: Any, fast: bool) -> None:
         source = getattr(model, "text", model)
         pool = getattr(source, "text_pool_type", getattr(source, "pool_type", None))

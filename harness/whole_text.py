@@ -17,6 +17,8 @@ class WholeTextTower:
     It leaves out nothing in either execution: where such a tower reads its feature, every row is read on the way.
     """
 
+    staged = False
+
     def __init__(self, model: Any, tokenizer: Any, fast: bool) -> None:
         self._model = model
         self._tokenizer = tokenizer
