@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from harness.backbone import Backbone
+from harness.blocks import AllRows, run_block
 from harness.errors import BackboneError, ConfigError
 from harness.image_tower import ImageTower
 from harness.text_tower import TextTower
@@ -230,13 +231,21 @@ def test_a_text_keeps_a_row_of_its_own_of_what_all_share():
     assert Tokens(((1, 9), (1, 7, 9)), 77).shared == 1
 
 
-def test_quick_gelu_that_keeps_only_its_input_is_quick_gelu(tiny_backbone):
-    """Its own backward formula, also against finite differences."""
-    from harness.blocks import _QuickGelu
+def test_a_lean_block_keeps_less_for_the_same_numbers(clip):
+    block, x = clip.visual.transformer.resblocks[0], randn(2, 17, 32).requires_grad_()
+    results, kept = {}, {}
+    for lean in (True, False):
+        tensors = {}
 
-    x = randn(4, 5).requires_grad_()
-    same_with_gradients(_QuickGelu.apply(x), x * torch.sigmoid(1.702 * x), [x])
-    assert torch.autograd.gradcheck(_QuickGelu.apply, (x,))
+        def pack(tensor, tensors=tensors):
+            tensors[tensor.data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            results[lean] = run_block(block, x, AllRows(causal=False), lean=lean)
+        kept[lean] = len(tensors)
+    same_with_gradients(results[True], results[False], [x, *block.parameters()])
+    assert kept[True] == kept[False] - 1
 
 
 def test_the_fast_tower_computes_less(tiny_backbone):
