@@ -55,7 +55,7 @@ class FeatureCache:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        self._path = folder / "features" / f"{''.join(c if c.isalnum() else '-' for c in dataset)}-{digest}.safetensors"
+        self._path = folder / f"{''.join(c if c.isalnum() else '-' for c in dataset)}-{digest}.safetensors"
 
     def read(self, images: ImageSet) -> Features:
         """Features of all images in order; the missing ones are computed now, and kept."""

@@ -15,7 +15,7 @@ class Job:
     """What a run's process is given. `device` may be "auto"; `pretrained` a tag or an absolute path.
 
     `predictions` is the file that the predictions on every test image go to, `trace` the one for a trace of two training steps, if
-    anyone wants them.
+    anyone wants them. `features` is the folder in which runs leave the test features of frozen image towers for each other.
     """
 
     run: PlannedRun
@@ -26,6 +26,7 @@ class Job:
     command: str
     predictions: Path | None = None
     trace: Path | None = None
+    features: Path | None = None
 
 
 def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:

@@ -268,9 +268,10 @@ class _Run:
 
     def _shared_features(self, model: AdaptedModel, dataset: str, splits: Splits) -> torch.Tensor | None:
         """The test images' features from the cache that all fast runs share; None where the method reads something else."""
-        if model.reads[0].stage != "features" or self.key.execution != "fast" or splits.stamp is None:
+        folder = self.job.features
+        if model.reads[0].stage != "features" or self.key.execution != "fast" or not folder or splits.stamp is None:
             return None
-        cache = FeatureCache(self.job.folders.cache, dataset, splits.stamp, model.backbone, self.key.precision)
+        cache = FeatureCache(folder, dataset, splits.stamp, model.backbone, self.key.precision)
         found = cache.read(self._images(splits, "test"))
         facts = self.findings.facts
         facts["reused_test_features"] = facts.get("reused_test_features", 0) + found.reused

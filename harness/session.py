@@ -107,6 +107,7 @@ def run_all(
             command=repeat_command(run, run.pretrained, device),
             predictions=store.predictions_path(run.key).absolute() if predictions else None,
             trace=store.trace_path(run.key).absolute() if trace else None,
+            features=store.features_folder.absolute(),
         )
         for run in runs
     ]

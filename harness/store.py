@@ -43,6 +43,11 @@ class Store:
         """Where the trace of a run's steps lies, if it was asked for one: beside its record."""
         return self.path(key).with_suffix(".trace.json.gz")
 
+    @property
+    def features_folder(self) -> Path:
+        """Where runs leave image features for each other: beside the records whose test times say what that spared."""
+        return self.folder / ".features"
+
     def find(self, key: RunKey) -> RunRecord | None:
         """The record of a run, None if there is none. Raises DataError for a file that is no record."""
         path = self.path(key)

@@ -28,7 +28,7 @@ def test_features_are_the_towers_and_computed_once(tiny_backbone, tmp_path, monk
     backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
 
     def cache():
-        return FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32")
+        return FeatureCache(tmp_path / "features", "things", opened.stamp, backbone, "fp32")
 
     images = image_set(backbone, opened, NAMES)
     expected = StagedImages(backbone, images, "fp32", TrainingLog()).read("features")
@@ -48,9 +48,9 @@ def test_features_are_the_towers_and_computed_once(tiny_backbone, tmp_path, monk
 def test_a_changed_image_is_computed_anew(tiny_backbone, tmp_path):
     backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
     images = image_set(backbone, opened, NAMES)
-    before = FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(images).values
+    before = FeatureCache(tmp_path / "features", "things", opened.stamp, backbone, "fp32").read(images).values
     Image.new("RGB", (32, 32), (255, 0, 255)).save(tmp_path / "images" / NAMES[3])
-    after = FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(images)
+    after = FeatureCache(tmp_path / "features", "things", opened.stamp, backbone, "fp32").read(images)
     assert after.reused == 4
     same = [torch.equal(a, b) for a, b in zip(after.values, before, strict=True)]
     assert same == [True, True, True, False, True]
@@ -59,14 +59,14 @@ def test_a_changed_image_is_computed_anew(tiny_backbone, tmp_path):
 def test_other_weights_another_dataset_and_a_broken_file_share_nothing(tiny_backbone, tmp_path):
     backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
     images = image_set(backbone, opened, NAMES)
-    FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(images)
+    FeatureCache(tmp_path / "features", "things", opened.stamp, backbone, "fp32").read(images)
     other = tiny_backbone()
     other.weights_sha256 = "of others"
-    assert FeatureCache(tmp_path, "things", opened.stamp, other, "fp32").read(images).reused == 0
-    assert FeatureCache(tmp_path, "others", opened.stamp, backbone, "fp32").read(images).reused == 0
+    assert FeatureCache(tmp_path / "features", "things", opened.stamp, other, "fp32").read(images).reused == 0
+    assert FeatureCache(tmp_path / "features", "others", opened.stamp, backbone, "fp32").read(images).reused == 0
     for file in (tmp_path / "features").iterdir():
         file.write_bytes(file.read_bytes()[:100])
-    assert FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(images).reused == 0
+    assert FeatureCache(tmp_path / "features", "things", opened.stamp, backbone, "fp32").read(images).reused == 0
 
 
 def test_a_cache_that_cannot_be_written_costs_no_result(tiny_backbone, tmp_path):
@@ -74,7 +74,7 @@ def test_a_cache_that_cannot_be_written_costs_no_result(tiny_backbone, tmp_path)
     backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
     (tmp_path / "features").write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="can't be kept"):
-        found = FeatureCache(tmp_path, "things", opened.stamp, backbone, "fp32").read(
+        found = FeatureCache(tmp_path / "features", "things", opened.stamp, backbone, "fp32").read(
             image_set(backbone, opened, NAMES)
         )
     assert found.values.shape == (5, 32)
