@@ -222,7 +222,9 @@ class TestCoPrompt:
 class TestClipLora:
     file_prefix, files = "lora", ("lora",)
 
-    def test_case(self, parity_case, parity_backbone, filled):
+    def test_case(self, parity_case, parity_backbone, filled, one_thread):
+        # Adam turns an entry whose gradient is rounding into a whole step: sums in the order of two threads, as ever so far
+        torch.set_num_threads(2)
         case = Case(parity_case, filled)
         assert case.take("dropout").startswith("set to 0")
         method = ClipLora(rank=case.take("rank"), alpha=case.take("alpha"), dropout=0.0)
