@@ -33,7 +33,12 @@ class Verdict:
     why: str = ""
 
 
-def exit_code(verdicts: Iterable[Verdict]) -> int:
-    """Of the worst verdict: unusable 2 before regression 3 before inconclusive 4. No verdict at all is unusable."""
+def worst(verdicts: Iterable[Verdict]) -> Outcome:
+    """What the gate says in all: unusable before regression before inconclusive. No verdict at all is unusable."""
     outcomes = {verdict.outcome for verdict in verdicts} or {"unusable"}
-    return EXIT_CODES[next(outcome for outcome in _WORST_FIRST if outcome in outcomes)]
+    return next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
+
+
+def exit_code(verdicts: Iterable[Verdict]) -> int:
+    """That of the worst verdict."""
+    return EXIT_CODES[worst(verdicts)]
