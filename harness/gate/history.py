@@ -64,10 +64,14 @@ class Times:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class Measured:
-    """One benchmark: its times, null where none were taken, and its other numbers by name ("flops", "peak_tensor_bytes", ...)."""
+    """One benchmark: its times, null where it has none that could be compared, and its other numbers by name ("flops", ...).
+
+    exact: the names of those that are the same at every run of the same code.
+    """
 
     times: Times | None
     figures: Mapping[str, int | float]
+    exact: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
@@ -187,12 +191,16 @@ def this_machine() -> Machine:
 
 
 def _measured(benchmark: Mapping[str, Any]) -> Measured:
+    extra = benchmark["extra_info"]
+    exact = (*extra.get("exact", ()), *extra.get("exact_per_platform", ()))
     figures = {
-        name: value
-        for name, value in benchmark.get("extra_info", {}).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        name: value for name, value in extra.items() if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    return Measured(times=_times(benchmark.get("stats") or {}), figures=figures)
+    return Measured(
+        times=_times(benchmark.get("stats") or {}) if extra.get("timed", True) else None,
+        figures=figures,
+        exact=tuple(name for name in exact if name in figures),
+    )
 
 
 def _times(stats: Mapping[str, Any]) -> Times | None:

@@ -19,10 +19,12 @@ import pytest
 @pytest.mark.parametrize("name", ["coop"])
 def test_step(benchmark, name):
     benchmark.extra_info.update(flops=1_000_000, peak_tensor_bytes=2048, images_per_second=12.5, device="cpu", frozen=True)
+    benchmark.extra_info.update(exact=["flops", "peak_tensor_bytes", "saved_activation_bytes"])
     benchmark.pedantic(sum, (range(1000),), rounds=5)
 
-def test_not_timed(benchmark):
-    pass
+def test_answers(benchmark):
+    benchmark.pedantic(len, ("",), rounds=1)
+    benchmark.extra_info.update(correct=17, exact_per_platform=["correct"], timed=False)
 """
 PASSED = Verdict(benchmark="test_bench.py::test_step[coop]", figure="flops", outcome="pass", base=1, head=1)
 SLOWER = replace(PASSED, figure="seconds", outcome="regression", slowdown_percent=12.5, interval_percent=(9.0, 16.0), pairs=20,
@@ -65,9 +67,11 @@ def test_a_gate_is_read_back_as_it_was_recorded(tmp_path, repository, report):
     assert gate.commit_time.isoformat() == report["commit_info"]["time"].replace("Z", "+00:00")
     assert gate.verdicts == (PASSED, SLOWER)
     assert gate.outcome == "regression"
-    ((name, measured),) = gate.benchmarks.items()
-    assert name == "test_bench.py::test_step[coop]"
+    measured, answers = gate.benchmarks.values()
+    assert list(gate.benchmarks) == ["test_bench.py::test_step[coop]", "test_bench.py::test_answers"]
     assert measured.figures == {"flops": 1_000_000, "peak_tensor_bytes": 2048, "images_per_second": 12.5}
+    assert measured.exact == ("flops", "peak_tensor_bytes")
+    assert (answers.times, dict(answers.figures), answers.exact) == (None, {"correct": 17}, ("correct",))
     stats = report["benchmarks"][0]["stats"]
     assert (measured.times.rounds, measured.times.median_seconds) == (5, stats["median"])
     assert (
