@@ -109,19 +109,23 @@ _GATE = TypeAdapter(Gate)
 
 def append(store: Path, report: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Path:
     """Records one gate: `report` is head's pytest-benchmark JSON. Raises ConfigError where the folder can't be written."""
-    gate = _gate(report, verdicts)
+    return write(store, _gate(report, verdicts))
+
+
+def write(store: Path, gate: Gate) -> Path:
+    """Adds a file, named after its time, commit and content. Raises ConfigError where the folder can't be written."""
     data = _GATE.dump_json(gate, indent=1) + b"\n"
     digest = hashlib.sha256(data).hexdigest()[:10]
-    name = f"{gate.recorded_at:%Y%m%dT%H%M%SZ}-{(gate.commit or 'no-commit')[:12]}-{digest}.json"
+    path = store / f"{gate.recorded_at:%Y%m%dT%H%M%SZ}-{(gate.commit or 'no-commit')[:12]}-{digest}.json"
     try:
         store.mkdir(parents=True, exist_ok=True)
-        write_atomically(store / name, data)
+        write_atomically(path, data)
     except OSError as error:
         raise ConfigError(
             f"the gate can't be recorded in {store}: {error.strerror}.",
             "Name a folder that can be written: --record STORE.",
         ) from error
-    return store / name
+    return path
 
 
 def read(store: Path) -> tuple[list[Gate], list[DataError]]:
