@@ -6,6 +6,7 @@ A regressed gate is kept as one: `last_passed`, what later figures are seen agai
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from pydantic.dataclasses import dataclass
 
 from harness import environment
 from harness.errors import AdaptBenchError, ConfigError, DataError
+from harness.gate.collect import ONE_THREAD
 from harness.gate.verdict import Outcome, Verdict, worst
 from harness.store import write_atomically
 
@@ -182,12 +184,13 @@ def _gate(report: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Gate:
 
 
 def this_machine() -> Machine:
-    """The machine of this process."""
-    seen = environment.describe("cpu", environment.cpu_threads())
+    """This machine, as the benchmarks of a gate use it."""
+    threads = int(ONE_THREAD["OMP_NUM_THREADS"])
+    seen = environment.describe("cpu", threads)
     return Machine(
         cpu=seen.cpu,
         cpu_count=seen.cpu_count,
-        threads=environment.cpu_threads(),
+        threads=threads,
         platform=f"{platform.system()} {platform.machine()}",
         python=seen.python,
         torch=seen.versions.get("torch"),
@@ -197,9 +200,8 @@ def this_machine() -> Machine:
 def _measured(benchmark: Mapping[str, Any]) -> Measured:
     extra = benchmark["extra_info"]
     exact = (*extra.get("exact", ()), *extra.get("exact_per_platform", ()))
-    figures = {
-        name: value for name, value in extra.items() if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    numbers = {k: v for k, v in extra.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    figures = {name: value for name, value in numbers.items() if math.isfinite(value)}
     return Measured(
         times=_times(benchmark.get("stats") or {}) if extra.get("timed", True) else None,
         figures=figures,
