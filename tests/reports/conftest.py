@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,9 @@ from reports.page import page
 
 MIB = 2**20
 Factory = Callable[..., RunRecord]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync"]  # fmt: skip
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 CPU = Environment(
     hostname_sha256="0" * 64,
@@ -196,3 +201,54 @@ def large_page() -> str:
                 accuracy = {k: replace(tested, accuracy_percent=t.accuracy_percent) for k, t in run.accuracy.items()}
                 runs.append(replace(run, accuracy=accuracy))
     return page(runs)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -e '.[dev]'")
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
+    if executable is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, tmp_path):
+    """Opens a page's text; what a browser complains about, or asks for, lands in `seen`."""
+    contexts = []
+
+    def opened(text, **options):
+        path = tmp_path / "index.html"
+        path.write_text(text, encoding="utf-8")
+        context = chromium.new_context(**options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.seen = []
+        tab.on("console", lambda message: tab.seen.append(message.text))
+        tab.on("pageerror", lambda error: tab.seen.append(str(error)))
+        tab.on("request", lambda request: tab.seen.append(request.url) if request.url != path.as_uri() else None)
+        tab.on("dialog", lambda dialog: (tab.seen.append(dialog.message), dialog.dismiss()))
+        tab.goto(path.as_uri())
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def violations():
+    """`violations(tab)`: the accessibility rules of axe that an open page breaks, each with the first element that does."""
+    axe = pytest.importorskip("axe_playwright_python", reason="needs axe: pip install -e '.[dev]'")
+    script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+    def found(tab, rules=None):
+        tab.evaluate(script)
+        result = tab.evaluate("rules => axe.run(rules ? { runOnly: rules } : {})", rules)
+        assert len(result["passes"]) > (0 if rules else 20)
+        return [(broken["id"], broken["nodes"][0]["html"][:200]) for broken in result["violations"]]
+
+    return found

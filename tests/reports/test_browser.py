@@ -1,9 +1,7 @@
 """The page in a real browser: nothing blocked, nothing fetched, nothing broken."""
 
 import os
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,45 +13,6 @@ from reports.site import site
 from reports.text import Problem
 
 pytestmark = pytest.mark.browser
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]  # fmt: skip
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -e '.[dev]'")
-    executable = next(filter(None, map(shutil.which, NAMES)), None)
-    if executable is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(chromium, tmp_path):
-    """Opens a page's text; what a browser complains about, or asks for, lands in `seen`."""
-    contexts = []
-
-    def opened(text, **options):
-        path = tmp_path / "index.html"
-        path.write_text(text, encoding="utf-8")
-        context = chromium.new_context(**options)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.seen = []
-        tab.on("console", lambda message: tab.seen.append(message.text))
-        tab.on("pageerror", lambda error: tab.seen.append(str(error)))
-        tab.on("request", lambda request: tab.seen.append(request.url) if request.url != path.as_uri() else None)
-        tab.on("dialog", lambda dialog: (tab.seen.append(dialog.message), dialog.dismiss()))
-        tab.goto(path.as_uri())
-        return tab
-
-    yield opened
-    for context in contexts:
-        context.close()
 
 
 def fits(tab):
@@ -196,14 +155,10 @@ def varied_page(record, gpu):
 
 
 @pytest.mark.parametrize(("scheme", "rules"), [("light", None), ("dark", ["color-contrast"])])
-def test_no_accessibility_rule_of_axe_is_broken(open_page, varied_page, scheme, rules):
-    axe = pytest.importorskip("axe_playwright_python", reason="needs axe: pip install -e '.[dev]'")
+def test_no_accessibility_rule_of_axe_is_broken(open_page, varied_page, violations, scheme, rules):
     tab = open_page(varied_page, color_scheme=scheme)
     tab.evaluate("document.querySelectorAll('details:not(.runs > * ~ *)').forEach(d => { d.open = true; })")
-    tab.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    found = tab.evaluate("rules => axe.run(rules ? { runOnly: rules } : {})", rules)
-    assert len(found["passes"]) > (0 if rules else 20)
-    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found["violations"]] == []
+    assert violations(tab, rules) == []
 
 
 def test_the_average_stays_below(open_page, suite_page):
