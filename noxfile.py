@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, pretrain-demo, demo-evidence, and suite-<name> for every suite in pyproject.toml.
+"""Sessions: tests, gate, lint, pretrain-demo, demo-evidence, and suite-<name> for every suite in pyproject.toml.
 
 All share one environment: torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs it where uv is present.
 """
@@ -58,6 +58,14 @@ def tests(session):
     prepare(session)
     session.env["OMP_NUM_THREADS"] = "1"
     session.run(BIN / "pytest", "-n", "logical", "--maxprocesses=4", "--dist=worksteal", *session.posargs)
+
+
+@nox.session(name="gate")
+def gate(session):
+    """The performance gate, in one thread; with `-- --base REF` times too. nox says only whether it passed, its last line why."""
+    prepare(session)
+    session.env["OMP_NUM_THREADS"] = "1"
+    session.run(BIN / "adaptbench", "gate", *session.posargs)
 
 
 @nox.session(name="lint")

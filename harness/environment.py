@@ -28,7 +28,7 @@ def describe(device: str, threads: int, driver: str | None = None) -> Environmen
         platform=platform.platform(),
         python=platform.python_version(),
         versions={name: found for name in _PACKAGES if (found := _version(name))},
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         cpu_count=psutil.cpu_count(),
         threads=threads,
         omp_wait_policy=os.environ.get("OMP_WAIT_POLICY"),
@@ -69,7 +69,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_model() -> str | None:
+def cpu_model() -> str | None:
+    """The processor's name."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -150,6 +150,24 @@ class Ledger(TorchDispatchMode):
         self.move((t for t in tree_leaves(list(optimizer.state.values())) if isinstance(t, Tensor)), "optimizer state")
 
 
+class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
+    """Context in which `total_bytes` counts what autograd keeps for the backward pass: each storage once, `weights` not."""
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        super().__init__(self._pack, lambda tensor: tensor)
+        self.total_bytes = 0
+        self._weights = {weight.untyped_storage()._cdata for weight in weights}
+        self._seen: dict[int, Any] = {}  # a storage's finalizer: another may come to lie at its place
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._weights and key not in self._seen:
+            self._seen[key] = weakref.finalize(storage, self._seen.pop, key)
+            self.total_bytes += storage.nbytes()
+        return tensor.detach()
+
+
 def ledgers() -> list[Ledger]:
     """The ledgers that count here and now: none in a timed run."""
     return [mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Ledger)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from torch import Tensor
 from harness.blocks import Around, each_block
 from harness.data import ImageSet
 from harness.flops import gemm_flops_per_second
+from harness.ledger import SavedBytes
 from harness.method import AdaptedModel, Classes
 from harness.records import BlockRecord, ProfileRecord, RunKey, SimulationRecord, Tower
 from harness.simulate import simulate
-from harness.suite import EXECUTIONS, Item
+from harness.suite import EXECUTIONS
 from harness.train import Feed, StagedImages, Stepper, TrainingLog, autocast
 
 WARMUP_STEPS = 2
@@ -71,10 +72,9 @@ class Steps:
         self._stepper.step(self._batch, self._ready)
 
 
-def first_batch(model: AdaptedModel, items: Sequence[Item], key: RunKey) -> tuple[Item, ...]:
-    """The images of a run's first batch."""
-    lists = model.batches([item.label for item in items], key.recipe.batch_size, random.Random(key.seed))
-    return tuple(items[i] for i in next(iter(lists)))
+def first_batch(model: AdaptedModel, labels: Sequence[int], key: RunKey) -> list[int]:
+    """The places of the images of a run's first batch, of training images with these labels."""
+    return next(iter(model.batches(labels, key.recipe.batch_size, random.Random(key.seed))))
 
 
 def profile(model: AdaptedModel, steps: Callable[[], None], key: RunKey, classes: Classes) -> ProfileRecord:
@@ -128,30 +128,15 @@ def _stop_watch(tower: Any, of: Callable[[int], _Block], device: torch.device) -
 
     def around(number: int, state: Any, run: Callable[[], Any]) -> Any:
         block = of(number)
-        with _saved_bytes(block, tower):
+        with SavedBytes(tower.upper_parameters(0)) as saved:
             start = _now(device)
             after = run()
             block.forward_seconds += _now(device) - start
+        block.saved_bytes += saved.total_bytes
         block.watch_backward(_hidden(state), _hidden(after), device)
         return after
 
     return around
-
-
-@contextmanager
-def _saved_bytes(block: _Block, tower: Any) -> Iterator[None]:
-    """Count what autograd keeps of a block for the backward pass: each storage once, the tower's weights not."""
-    seen = {p.untyped_storage().data_ptr() for p in tower.upper_parameters(0)}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in seen:
-            seen.add(storage.data_ptr())
-            block.saved_bytes += storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield
 
 
 def _hidden(state: Any) -> Tensor:

@@ -334,7 +334,9 @@ class _Run:
         try:
             self._seed()
             model = self._model(self._backbone())
-            first = replace(self._drawn, train=profile.first_batch(model, self._drawn.train, self.key))
+            items = self._drawn.train
+            places = profile.first_batch(model, [item.label for item in items], self.key)
+            first = replace(self._drawn, train=tuple(items[i] for i in places))
             steps = profile.Steps(model, self._train_images(first), self.key)
             if self.job.run.profile:
                 self.findings.profile = profile.profile(model, steps, self.key, self._train_classes)

@@ -72,8 +72,12 @@ class BlankImages(ImageSet):
 
     def first(self, count: int) -> BlankImages:
         """The first `count` of these images."""
+        return self.some(range(count))
+
+    def some(self, indices: Iterable[int]) -> BlankImages:
+        """These images alone."""
         fewer = copy(self)
-        fewer.labels = self.labels[:count]
+        fewer.labels = self.labels[list(indices)]
         return fewer
 
     def batches(

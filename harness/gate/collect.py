@@ -1,0 +1,122 @@
+"""Run the benchmarks in a pytest of their own, and hear of each that was collected what became of it. No torch here."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+from harness.gate.verdict import Verdict
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+_TIMES = ("--benchmark-min-rounds=5", "--benchmark-max-time=0.05", "--benchmark-warmup=off", "--benchmark-quiet")
+_WHAT = {
+    "skipped": ("was skipped", "A gate is passed by measuring: make it run here, or delete it and use --update."),
+    "failed": ("failed", "Make it pass first: run it alone by pytest --benchmark-enable."),
+    "disabled": (
+        "ran, but was disabled: nothing was measured",
+        "Look for what sets benchmark.disabled, in the test or in a conftest.py.",
+    ),
+    "deselected": ("was deselected", "Remove -k and -m from pytest's addopts; to gate a part, use --only."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A session of benchmarks: pytest-benchmark's report, what is amiss, and who was left out on request.
+
+    root: the folder that node ids are relative to. collected: node ids of all benchmarks there are.
+    """
+
+    root: Path
+    report: Mapping[str, Any]
+    collected: tuple[str, ...]
+    left_out: frozenset[str]
+    amiss: tuple[Verdict, ...]
+
+    @property
+    def benchmarks(self) -> dict[str, Mapping[str, Any]]:
+        """The report's entries, by node id."""
+        return {entry["fullname"]: entry for entry in self.report["benchmarks"]}
+
+
+def measure(tests: Path, only: str | None = None) -> Measured:
+    """Run the benchmarks of `tests` in one thread; `only` is an expression as pytest's -k has them.
+
+    Raises DataError if pytest couldn't say what became of them.
+    """
+    with tempfile.TemporaryDirectory(prefix="adaptbench-gate-") as folder:
+        outcomes, report = Path(folder, "outcomes.json"), Path(folder, "report.json")
+        command = [
+            *(sys.executable, "-m", "pytest", str(tests), "-q", "-p", "harness.gate.outcomes"),
+            *("--benchmark-enable", "--benchmark-only", *_TIMES),
+            *(f"--gate-outcomes={outcomes}", f"--benchmark-json={report}", f"--benchmark-storage=file://{folder}"),
+            *(("-k", only) if only else ()),
+        ]
+        done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
+        if not outcomes.exists():
+            raise DataError(
+                f"pytest ended with exit code {done.returncode} before it had measured anything: {_last_words(done)}",
+                "Run it by hand to see all it says: pytest --benchmark-enable --benchmark-only " + str(tests),
+            )
+        found = json.loads(outcomes.read_text())
+        if found["xdist"]:
+            raise DataError(
+                "the tests run under pytest-xdist (-n or --dist, in addopts or PYTEST_ADDOPTS), which switches benchmarks off.",
+                "Take it out of addopts, or outvote it: PYTEST_ADDOPTS=-n0 adaptbench gate",
+            )
+        entries = json.loads(report.read_text()) if report.exists() else {"benchmarks": []}
+    if not found["benchmarks"] and not found["errors"]:
+        raise DataError(
+            f"there is no benchmark in {tests}.", "A benchmark is a test that takes method_benchmark or benchmark."
+        )
+    return _heard(found, entries, only)
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return " / ".join(lines[-3:])
+
+
+def _heard(found: Mapping[str, Any], report: Mapping[str, Any], only: str | None) -> Measured:
+    benchmarks: Mapping[str, Sequence[str]] = found["benchmarks"]
+    left_out = {name for name, (outcome, _) in benchmarks.items() if only and outcome == "deselected"}
+    entries = {entry["fullname"]: entry for entry in report["benchmarks"]}
+    amiss = [_unusable(where, f"It can't be collected: {why}") for where, why in found["errors"]]
+    for name, (outcome, why) in benchmarks.items():
+        if name in left_out:
+            continue
+        if outcome != "passed" or name not in entries:
+            amiss.append(_unmeasured(name, outcome if outcome != "passed" else "disabled", why))
+        elif lacking := _not_numbers(entries[name]["extra_info"]):
+            amiss.append(_unusable(name, f"It names figures that are no numbers: {', '.join(lacking)}. Measure them."))
+    return Measured(
+        root=Path(found["root"]),
+        report=report,
+        collected=tuple(benchmarks),
+        left_out=frozenset(left_out),
+        amiss=tuple(amiss),
+    )
+
+
+def _unmeasured(name: str, outcome: str, why: str) -> Verdict:
+    what, advice = _WHAT[outcome]
+    reason = f": {why.rstrip('.')}" if why else ""
+    return _unusable(name, f"It {what}{reason}. {advice}")
+
+
+def _not_numbers(extra: Mapping[str, Any]) -> list[str]:
+    named = [*extra.get("exact", ()), *extra.get("exact_per_platform", ())]
+    return [name for name in named if not isinstance(extra.get(name), int | float) or not math.isfinite(extra[name])]
+
+
+def _unusable(name: str, why: str) -> Verdict:
+    return Verdict(benchmark=name, figure="", outcome="unusable", why=why)

@@ -1,0 +1,108 @@
+"""What the gate prints: verdicts, and what an update of the baseline changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from harness.gate.baseline import Baseline
+from harness.gate.verdict import Outcome, Verdict, worst
+
+_COLOURS: dict[Outcome, str] = {
+    "pass": "green",
+    "regression": "red",
+    "inconclusive": "yellow",
+    "unusable": "magenta",
+}
+_MEANING: dict[Outcome, str] = {
+    "pass": "what was compared is as it should be",
+    "regression": "a figure is not what it has to be",
+    "inconclusive": "times say neither; a larger --budget or a quieter machine may",
+    "unusable": "something to compare is missing, so the gate fails",
+}
+
+
+def verdicts(console: Console, found: Sequence[Verdict]) -> None:
+    """All that did not pass, and all that was timed; equal exact figures as one line."""
+    equal = [v for v in found if v.outcome == "pass" and v.figure != "seconds"]
+    shown = [v for v in found if v not in equal]
+    if shown:
+        table = Table(
+            _folded("benchmark"), "figure", "base", "head", "slowdown", "verdict", box=None, padding=(0, 1, 0, 0)
+        )
+        for v in shown:
+            verdict = Text(v.outcome, style=_COLOURS[v.outcome])
+            table.add_row(
+                *map(Text, (_short(v.benchmark), v.figure, _value(v, v.base), _value(v, v.head), _slowdown(v))), verdict
+            )
+        console.print(table)
+        for v in shown:
+            if v.why:
+                console.print(Text(f"{' '.join((v.benchmark, v.figure)).rstrip()}: {v.why}"), soft_wrap=True)
+    if equal:
+        named = {v.benchmark for v in equal}
+        figures = sum(bool(v.figure) for v in equal)
+        console.print(
+            f"{figures} exact figures of {len(named)} benchmarks are equal to the baseline's.", highlight=False
+        )
+    outcome = worst(found)
+    counts = Counter(v.outcome for v in found)
+    text = ", ".join(f"{count} {name}" for name, count in counts.items())
+    console.print(Text(f"{outcome}: {_MEANING[outcome]} ({text}).", style=_COLOURS[outcome]))
+
+
+def changes(console: Console, old: Baseline | None, new: Baseline) -> None:
+    """Every figure that an update adds, changes or takes out."""
+    table = Table(_folded("benchmark"), "figure", "before", "after", box=None, padding=(0, 1, 0, 0))
+    before, after = (_flat(each.benchmarks) if each else {} for each in (old, new))
+    for benchmark, figure in sorted({*before, *after}):
+        values = [each.get((benchmark, figure), "-") for each in (before, after)]
+        if values[0] != values[1]:
+            table.add_row(*map(Text, (_short(benchmark), figure, *map(_number, values))))
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print("No figure changes.")
+
+
+def _folded(title: str) -> Column:
+    return Column(title, overflow="fold")
+
+
+def _flat(benchmarks: Any) -> dict[tuple[str, str], Any]:
+    """Figures by benchmark and name, and each benchmark itself."""
+    found: dict[tuple[str, str], Any] = {}
+    for name, expected in benchmarks.items():
+        found[name, ""] = "there"
+        found |= {(name, figure): value for figure, value in expected.figures.items()}
+        for platform, figures in expected.per_platform.items():
+            found |= {(name, f"{figure} ({platform})"): value for figure, value in figures.items()}
+    return found
+
+
+def _short(benchmark: str) -> str:
+    """Without the folder."""
+    path, separator, test = benchmark.partition("::")
+    return path.rpartition("/")[2] + separator + test
+
+
+def _value(verdict: Verdict, value: Any) -> str:
+    if verdict.figure == "seconds" and isinstance(value, float):
+        return f"{1000 * value:.4g} ms"
+    return "" if value is None else _number(value)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def _slowdown(v: Verdict) -> str:
+    if v.slowdown_percent is None:
+        return ""
+    interval = f" ({v.interval_percent[0]:+.1f} to {v.interval_percent[1]:+.1f})" if v.interval_percent else ""
+    return f"{v.slowdown_percent:+.1f} %{interval}"
