@@ -35,12 +35,11 @@ class Side:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """A benchmark that waits for its turns: seconds a warm call takes, and its entry in pytest-benchmark's JSON."""
+@dataclass(frozen=True)
+class Failure:
+    """A test that timed nothing, and why."""
 
-    call_seconds: float
-    entry: dict[str, Any]
+    why: str
 
 
 def file_of(test: str) -> str:
@@ -74,10 +73,12 @@ class TimedProcess:
             self._token = secrets.token_hex()
             self._process = self._start(folder)
             stack.callback(self._end)
+            stack.callback(self._server.close)  # before its end is waited for: it may wait for an answer
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: Any) -> None:
+        self._failed = self._failed or exc[0] is not None
         self._stack.close()
 
     def absent(self) -> dict[str, str]:
@@ -91,60 +92,48 @@ class TimedProcess:
         return {test: heard["broken"].get(file_of(test), "") for test in self._tests if test not in found}
 
     def run(self, tests: Sequence[str]) -> None:
-        """Run these of its tests, in this order; each will want `until_ready`, and `finish` where that says so."""
+        """Run these of its tests, in this order; each wants `until_ready`, and `finish` unless it failed."""
         self._tell({"run": list(tests)})
 
-    def until_ready(self, test: str) -> Ready | str:
-        """Let it run to the first turn of a test. A test that ends without one gives the reason instead."""
+    def until_ready(self, test: str) -> float | Failure:
+        """Let it run to the first turn of a test: seconds that a warm call takes there."""
         heard = self._hear()
         if heard["test"] != test:
             raise self._error(f"ran {heard['test']} where {test} was due")
         if "call_seconds" in heard:
-            return Ready(call_seconds=heard["call_seconds"], entry=heard["entry"])
+            return float(heard["call_seconds"])
         if heard["outcome"] == "passed":
-            return "the test never called its `benchmark`"
-        return f"the test {heard['outcome']}: {heard['why']}"
+            return Failure("the test never called its `benchmark`")
+        return Failure(f"the test {heard['outcome']}: {heard['why']}")
 
     def turn(self, rounds: int, calls: int) -> list[float]:
         """Seconds a call took in each of the rounds."""
         self._tell({"rounds": rounds, "calls": calls})
         return [float(seconds) for seconds in self._hear()["seconds"]]
 
-    def finish(self) -> str:
-        """No more turns: let the test come to its end. Empty, or why it didn't pass."""
+    def finish(self) -> dict[str, Any] | Failure:
+        """No more turns: let the test come to its end. What pytest-benchmark's JSON says of it, without times."""
         self._tell({})
         heard = self._hear()
-        return "" if heard["outcome"] == "passed" else f"the test {heard['outcome']} after its turns: {heard['why']}"
+        if heard["outcome"] != "passed":
+            return Failure(f"the test {heard['outcome']} after its turns: {heard['why']}")
+        entry: dict[str, Any] = heard["entry"]
+        return entry
 
     def _start(self, plugin: Path) -> subprocess.Popen[bytes]:
-        options = [
-            "-q",
-            "-p",
-            _PLUGIN,
-            "-p",
-            "no:cacheprovider",
-            "--benchmark-enable",
-            "--continue-on-collection-errors",
-        ]
+        words = [self.side.python, "-m", "pytest", "-q", "-p", _PLUGIN, "-p", "no:cacheprovider", "--benchmark-enable"]
+        words += ["--continue-on-collection-errors", f"--rootdir={self.side.folder}"]
         environment = {**os.environ, **self.side.environment}
-        binaries = str(self.side.python.parent)
         environment |= {
             turns.PORT: str(self._server.getsockname()[1]),
             turns.TOKEN: self._token,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(plugin), environment.get("PYTHONPATH")])),
-            "PATH": os.pathsep.join([binaries, environment.get("PATH", os.defpath)]),
+            "PATH": os.pathsep.join([str(self.side.python.parent), environment.get("PATH", os.defpath)]),
             "OMP_WAIT_POLICY": environment.get("OMP_WAIT_POLICY", "PASSIVE"),  # who waits for a turn must not spin
             "PYTEST_TIMEOUT": "0",  # pytest-timeout's, if there: a turn may be long in coming
         }
         return subprocess.Popen(
-            [
-                self.side.python,
-                "-m",
-                "pytest",
-                *options,
-                f"--rootdir={self.side.folder}",
-                *set(map(file_of, self._tests)),
-            ],
+            [*words, *dict.fromkeys(map(file_of, self._tests))],
             cwd=self.side.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -172,7 +161,9 @@ class TimedProcess:
     def _hear(self) -> dict[str, Any]:
         while b"\n" not in self._unread:
             self._wait(self._socket)
-            received = self._socket.recv(1 << 16)
+            received = b""
+            with contextlib.suppress(ConnectionError):
+                received = self._socket.recv(1 << 16)
             if not received:
                 raise self._error("ended too early")
             self._unread += received

@@ -15,8 +15,8 @@ from pytest_benchmark.stats import Stats
 from pytest_benchmark.utils import get_commit_info
 
 
-def write_raw_times(path: Path, folder: Path, benchmarks: Sequence[tuple[Mapping[str, Any], Sequence[float]]]) -> None:
-    """One side's file. folder: its checkout. benchmarks: pytest-benchmark's entry of each and the seconds of its rounds."""
+def write_raw_times(file: Path, folder: Path, benchmarks: Sequence[tuple[Mapping[str, Any], Sequence[float]]]) -> None:
+    """One side's file. folder: its checkout. benchmarks: pytest-benchmark's entry of each, and the seconds of its rounds."""
     with contextlib.chdir(folder):
         commit = get_commit_info()
     report = {
@@ -26,8 +26,8 @@ def write_raw_times(path: Path, folder: Path, benchmarks: Sequence[tuple[Mapping
         "datetime": datetime.now(UTC).isoformat(),
         "version": pytest_benchmark.__version__,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(report, indent=1))
 
 
 def _stats(seconds: Sequence[float]) -> dict[str, Any]:

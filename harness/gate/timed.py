@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from harness.errors import ConfigError
-from harness.gate.processes import ProcessError, Ready, Side, TimedProcess, file_of
+from harness.gate.processes import Failure, ProcessError, Side, TimedProcess, file_of
 from harness.gate.raw_times import write_raw_times
 from harness.gate.sequential import Judgement, interval, judge, settle, signs_needed
 from harness.gate.verdict import Verdict
 from harness.gate.worktree import base_checkout
 
-THRESHOLD_PERCENT = 5.0
-BUDGET_SECONDS = 180.0
 PATIENCE_SECONDS = 300.0
 
 TURN_SECONDS = 0.1
@@ -49,9 +48,13 @@ class Comparison:
     budget_seconds: float
     launches: list[list[Pair]] = field(default_factory=list)
     raw_seconds: dict[str, list[float]] = field(default_factory=lambda: {"base": [], "head": []})
-    entries: dict[str, dict[str, object]] = field(default_factory=dict)
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     spent_seconds: float = 0.0
     unusable: str = ""
+
+    def fail(self, side: str, why: str) -> None:
+        """Unusable; what the other side says of it later is no news."""
+        self.unusable = self.unusable or f"At {side}, {why}\nIt is compared once it passes on both sides."
 
     def judge(self, launch: Sequence[Pair]) -> Judgement | None:
         return judge(_ratios(launch), self.threshold_percent)
@@ -116,30 +119,37 @@ def timed_gate(
     tests: Path,
     base: str,
     thresholds_percent: Mapping[str, float],
-    budget_seconds: float = BUDGET_SECONDS,
+    budget_seconds: float,
     say: Callable[[str], None],
     raw: Path | None = None,
 ) -> list[Verdict]:
     """One verdict for each of head's `benchmarks` (pytest's names) against commit `base`, checked out with its own environment.
 
-    tests: where head's benchmarks lie. thresholds_percent: by benchmark; `THRESHOLD_PERCENT` for the rest. raw: a folder for
-    base.json and head.json in pytest-benchmark's format. Raises ConfigError where there is no such commit, or no environment.
+    tests: where head's benchmarks lie. thresholds_percent: by benchmark. budget_seconds: of turns, for each of them. raw: a folder
+    for base.json and head.json in pytest-benchmark's format. Raises ConfigError where there is no such commit, or no environment.
     """
     if not benchmarks:
         raise ConfigError("there is no benchmark to time.", "Name a folder whose tests use the `benchmark` fixture.")
     if budget_seconds <= 0:
-        raise ConfigError(f"a budget of {budget_seconds:g} s leaves no time to measure.", f"Try {BUDGET_SECONDS:g}.")
+        raise ConfigError(
+            f"a budget of {budget_seconds:g} s leaves no time to measure.", "Three minutes are a good start: 180"
+        )
     folder = _root(tests, benchmarks[0])
+    head = Side(name="head", python=Path(sys.executable), folder=folder)
     with base_checkout(folder, base, say=say) as base_side:
-        return compare(
+        comparisons = compare(
             base_side,
-            Side(name="head", python=Path(sys.executable), folder=folder),
+            head,
             benchmarks,
             thresholds_percent=thresholds_percent,
             budget_seconds=budget_seconds,
             say=say,
-            raw=raw,
         )
+        if raw is not None:
+            for side in (base_side, head):
+                timed = [(c.entries[side.name], c.raw_seconds[side.name]) for c in comparisons if len(c.entries) == 2]
+                write_raw_times(raw / f"{side.name}.json", side.folder, timed)
+    return [comparison.verdict for comparison in comparisons]
 
 
 def compare(
@@ -148,25 +158,18 @@ def compare(
     benchmarks: Sequence[str],
     *,
     thresholds_percent: Mapping[str, float],
-    budget_seconds: float = BUDGET_SECONDS,
+    budget_seconds: float,
     say: Callable[[str], None],
     patience_seconds: float = PATIENCE_SECONDS,
-    raw: Path | None = None,
-) -> list[Verdict]:
+) -> list[Comparison]:
     """The timed gate on two sides that are ready to run. patience_seconds: how long a process may keep silent."""
-    comparisons = [
-        Comparison(name, thresholds_percent.get(name, THRESHOLD_PERCENT), budget_seconds) for name in benchmarks
-    ]
+    comparisons = [Comparison(name, thresholds_percent[name], budget_seconds) for name in benchmarks]
     launch = 0
     while waiting := [comparison for comparison in comparisons if comparison.open]:
         launch += 1
         say(f"Launch {launch}: base and head take turns in {len(waiting)} of {len(comparisons)} benchmarks")
         _launch(base, head, waiting, patience_seconds, say)
-    if raw is not None:
-        for side in (base, head):
-            timed = [(c.entries[side.name], c.raw_seconds[side.name]) for c in comparisons if c.launches]
-            write_raw_times(raw / f"{side.name}.json", side.folder, timed)
-    return [comparison.verdict for comparison in comparisons]
+    return comparisons
 
 
 def _root(tests: Path, benchmark: str) -> Path:
@@ -224,16 +227,18 @@ def _uncollected(comparison: Comparison, absent: Mapping[str, Mapping[str, str]]
 
 def _play(first: TimedProcess, second: TimedProcess, comparison: Comparison) -> None:
     """Bring both processes to a benchmark, let them take turns, and let both come to the end of their tests."""
-    processes = (first, second)
-    ready = [process.until_ready(comparison.benchmark) for process in processes]
-    comparison.entries = {
-        p.side.name: each.entry for p, each in zip(processes, ready, strict=True) if isinstance(each, Ready)
-    }
-    if all(isinstance(each, Ready) for each in ready):
-        _take_turns(first, second, comparison, max(each.call_seconds for each in ready if isinstance(each, Ready)))
-    for process, each in zip(processes, ready, strict=True):
-        if reason := process.finish() if isinstance(each, Ready) else each:
-            comparison.unusable = f"At {process.side.name}, {reason}\nIt is compared once it passes on both sides."
+    ready = [(process, process.until_ready(comparison.benchmark)) for process in (first, second)]
+    failed = [(process, each) for process, each in ready if isinstance(each, Failure)]
+    if not failed:
+        _take_turns(first, second, comparison, max(each for _, each in ready if isinstance(each, float)))
+    for process, each in failed:
+        comparison.fail(process.side.name, each.why)
+    for process in (process for process, each in ready if isinstance(each, float)):
+        ended = process.finish()
+        if isinstance(ended, Failure):
+            comparison.fail(process.side.name, ended.why)
+        else:
+            comparison.entries[process.side.name] = ended
 
 
 def _take_turns(first: TimedProcess, second: TimedProcess, comparison: Comparison, call_seconds: float) -> None:

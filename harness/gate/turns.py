@@ -73,6 +73,7 @@ class Turns:
         self._tell(token=os.environ[TOKEN])
         self._broken: dict[str, str] = {}
         self._outcome, self._why = "passed", ""
+        self._stats: Metadata | None = None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -88,9 +89,10 @@ class Turns:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self._outcome, self._why = "passed", ""
+        self._outcome, self._why, self._stats = "passed", "", None
         result = yield
-        self._tell(test=item.nodeid, outcome=self._outcome, why=self._why)
+        entry = self._stats.as_dict(stats=False) if self._stats else None
+        self._tell(test=item.nodeid, outcome=self._outcome, why=self._why, entry=entry)
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -102,8 +104,8 @@ class Turns:
         """Take turns until the gate has seen enough. `timed(calls)` does so many calls and returns their seconds in sum."""
         with PauseInstrumentation():
             call_seconds = warmed_up(timed)
-            fixture.stats = Metadata(fixture, iterations=1, options={})
-            self._tell(test=fixture.fullname, call_seconds=call_seconds, entry=fixture.stats.as_dict(stats=False))
+            self._stats = fixture.stats = Metadata(fixture, iterations=1, options={})
+            self._tell(test=fixture.fullname, call_seconds=call_seconds)
             while ask := self._hear():
                 seconds = [timed(ask["calls"]) / ask["calls"] for _ in range(ask["rounds"])]
                 self._tell(seconds=seconds)

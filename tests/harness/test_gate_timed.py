@@ -1,0 +1,349 @@
+"""The timed gate with real processes, on benchmarks that take milliseconds; what is asserted of times holds on a busy machine."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ConfigError
+from harness.gate import timed
+from harness.gate.processes import Side
+from harness.gate.timed import compare, timed_gate
+from harness.gate.turns import warmed_up
+from harness.gate.verdict import exit_code
+from harness.gate.worktree import base_checkout
+
+SUMS = """
+import os, time
+import pytest
+
+UNITS = {units}
+ON_HEAD = os.environ.get("SIDE") == "head"
+
+def work(units):
+    for _ in range(units):
+        sum(range(3000))
+
+def test_same(benchmark):
+    benchmark(work, 20)
+
+def test_slower(benchmark):
+    benchmark(work, 60 if ON_HEAD else 20)
+
+def test_fresh_arguments(benchmark):
+    assert benchmark.pedantic(list.pop, setup=lambda: (([1],), {{}}), rounds=3) == 1
+
+@pytest.mark.skipif(ON_HEAD, reason="no GPU")
+def test_skips(benchmark):
+    benchmark(work, 1)
+
+def test_never_calls_it(benchmark):
+    assert ON_HEAD in (True, False)
+
+def test_wrong_result(benchmark):
+    benchmark(work, 1)
+    assert benchmark.stats["median"] > 0 and not ON_HEAD, "a wrong result"
+
+def test_dies(benchmark):
+    print("about to die", flush=True)
+    benchmark(os._exit if ON_HEAD else work, 7)
+
+def test_hangs(benchmark):
+    benchmark(time.sleep if ON_HEAD else work, 1000)
+
+def test_committed(benchmark):
+    benchmark(work, UNITS)
+"""
+OK = ("same", "slower", "fresh_arguments")
+AMISS = ("skips", "never_calls_it", "wrong_result", "dies")
+
+
+def named(*names, file="test_sums.py"):
+    return [f"{file}::test_{name}" for name in names]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "test_sums.py").write_text(SUMS.format(units=20))
+    (folder / "test_broken.py").write_text("import no_such_module\n\ndef test_it(benchmark): ...\n")
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\naddopts = --benchmark-disable\n")
+    return folder
+
+
+def sides(folder, python=sys.executable):
+    return [
+        Side(name=name, python=Path(python), folder=folder, environment={"SIDE": name}) for name in ("base", "head")
+    ]
+
+
+def gate(base, head, names, budget_seconds=40, say=lambda line: None, **how):
+    limits = dict.fromkeys(names, 5.0)
+    return compare(base, head, names, thresholds_percent=limits, budget_seconds=budget_seconds, say=say, **how)
+
+
+@pytest.fixture(scope="module")
+def gated(folder):
+    """One gate of good and bad benchmarks: its comparisons by name, and what it said."""
+    names = [*named(*OK, *AMISS), "test_broken.py::test_it", *named("renamed"), "test_gone.py::test_it"]
+    said = []
+    return {c.benchmark: c for c in gate(*sides(folder), names, say=said.append)}, said
+
+
+def found(gated, name):
+    (verdict,) = (c.verdict for c in gated[0].values() if c.benchmark.endswith(name))
+    return verdict
+
+
+def test_a_threefold_slowdown_is_a_regression_in_two_launches(gated):
+    verdict = found(gated, "test_slower")
+    assert verdict.outcome == "regression", verdict
+    assert verdict.slowdown_percent > 50
+    assert verdict.interval_percent[0] > 5
+    assert verdict.head > verdict.base > 0
+    assert "in 2 launches" in verdict.why
+    assert verdict.pairs >= 18
+
+
+@pytest.mark.parametrize("name", ["same", "fresh_arguments"])
+def test_the_same_code_is_no_regression(gated, name):
+    verdict = found(gated, name)
+    assert verdict.outcome in ("pass", "inconclusive"), verdict
+    assert verdict.figure == "seconds"
+
+
+def test_both_sides_do_the_same_rounds_in_alternating_order(gated):
+    comparison = gated[0]["test_sums.py::test_slower"]
+    base, head = comparison.raw_seconds["base"], comparison.raw_seconds["head"]
+    assert len(base) == len(head)
+    pairs = [pair for launch in comparison.launches for pair in launch]
+    assert len(base) % len(pairs) == 0
+    rounds = len(base) // len(pairs)
+    assert min(base[:rounds]) == pairs[0][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("skips", "At head, the test skipped: no GPU"),
+        ("never_calls_it", "never called its `benchmark`|Benchmark fixture was not used at all"),
+        ("wrong_result", "At head, the test failed after its turns:(.|\n)*a wrong result"),
+        (
+            "dies",
+            r"the head's pytest ended too early \(exit code 7\)(.|\n)*Run `pytest test_sums.py::test_dies` by itself",
+        ),
+        ("broken.py::test_it", "file can't be collected:(.|\n)*no_such_module"),
+        ("renamed", "was deleted or renamed"),
+        ("gone.py::test_it", "was deleted or renamed"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(gated, name, reason):
+    verdict = found(gated, name)
+    assert verdict.outcome == "unusable"
+    assert verdict.slowdown_percent is verdict.base is None
+    assert re.search(reason, verdict.why), verdict.why
+
+
+def test_the_worst_counts(gated):
+    assert exit_code(c.verdict for c in gated[0].values()) == 2
+
+
+def test_a_benchmark_that_hangs_is_stopped(folder):
+    (comparison,) = gate(*sides(folder), named("hangs"), patience_seconds=4)
+    assert comparison.verdict.outcome == "unusable"
+    assert "said nothing for 4 s and was stopped" in comparison.verdict.why
+
+
+def test_a_small_budget_is_inconclusive(folder):
+    (comparison,) = gate(*sides(folder), named("slower"), budget_seconds=0.01)
+    verdict = comparison.verdict
+    assert verdict.outcome == "inconclusive"
+    assert verdict.interval_percent is None
+    assert "budget above 0.01 s" in verdict.why
+
+
+@pytest.mark.parametrize(
+    ("addopts", "reason"),
+    [
+        ("-n 2", "take pytest-xdist's -n out of addopts"),
+        ("--no-such-option", "unrecognized arguments: --no-such-option"),
+    ],
+)
+def test_options_that_make_timing_impossible_are_named(tmp_path, addopts, reason):
+    (tmp_path / "test_sums.py").write_text(SUMS.format(units=20))
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = {addopts}\n")
+    (comparison,) = gate(*sides(tmp_path), named("same"))
+    assert comparison.verdict.outcome == "unusable"
+    assert reason in comparison.verdict.why
+
+
+def test_a_base_without_pytest_is_named(folder, tmp_path):
+    venv.create(tmp_path, symlinks=os.name != "nt")
+    python = tmp_path / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    (comparison,) = gate(sides(folder, python)[0], sides(folder)[1], named("same"))
+    assert "the base's pytest ended too early" in comparison.verdict.why
+    assert "No module named pytest" in comparison.verdict.why
+
+
+def test_warm_up_ends_when_two_rounds_agree():
+    seconds = iter([5.0, 2.0, 1.02, 1.0, 1.0])
+    assert warmed_up(lambda calls: next(seconds)) == 1.0
+    assert next(seconds) == 1.0
+    asked = []
+    assert warmed_up(lambda calls: asked.append(calls) or calls * 1e-5) == pytest.approx(1e-5)
+    assert asked == [1, 2, 4, 8, 16, 32, 64, 128, 128]
+
+
+def git(folder, *words):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    return subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A clone whose last commit makes a benchmark slower and adds one; its packages come from this environment, by a wheel."""
+    top = tmp_path_factory.mktemp("repository")
+    benchmarks = top / "sub" / "benchmarks"
+    benchmarks.mkdir(parents=True)
+    with zipfile.ZipFile(top / "sub" / "borrowed-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("borrowed.pth", sysconfig.get_path("purelib"))
+        about = "borrowed-1.0.dist-info"
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: borrowed\nVersion: 1.0\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: a\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", f"borrowed.pth,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+    (top / "sub" / "pytest.ini").write_text("[pytest]\n")
+    (benchmarks / "test_sums.py").write_text(SUMS.format(units=20))
+    git(top, "init", "-q")
+    git(top, "add", ".")
+    git(top, "commit", "-qm", "base")
+    (benchmarks / "test_sums.py").write_text(
+        SUMS.format(units=60) + "\ndef test_new(benchmark):\n    benchmark(work, 1)\n"
+    )
+    git(top, "commit", "-qam", "head")
+    return top
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    install = ("--no-index", "borrowed-1.0-py3-none-any.whl")
+    return partial(base_checkout, install=install, cache=tmp_path_factory.mktemp("gate-cache"))
+
+
+def test_a_gate_against_a_commit(repository, checkout, monkeypatch, tmp_path):
+    monkeypatch.setattr(timed, "base_checkout", checkout)
+    tests = repository / "sub" / "benchmarks"
+    names = named("committed", "new", file="benchmarks/test_sums.py")
+    slower, new = timed_gate(
+        names,
+        tests=tests,
+        base="HEAD~1",
+        thresholds_percent=dict.fromkeys(names, 5.0),
+        budget_seconds=40,
+        say=lambda line: None,
+        raw=tmp_path,
+    )
+    assert slower.outcome == "regression", slower
+    assert new.outcome == "unusable"
+    assert "The base has no such benchmark" in new.why
+    assert git(repository, "worktree", "list").count("\n") == 1
+    assert git(repository, "status", "--porcelain", "--untracked-files=no") == ""
+
+    base, head = (json.loads((tmp_path / f"{side}.json").read_text()) for side in ("base", "head"))
+    assert base["commit_info"]["id"] == git(repository, "rev-parse", "HEAD~1").strip() != head["commit_info"]["id"]
+    ((entry,), (other,)) = base["benchmarks"], head["benchmarks"]
+    assert entry["fullname"] == "benchmarks/test_sums.py::test_committed"
+    assert other["stats"]["min"] > 1.5 * entry["stats"]["min"]
+    assert len(entry["stats"]["data"]) == entry["stats"]["rounds"] == other["stats"]["rounds"]
+    files = [str(tmp_path / "base.json"), str(tmp_path / "head.json")]
+    table = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", "compare", *files], capture_output=True, text=True
+    )
+    assert "test_committed" in table.stdout, table.stderr
+
+
+def test_two_gates_at_once_share_nothing_and_leave_nothing(repository, checkout):
+    said = []
+    with checkout(repository / "sub", "HEAD", say=said.append) as first:
+        with checkout(repository / "sub", "HEAD", say=said.append) as second:
+            assert first.folder != second.folder
+            assert first.python != second.python
+            assert (first.folder / "benchmarks").is_dir()
+            assert (second.folder / "benchmarks").is_dir()
+        assert not second.folder.exists()
+        assert first.folder.exists()
+    assert not first.folder.exists()
+    assert any("nothing but noise is compared" in line for line in said)
+    said.clear()
+    with pytest.raises(ZeroDivisionError), checkout(repository / "sub", "HEAD~1", say=said.append) as again:  # noqa: PT012
+        assert again.python == first.python
+        1 / 0  # noqa: B018
+    assert not any("Making" in line for line in said), "the environment is there already"
+    assert git(repository, "worktree", "list").count("\n") == 1
+
+
+def test_a_killed_gates_checkout_is_no_obstacle(repository, checkout):
+    with checkout(repository / "sub", "HEAD", say=print) as side:
+        tree = side.folder.parent
+    git(repository, "worktree", "add", "--detach", str(tree), "HEAD")
+    with checkout(repository / "sub", "HEAD~1", say=print) as side:
+        assert "units=60" not in (side.folder / "benchmarks" / "test_sums.py").read_text()
+        assert "test_new" not in (side.folder / "benchmarks" / "test_sums.py").read_text()
+
+
+def test_an_uncommitted_change_is_said(repository, checkout):
+    file, said = repository / "sub" / "pytest.ini", []
+    before = file.read_text()
+    file.write_text("[pytest]\n# changed\n")
+    try:
+        with checkout(repository / "sub", "HEAD", say=said.append) as side:
+            assert (side.folder / "pytest.ini").read_text() == before
+    finally:
+        file.write_text(before)
+    assert said == ["Head is the working tree with its uncommitted changes."]
+
+
+@pytest.mark.parametrize("ref", ["no-such-branch", "--help", "HEAD:sub"])
+def test_an_unknown_base_is_named(repository, checkout, ref):
+    with pytest.raises(ConfigError, match="there is no commit") as error, checkout(repository / "sub", ref, say=print):
+        pass
+    assert "git fetch" in error.value.advice
+
+
+def test_no_clone_is_named(checkout, tmp_path):
+    with pytest.raises(ConfigError, match="not a git repository"), checkout(tmp_path, "HEAD", say=print):
+        pass
+
+
+def test_no_git_is_named(checkout, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="no git on PATH"), checkout(tmp_path, "HEAD", say=print):
+        pass
+
+
+def test_an_install_that_fails_is_named(repository, tmp_path):
+    install = ("--no-index", "no-such-package")
+    with (
+        pytest.raises(ConfigError, match="the base's environment can't be made") as error,
+        base_checkout(repository / "sub", "HEAD", say=print, install=install, cache=tmp_path),
+    ):
+        pass
+    assert "no-such-package" in error.value.what
+    assert git(repository, "worktree", "list").count("\n") == 1
+
+
+def test_no_benchmark_and_no_time_are_named(tmp_path):
+    how = {"tests": tmp_path, "base": "HEAD", "thresholds_percent": {}, "say": print}
+    with pytest.raises(ConfigError, match="no benchmark to time"):
+        timed_gate([], budget_seconds=1, **how)
+    with pytest.raises(ConfigError, match="no time to measure"):
+        timed_gate(["test_a.py::test_a"], budget_seconds=0, **how)
+    with pytest.raises(ConfigError, match="is in no folder above"):
+        timed_gate(["test_a.py::test_a"], budget_seconds=1, **how)
