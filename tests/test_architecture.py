@@ -92,6 +92,8 @@ WORDS = [
     "harness.store",
     "harness.job",
     "harness.session",
+    "harness.gate.plugin",
+    "harness.gate.outcomes",
 ]
 
 

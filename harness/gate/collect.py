@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ def measure(tests: Path, only: str | None = None) -> Measured:
 
     Raises DataError if pytest couldn't say what became of them.
     """
+    if find_spec("pytest_benchmark") is None:
+        raise DataError("pytest-benchmark isn't installed here.", "pip install 'adaptbench[gate]'")
     with tempfile.TemporaryDirectory(prefix="adaptbench-gate-") as folder:
         outcomes, report = Path(folder, "outcomes.json"), Path(folder, "report.json")
         command = [
@@ -74,11 +77,11 @@ def measure(tests: Path, only: str | None = None) -> Measured:
                 "Take it out of addopts, or outvote it: PYTEST_ADDOPTS=-n0 adaptbench gate",
             )
         entries = json.loads(report.read_text()) if report.exists() else {"benchmarks": []}
-    if not found["benchmarks"] and not found["errors"]:
-        raise DataError(
-            f"there is no benchmark in {tests}.", "A benchmark is a test that takes method_benchmark or benchmark."
-        )
-    return _heard(found, entries, only)
+    heard = _heard(found, entries, only)
+    if not heard.amiss and heard.left_out == set(heard.collected):
+        what = f"--only '{only}' picks none of the benchmarks" if heard.collected else "there is no benchmark"
+        raise DataError(f"{what} in {tests}.", "A benchmark is a test that takes method_benchmark or benchmark.")
+    return heard
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:

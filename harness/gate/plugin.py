@@ -56,7 +56,7 @@ def method_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> Callable
 
 @pytest.fixture
 def suite_benchmark(benchmark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """``suite_benchmark(suite, methods, datasets, *, shots, seeds, settings)``: its runs, and how many answers each gets right.
+    """``suite_benchmark(suite, methods, datasets, *, shots, seeds, backbone, settings)``: how many answers its runs get right.
 
     They are done in this process, once; times of theirs are none that a gate could compare.
     """
@@ -68,6 +68,7 @@ def suite_benchmark(benchmark: Any, tmp_path_factory: pytest.TempPathFactory) ->
         *,
         shots: int = 4,
         seeds: Sequence[int] = (1,),
+        backbone: str | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         if not benchmark.enabled:
@@ -76,7 +77,13 @@ def suite_benchmark(benchmark: Any, tmp_path_factory: pytest.TempPathFactory) ->
         from harness.plan import Request
 
         request = Request(
-            suite=suite, methods=methods, datasets=datasets, shots=[shots], seeds=seeds, settings=settings or {}
+            suite=suite,
+            methods=methods,
+            datasets=datasets,
+            shots=[shots],
+            seeds=seeds,
+            backbone=backbone,
+            settings=settings or {},
         )
         cache = tmp_path_factory.mktemp("cache")
         found = benchmark.pedantic(correct_answers, (request, cache), rounds=1)

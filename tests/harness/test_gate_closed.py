@@ -194,9 +194,11 @@ class TestBenchmarks:
         assert "no_such_module" in found[FILE, ""].why
         assert len(found) == 1 + len(content["benchmarks"])
 
-    def test_none_at_all(self, tmp_path):
+    def test_none_at_all(self, tmp_path, tiny):
         with pytest.raises(DataError, match="there is no benchmark in"):
             measure(make(tmp_path, "def test_nothing(): pass"))
+        with pytest.raises(DataError, match="--only 'subtraction' picks none"):
+            measure(tiny, only="subtraction")
 
 
 AMISS = """
