@@ -21,7 +21,6 @@ from harness.errors import DataError
 from harness.store import write_atomically
 
 FILE = "baseline.json"
-_MACHINE = ("machine", "system", "python_implementation", "python_version")
 _COMMIT = ("id", "time", "dirty")
 Figures = Mapping[str, Any]
 
@@ -112,7 +111,7 @@ def updated(old: Baseline | None, report: Mapping[str, Any], project: str, here:
 
     Of the old one it keeps the figures of other platforms, and on the same machine the times of benchmarks whose figures are equal.
     """
-    machine = {name: report["machine_info"].get(name) for name in _MACHINE}
+    machine = {**report["machine_info"], "processor": cpu_model()}
     before = {entry["fullname"]: entry for entry in old.content["benchmarks"]} if old else {}
     same = old is not None and old.content.get("machine_info") == machine
     entries = []

@@ -65,28 +65,30 @@ def measure(tests: Path, only: str | None = None) -> Measured:
             *(("-k", only) if only else ()),
         ]
         done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
-        if not outcomes.exists():
-            raise DataError(
-                f"pytest ended with exit code {done.returncode} before it had measured anything: {_last_words(done)}",
-                "Run it by hand to see all it says: pytest --benchmark-enable --benchmark-only " + str(tests),
-            )
-        found = json.loads(outcomes.read_text())
-        if found["xdist"]:
-            raise DataError(
-                "the tests run under pytest-xdist (-n or --dist, in addopts or PYTEST_ADDOPTS), which switches benchmarks off.",
-                "Take it out of addopts, or outvote it: PYTEST_ADDOPTS=-n0 adaptbench gate",
-            )
+        found = json.loads(outcomes.read_text()) if outcomes.exists() else None
         entries = json.loads(report.read_text()) if report.exists() else {"benchmarks": []}
+    if found is None:
+        raise _ended(done, tests)
+    if found["xdist"]:
+        raise DataError(
+            "the tests run under pytest-xdist (-n or --dist, in addopts or PYTEST_ADDOPTS), which switches benchmarks off.",
+            "Take it out of addopts, or outvote it: PYTEST_ADDOPTS=-n0 adaptbench gate",
+        )
     heard = _heard(found, entries, only)
     if not heard.amiss and heard.left_out == set(heard.collected):
         what = f"--only '{only}' picks none of the benchmarks" if heard.collected else "there is no benchmark"
         raise DataError(f"{what} in {tests}.", "A benchmark is a test that takes method_benchmark or benchmark.")
+    if not heard.amiss and done.returncode:
+        raise _ended(done, tests)
     return heard
 
 
-def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+def _ended(done: subprocess.CompletedProcess[str], tests: Path) -> DataError:
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return " / ".join(lines[-3:])
+    return DataError(
+        f"pytest ended with exit code {done.returncode}: {' / '.join(lines[-3:])}",
+        f"Run it by hand to see all it says: pytest --benchmark-enable --benchmark-only {tests}",
+    )
 
 
 def _heard(found: Mapping[str, Any], report: Mapping[str, Any], only: str | None) -> Measured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ def pytest_configure(config: pytest.Config) -> None:
         outcomes.write(xdist=True)
         raise pytest.UsageError("benchmarks that share the machine with each other measure nothing")
     config.pluginmanager.register(outcomes)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_generate_machine_info() -> dict[str, str]:
+    """Without host name; and without the seconds that py-cpuinfo takes."""
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "python_implementation": platform.python_implementation(),
+        "python_version": platform.python_version(),
+    }
 
 
 class Outcomes:

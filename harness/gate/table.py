@@ -32,28 +32,25 @@ def verdicts(console: Console, found: Sequence[Verdict]) -> None:
     equal = [v for v in found if v.outcome == "pass" and v.figure != "seconds"]
     shown = [v for v in found if v not in equal]
     if shown:
-        table = Table(
-            _folded("benchmark"), "figure", "base", "head", "slowdown", "verdict", box=None, padding=(0, 1, 0, 0)
-        )
-        for v in shown:
-            verdict = Text(v.outcome, style=_COLOURS[v.outcome])
-            table.add_row(
-                *map(Text, (_short(v.benchmark), v.figure, _value(v, v.base), _value(v, v.head), _slowdown(v))), verdict
-            )
-        console.print(table)
-        for v in shown:
-            if v.why:
-                console.print(Text(f"{' '.join((v.benchmark, v.figure)).rstrip()}: {v.why}"), soft_wrap=True)
+        console.print(_table(shown))
+    for v in shown:
+        if v.why:
+            console.print(Text(f"{' '.join((v.benchmark, v.figure)).rstrip()}: {v.why}"), soft_wrap=True)
     if equal:
-        named = {v.benchmark for v in equal}
-        figures = sum(bool(v.figure) for v in equal)
-        console.print(
-            f"{figures} exact figures of {len(named)} benchmarks are equal to the baseline's.", highlight=False
-        )
-    outcome = worst(found)
-    counts = Counter(v.outcome for v in found)
+        figures, named = sum(bool(v.figure) for v in equal), {v.benchmark for v in equal}
+        console.print(f"Equal to the baseline's: {figures} exact figures, of {len(named)} benchmarks.", highlight=False)
+    outcome, counts = worst(found), Counter(v.outcome for v in found)
     text = ", ".join(f"{count} {name}" for name, count in counts.items())
     console.print(Text(f"{outcome}: {_MEANING[outcome]} ({text}).", style=_COLOURS[outcome]))
+
+
+def _table(found: Sequence[Verdict]) -> Table:
+    columns = ("figure", "base", "head", "slowdown", "verdict")
+    table = Table(_folded("benchmark"), *columns, box=None, padding=(0, 1, 0, 0))
+    for v in found:
+        cells = (_short(v.benchmark), v.figure, _value(v, v.base), _value(v, v.head), _slowdown(v))
+        table.add_row(*map(Text, cells), Text(v.outcome, style=_COLOURS[v.outcome]))
+    return table
 
 
 def changes(console: Console, old: Baseline | None, new: Baseline) -> None:

@@ -194,6 +194,12 @@ class TestBenchmarks:
         assert "no_such_module" in found[FILE, ""].why
         assert len(found) == 1 + len(content["benchmarks"])
 
+    def test_a_session_that_breaks_off(self, tmp_path):
+        tests = make(tmp_path)
+        (tests / "conftest.py").write_text("def pytest_sessionfinish(): raise RuntimeError('no disk')")
+        with pytest.raises(DataError, match=r"pytest ended with exit code \d"):
+            measure(tests)
+
     def test_none_at_all(self, tmp_path, tiny):
         with pytest.raises(DataError, match="there is no benchmark in"):
             measure(make(tmp_path, "def test_nothing(): pass"))
