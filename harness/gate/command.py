@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +39,13 @@ def gate(
     budget: Annotated[
         float, typer.Option(help="Seconds of timing a benchmark before it is inconclusive.", min=1)
     ] = 180,
+    install: Annotated[
+        str, typer.Option(metavar="WORDS", help="What pip installs into the base's environment, in its checkout.")
+    ] = "-e .[dev]",
+    times: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write raw seconds there: base.json and head.json.", show_default=False),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Make this run's exact figures the baseline, and show what that changes.")
     ] = False,
@@ -71,7 +79,7 @@ def gate(
     found = _exact(tests, only)
     verdicts = found.verdicts
     if base and found.measured and worst(verdicts) == "pass":
-        verdicts = [*verdicts, *_timed(tests, base, limits, budget, found.measured)]
+        verdicts = [*verdicts, *_timed(found.measured, base, limits, budget, install, times)]
     table.verdicts(console, verdicts)
     if not base:
         _say("Only exact figures were compared. Times need a commit to compare with: --base REF")
@@ -109,18 +117,20 @@ def _exact(tests: Path, only: str) -> _Exact:
 
 
 def _timed(
-    tests: Path, base: str, limits: dict[str, float], budget_seconds: float, measured: Measured
+    measured: Measured, base: str, limits: dict[str, float], budget_seconds: float, install: str, times: Path | None
 ) -> list[Verdict]:
     from harness.gate.timed import timed_gate
 
     timed = [name for name, entry in measured.benchmarks.items() if entry["extra_info"].get("timed", True)]
     return timed_gate(
         timed,
-        tests=tests,
+        root=measured.root,
         base=base,
         thresholds_percent=thresholds.for_each(limits, timed),
         budget_seconds=budget_seconds,
         say=_say,
+        install=shlex.split(install),
+        raw=times,
     )
 
 

@@ -121,7 +121,17 @@ class TimedProcess:
         return entry
 
     def _start(self, plugin: Path) -> subprocess.Popen[bytes]:
-        words = [self.side.python, "-m", "pytest", "-q", "-p", _PLUGIN, "-p", "no:cacheprovider", "--benchmark-enable"]
+        words = [
+            str(self.side.python),
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            _PLUGIN,
+            "-p",
+            "no:cacheprovider",
+            "--benchmark-enable",
+        ]
         words += ["--continue-on-collection-errors", f"--rootdir={self.side.folder}"]
         environment = {**os.environ, **self.side.environment}
         environment |= {
@@ -129,6 +139,7 @@ class TimedProcess:
             turns.TOKEN: self._token,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(plugin), environment.get("PYTHONPATH")])),
             "PATH": os.pathsep.join([str(self.side.python.parent), environment.get("PATH", os.defpath)]),
+            "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1"),
             "OMP_WAIT_POLICY": environment.get("OMP_WAIT_POLICY", "PASSIVE"),  # who waits for a turn must not spin
             "PYTEST_TIMEOUT": "0",  # pytest-timeout's, if there: a turn may be long in coming
         }

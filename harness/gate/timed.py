@@ -21,7 +21,7 @@ from harness.gate.processes import Failure, ProcessError, Side, TimedProcess, fi
 from harness.gate.raw_times import write_raw_times
 from harness.gate.sequential import Judgement, interval, judge, settle, signs_needed
 from harness.gate.verdict import Verdict
-from harness.gate.worktree import base_checkout
+from harness.gate.worktree import INSTALL, base_checkout
 
 PATIENCE_SECONDS = 300.0
 
@@ -116,17 +116,19 @@ class Comparison:
 def timed_gate(
     benchmarks: Sequence[str],
     *,
-    tests: Path,
+    root: Path,
     base: str,
     thresholds_percent: Mapping[str, float],
     budget_seconds: float,
     say: Callable[[str], None],
+    install: Sequence[str] = INSTALL,
     raw: Path | None = None,
 ) -> list[Verdict]:
     """One verdict for each of head's `benchmarks` (pytest's names) against commit `base`, checked out with its own environment.
 
-    tests: where head's benchmarks lie. thresholds_percent: by benchmark. budget_seconds: of turns, for each of them. raw: a folder
-    for base.json and head.json in pytest-benchmark's format. Raises ConfigError where there is no such commit, or no environment.
+    root: the folder that head's names are relative to. thresholds_percent: by benchmark. budget_seconds: of turns, for each.
+    install: pip's words for the base's environment. raw: a folder for base.json and head.json in pytest-benchmark's format.
+    Raises ConfigError where there is no such commit, or no environment.
     """
     if not benchmarks:
         raise ConfigError("there is no benchmark to time.", "Name a folder whose tests use the `benchmark` fixture.")
@@ -134,9 +136,8 @@ def timed_gate(
         raise ConfigError(
             f"a budget of {budget_seconds:g} s leaves no time to measure.", "Three minutes are a good start: 180"
         )
-    folder = _root(tests, benchmarks[0])
-    head = Side(name="head", python=Path(sys.executable), folder=folder)
-    with base_checkout(folder, base, say=say) as base_side:
+    head = Side(name="head", python=Path(sys.executable), folder=root.resolve())
+    with base_checkout(head.folder, base, say=say, install=install) as base_side:
         comparisons = compare(
             base_side,
             head,
@@ -170,17 +171,6 @@ def compare(
         say(f"Launch {launch}: base and head take turns in {len(waiting)} of {len(comparisons)} benchmarks")
         _launch(base, head, waiting, patience_seconds, say)
     return comparisons
-
-
-def _root(tests: Path, benchmark: str) -> Path:
-    """The folder that pytest's names are relative to: the one above `tests` that holds the benchmark's file."""
-    above = (tests.resolve(), *tests.resolve().parents)
-    folder = next((folder for folder in above if (folder / file_of(benchmark)).exists()), None)
-    if folder is None:
-        raise ConfigError(
-            f"'{file_of(benchmark)}' is in no folder above '{tests}'.", "Name tests as pytest prints them."
-        )
-    return folder
 
 
 def _launch(
