@@ -308,6 +308,57 @@ class TestBaseline:
         assert "Plan 9, torch 1.0" in verdict.why
 
 
+class TestUpdate:
+    def test_it_shows_what_changes_and_keeps_the_rest_as_it_was(self, tmp_path, content):
+        tests = make(tmp_path)
+        changed = entry(content, "test_sum[10]")
+        changed["extra_info"]["additions"] = 11
+        content["benchmarks"].append(changed | {"fullname": f"{FILE}::test_gone"})
+        baseline.write(tests / "baseline.json", content)
+        code, text = run(tests, "--update")
+        assert code == 0
+        assert "test_tiny.py::test_sum[10] additions 11 10" in text
+        assert "test_tiny.py::test_gone there -" in text
+        assert "test_sum[1000]" not in text
+        after = json.loads((tests / "baseline.json").read_text())
+        assert len(after["benchmarks"]) == 4
+        assert entry(after, "test_sum[1000]") == entry(content, "test_sum[1000]")
+        assert entry(after, "test_sum[10]")["stats"] != changed["stats"]
+
+    def test_answers_of_other_platforms_stay(self, content, measured):
+        old, elsewhere = baseline.parsed(content), Platform("Linux, torch 9", "Other CPU, Linux, torch 9")
+        new = baseline.parsed(baseline.updated(old, measured.report, "tiny-project", elsewhere))
+        answers = new.benchmarks[f"{FILE}::test_answers"].per_platform
+        assert answers == {this_platform().name: {"correct": 7}, elsewhere.name: {"correct": 7}}
+        assert new.software == "Linux, torch 9"
+
+    @pytest.mark.parametrize("option", [["--base", "HEAD"], ["--only", "sum"], ["--record", "store"]])
+    def test_it_takes_the_whole_run(self, tiny, option):
+        with pytest.raises(ConfigError, match="the whole run"):
+            run(tiny, "--update", *option)
+
+
+class TestFigures:
+    @pytest.mark.parametrize("before", [11, 9])
+    def test_any_difference_fails_for_better_or_worse(self, content, measured, before):
+        entry(content, "test_sum[10]")["extra_info"]["additions"] = before
+        verdict = the_one(verdicts(content, measured))
+        assert (verdict.outcome, verdict.base, verdict.head) == ("regression", before, 10)
+        assert "adaptbench gate --update" in verdict.why
+
+    def test_answers_too(self, content, measured):
+        entry(content, "test_answers")["extra_info"]["per_platform"][this_platform().name]["correct"] = 8
+        assert the_one(verdicts(content, measured)).outcome == "regression"
+
+    def test_one_that_only_one_side_has(self, content, measured):
+        extra = entry(content, "test_sum[10]")["extra_info"]
+        extra["bytes"] = extra.pop("additions")
+        found = verdicts(content, measured)
+        assert {v.outcome for v in found.values()} == {"unusable"}
+        assert "missing in this run" in found["test_sum[10]", "bytes"].why
+        assert "missing in the baseline" in found["test_sum[10]", "additions"].why
+
+
 class TestThresholds:
     @pytest.mark.parametrize(
         "text", ["0.05", "5", "mean:0.05", "mean:5%", "0.05%", "test_sum=0.05", "=5%", "", "%", "-5%", "five%"]
