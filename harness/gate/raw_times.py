@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest_benchmark
-from pytest_benchmark.plugin import pytest_benchmark_generate_machine_info
 from pytest_benchmark.stats import Stats
 from pytest_benchmark.utils import get_commit_info
+
+from harness.gate.outcomes import pytest_benchmark_generate_machine_info as machine_info
 
 
 def write_raw_times(file: Path, folder: Path, benchmarks: Sequence[tuple[Mapping[str, Any], Sequence[float]]]) -> None:
@@ -20,7 +21,7 @@ def write_raw_times(file: Path, folder: Path, benchmarks: Sequence[tuple[Mapping
     with contextlib.chdir(folder):
         commit = get_commit_info()
     report = {
-        "machine_info": pytest_benchmark_generate_machine_info(),
+        "machine_info": machine_info(),
         "commit_info": commit,
         "benchmarks": [{**entry, "stats": _stats(seconds)} for entry, seconds in benchmarks],
         "datetime": datetime.now(UTC).isoformat(),
