@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from harness.data import ImageSet
 from harness.method import AdaptedModel
 from harness.records import TestRecord
-from harness.train import advance, autocast
+from harness.train import advance, autocast, in_parts
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def evaluate(
                 break
             if number == 0 or not fast:
                 classifier = model.classifier()
-            scores = model.logits(read, classifier)
+            runs_tower = stage != "features"
+            scores = in_parts(partial(model.logits, classifier=classifier), read, fast and runs_tower)
             highest = scores.max(dim=-1)
             predicted.append(highest.indices)
             logits.append(highest.values)

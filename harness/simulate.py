@@ -95,12 +95,14 @@ class SampledImages(StagedImages):
         full = len(self.labels) // EXTRACTION_BATCH_SIZE
         if full < 2:
             return super().read(stage, epoch, view, whole_tower=whole_tower)
-        batch = StagedImages(self._backbone, self.images.first(EXTRACTION_BATCH_SIZE), self._precision, self._log)
-        part = batch.read(stage, epoch, view, whole_tower=whole_tower)
+        batch = copy(self)
+        batch.images = self.images.first(EXTRACTION_BATCH_SIZE)
+        read = partial(super(SampledImages, batch).read, stage, epoch, view, whole_tower=whole_tower)
+        part = read()
         with phase("extract", "inputs" if stage == "features" else "host"):
             earlier = part.new_empty(len(part) * (full - 1), *part.shape[1:])
             del part
-            last = batch.read(stage, epoch, view, whole_tower=whole_tower)
+            last = read()
             rest = last.new_empty(len(self.labels) - len(earlier) - len(last), *last.shape[1:])
             return last.new_empty(len(earlier) + len(last) + len(rest), *last.shape[1:])
 

@@ -23,6 +23,10 @@ from harness.schedule import learning_rate
 EXTRACTION_BATCH_SIZE = 128
 """Images per forward pass when features are extracted (the Skip Tuning authors' figure)."""
 
+IMAGES_AT_ONCE = 32
+"""How many of a batch's images the fast execution runs at once where no gradient is needed: more of them would only raise the
+peak, above that of training."""
+
 
 @dataclass
 class TrainingLog:
@@ -47,11 +51,18 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
 
 def advance(backbone: Backbone, pixels: Tensor, stage: Stage) -> Tensor:
     """Pixels (B, 3, S, S) through the frozen image tower up to a stage."""
+    tower = backbone.image
     if stage == "pixels":
         return pixels
     if stage == "features":
-        return backbone.image.encode(pixels)
-    return backbone.image.blocks(backbone.image.embed(pixels), 0, int(stage))
+        return in_parts(tower.encode, pixels, tower.fast)
+    return in_parts(lambda some: tower.blocks(tower.embed(some), 0, int(stage)), pixels, tower.fast)
+
+
+def in_parts(run: Callable[[Tensor], Tensor], images: Tensor, fast: bool) -> Tensor:
+    """``run(images)`` (B, ...), a few images at a time if `fast`."""
+    parts = images.split(IMAGES_AT_ONCE) if fast else (images,)
+    return run(images) if len(parts) == 1 else torch.cat([run(part) for part in parts])
 
 
 class StagedImages:
