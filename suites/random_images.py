@@ -22,7 +22,10 @@ SIDE = 256
 
 
 def random_images(classes: str) -> Dataset:
-    """So many classes of noise; on the command line ``random:1000``. Raises ConfigError for what is no number from 2 on."""
+    """So many classes of noise, by ImageNet's names; on the command line ``random:1000``.
+
+    Raises ConfigError for what is no number from 2 on.
+    """
     if not classes.isdecimal() or int(classes) < 2:
         raise ConfigError(
             f"random:{classes} has no number of classes from 2 on.", "For example: --datasets random:1000"
@@ -37,7 +40,9 @@ def random_images(classes: str) -> Dataset:
 
 
 def _read(classes: int, folders: Folders) -> Splits:
-    names = [f"class {number + 1}" for number in range(classes)]
+    from harness.simulate import class_names  # imports torch
+
+    names = class_names(classes)
 
     def items(part: str, count: int) -> tuple[Item, ...]:
         return tuple(Item(f"{part}/{c}/{i}", c, name) for c, name in enumerate(names) for i in range(count))
