@@ -52,7 +52,8 @@ ABSENT = "–"
 class Table:
     """Rows of cells under columns. The first cell of a row is its heading; `foot` stays below when the rows are sorted.
 
-    `legend` says what bold, underlines or tints mean. `features` are what the script adds: filter, reference.
+    `legend` says what bold, underlines or tints mean. `features` are what the script adds: filter, reference. `kind` is a class of
+    the style sheet: map, wordy.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     legend: str = ""
     features: tuple[str, ...] = ()
+    kind: str = ""
 
     def note(self, text: str) -> int:
         """The number of a footnote; equal texts share one."""

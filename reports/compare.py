@@ -15,13 +15,12 @@ from reports.costs import peak_field
 from reports.document import render
 from reports.groups import Section, sections
 from reports.page import section_titles
-from reports.quantities import PEAK_NAMES
+from reports.quantities import PEAK_NAMES, TITLES
 from reports.tables import Tables, tables
 from reports.text import listed, plural, short, visible
 
 COSTS = (("train_seconds", "Train time", units.duration), ("step_seconds", "Step", units.duration),
          ("train_peak_bytes", "Peak memory", units.size))  # fmt: skip
-SCORES = {"h": "H", "accuracy": "Accuracy", "target": "Targets"}
 SURE_HELP = (
     "paired comparison of the same runs over datasets and seeds, Holm's correction for the number of methods, 5 %"
 )
@@ -79,7 +78,7 @@ def _comparison(name: str, title: str, whole_a: Section, whole_b: Section) -> Co
     same_machine = a.condition == b.condition
     same_meter = peak_field(a.records) == peak_field(b.records)
     main = numbers[0].main
-    scores = [] if a.costs_only else [Column(SCORES[main], "A, %"), Column(SCORES[main], "B, %"),
+    scores = [] if a.costs_only else [Column(TITLES[main], "A, %"), Column(TITLES[main], "B, %"),
               Column("B − A", "points"), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
     costs = [column for _, word, _ in COSTS for column in (Column(word, "A"), Column(word, "B"), Column(word, "B / A"))]
     table = Table(
@@ -155,12 +154,7 @@ def _sureness(a: Tables, b: Tables) -> dict[str, str]:
     """In words, for the rows of which every run finished on both sides; Holm's correction over the rows."""
     both = [label for label in a.complete.index if label in b.complete.index]
     found = {frozenset((str(label),)): statistics.p_value(_differences(a, b, str(label))) for label in both}
-    words = {}
-    for (label,), p in statistics.holm(found).items():
-        told_apart = f"different, {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}"
-        words[label] = "one seed only" if np.isnan(p) else (
-            told_apart if p <= statistics.SIGNIFICANCE else f"no difference found, p = {p:.2f}")  # fmt: skip
-    return words
+    return {label: statistics.in_words(p) for (label,), p in statistics.holm(found).items()}
 
 
 def _differences(a: Tables, b: Tables, label: str) -> np.ndarray:

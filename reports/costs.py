@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Sequence
 from statistics import median
 from typing import Literal
 
-from harness.records import Phase, RunRecord, WindowRecord
+from harness.records import Phase, RunRecord, SimulationRecord, WindowRecord
 from reports.groups import Row
 from reports.text import visible
 
-PeakField = Literal["peak_allocated_bytes", "peak_tensor_bytes"]
+PeakField = Literal["peak_allocated_bytes", "peak_tensor_bytes", "simulated"]
 Maybe = float | None
 
 WARM_UP_STEPS = 3
 """Steps left out of the median step time, where a run has more than ten."""
+
+TRAINING = ("prepare", "extract", "train", "finish")
+"""The phases of a simulation that make up the train window of a run."""
 
 COSTS: dict[str, str] = {
     "train_seconds": "sum",
@@ -24,15 +27,23 @@ COSTS: dict[str, str] = {
     "train_images_seen": "sum",
     "train_energy_joules": "sum",
     "step_seconds": "mean",
+    "step_flops": "mean",
+    "utilisation_percent": "mean",
+    "batch_size": "max",
     "train_peak_bytes": "max",
     "run_peak_bytes": "max",
     "trainable_parameters": "max",
 }
-"""The cost columns, and how one seed's datasets become that seed's figure."""
+"""The cost columns (and the batch that a step takes), and how one seed's datasets become that seed's figure."""
 
 
-def peak_field(records: Iterable[RunRecord]) -> PeakField:
-    """The allocator's peak where any run has it (CUDA), else the exact peak of live tensors (CPU): never both in a column."""
+def peak_field(records: Sequence[RunRecord]) -> PeakField:
+    """The allocator's peak where any run has it (CUDA), else the exact peak of live tensors (CPU): never both in a column.
+
+    The simulated one where every record is a simulation.
+    """
+    if records and all(r.key.simulated for r in records):
+        return "simulated"
     windows = (w for r in records for w in r.windows.values())
     return "peak_allocated_bytes" if any(w.peak_allocated_bytes is not None for w in windows) else "peak_tensor_bytes"
 
@@ -71,13 +82,42 @@ def test_seconds(record: RunRecord) -> Maybe:
 
 def utilisation_percent(record: RunRecord) -> Maybe:
     """FLOPs of a training step / the median step's time, of the peak of a matrix product in the same process."""
-    found = record.profile and record.profile.simulated.get(record.key.execution)
-    seconds, peak = step_seconds(record), record.profile and record.profile.gemm_flops_per_second
-    return 100 * found.step_flops / seconds / peak if found and found.step_flops and seconds and peak else None
+    flops, seconds = step_flops(record), step_seconds(record)
+    peak = record.profile and record.profile.gemm_flops_per_second
+    return 100 * flops / seconds / peak if flops and seconds and peak else None
+
+
+def simulation(record: RunRecord) -> SimulationRecord | None:
+    """What was simulated of the execution that ran."""
+    return record.profile.simulated.get(record.key.execution) if record.profile else None
+
+
+def step_flops(record: RunRecord) -> Maybe:
+    """FLOPs of a training step of the execution that ran."""
+    found = simulation(record)
+    return found.step_flops if found else None
+
+
+def simulated_peak_bytes(record: RunRecord, phases: Collection[str] | None = TRAINING) -> Maybe:
+    """The highest simulated peak on the device of some phases, or of all (None)."""
+    found = simulation(record)
+    peaks = [
+        sum(size for category, size in sizes.items() if category != "host")
+        for phase, sizes in (found.peak_bytes.items() if found else ())
+        if phases is None or phase in phases
+    ]
+    return max(peaks, default=None)
+
+
+def train_peak_bytes(record: RunRecord, peak: PeakField) -> Maybe:
+    """The peak of the train window, by whatever tells it."""
+    return simulated_peak_bytes(record) if peak == "simulated" else _window(record, "train", lambda w: getattr(w, peak))
 
 
 def run_peak_bytes(record: RunRecord, peak: PeakField) -> Maybe:
     """The highest peak of all phases; None where training's or testing's is. On a CPU, set-up has none."""
+    if peak == "simulated":
+        return simulated_peak_bytes(record, None)
     peaks = {phase: getattr(window, peak) for phase, window in record.windows.items()}
     if peaks.get("train") is None or peaks.get("test") is None:
         return None
@@ -95,7 +135,10 @@ def costs(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
         "train_images_seen": record.train_images_seen or None if adapted else None,
         "train_energy_joules": _window(record, "train", lambda w: w.energy_joules) if adapted else None,
         "step_seconds": step_seconds(record),
-        "train_peak_bytes": _window(record, "train", lambda w: getattr(w, peak)) if adapted else None,
+        "step_flops": step_flops(record),
+        "utilisation_percent": utilisation_percent(record),
+        "batch_size": record.key.recipe.batch_size if record.key.recipe.trains else None,
+        "train_peak_bytes": train_peak_bytes(record, peak) if adapted else None,
         "run_peak_bytes": run_peak_bytes(record, peak),
         "trainable_parameters": record.trainable_parameters,
     }
@@ -103,6 +146,8 @@ def costs(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
 
 def reason(row: Row, column: str, peak: PeakField) -> str:
     """Why a cost of a row is absent, in the records' own words where they have any."""
+    if peak == "simulated":
+        return "Only simulated: nothing was computed or timed."
     of_training = column not in ("setup_seconds", "test_seconds", "run_peak_bytes", "trainable_parameters")
     if of_training and not any(adapts(r) for r in row.records):
         return "This method trains nothing."

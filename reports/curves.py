@@ -1,4 +1,4 @@
-"""Lines over a quantity that was varied: shots, or a setting of a method."""
+"""Lines over a quantity that was varied (shots, a setting of a method), or over a place (blocks, ranks)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from reports.charts import SETTINGS, Point, as_svg, drawn, padded, plane
+from reports.charts import FONT_POINTS, SETTINGS, SIZE_INCHES, Point, as_svg, drawn, padded, plane
 from reports.labels import any_script
 from reports.text import short
 
 LINE_PIXELS = 17
 """From one label to the next, at 100 dots an inch."""
+KEY_INCHES = 0.25
+"""A line of a key."""
 
 
 def curves(name: str, lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str) -> str:
@@ -32,6 +37,38 @@ def curves(name: str, lines: Mapping[str, Sequence[Point]], x_label: str, y_labe
         with any_script():
             _name(axes, [points[-1] for points in ordered.values()])
         return as_svg(figure, name)
+
+
+def profiles(
+    name: str, lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, *, logarithmic: bool = False
+) -> str:
+    """A line a label over whole numbers; a key below names them, for they end too near one another."""
+    with mpl.rc_context(SETTINGS), any_script():
+        figure, axes = plane(x_label, y_label)
+        for points in lines.values():
+            _line(axes, points)
+        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=(1, 2, 5, 10)))
+        if logarithmic:
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
+        _key(figure, [points[0] for points in lines.values()])
+        drawn(figure)
+        return as_svg(figure, name)
+
+
+def _key(figure: Figure, points: Sequence[Point]) -> None:
+    """Which line is whose, in two columns under the axes."""
+    signs = [
+        Line2D([], [], color=p.style.colour, marker=p.style.marker, markeredgewidth=0, linewidth=1.6) for p in points
+    ]
+    figure.set_figheight(SIZE_INCHES[1] + KEY_INCHES * -(-len(points) // 2))
+    key = figure.legend(signs, [short(p.label, 26) for p in points], loc="outside lower left", ncols=2, frameon=False,
+                        fontsize=FONT_POINTS - 1)  # fmt: skip
+    for point, sign, text in zip(points, key.legend_handles, key.get_texts(), strict=True):
+        text.set_gid(point.style.key)
+        if sign is not None:
+            sign.set_gid(point.style.key)
 
 
 def _legible(points: Sequence[Point]) -> list[Point]:
@@ -66,10 +103,13 @@ def _across(axes: Axes, values: Sequence[float]) -> None:
 def _line(axes: Axes, points: Sequence[Point]) -> None:
     style = points[0].style
     x, y = [p.x for p in points], [p.y for p in points]
-    margins = np.array([p.y_margin or 0.0 for p in points])
-    for drawing in (
-        axes.fill_between(x, y - margins, y + margins, color=style.colour, alpha=0.12, linewidth=0, zorder=2),
+    drawings: list[Artist] = [
         *axes.plot(x, y, color=style.colour, linewidth=1.6, zorder=3),
         *axes.plot(x, y, style.marker, color=style.colour, markersize=6.5, markeredgewidth=0, zorder=4),
-    ):
+    ]
+    margins = np.array([p.y_margin or 0.0 for p in points])
+    if margins.any():
+        band = axes.fill_between(x, y - margins, y + margins, color=style.colour, alpha=0.12, linewidth=0, zorder=2)
+        drawings.append(band)
+    for drawing in drawings:
         drawing.set_gid(style.key)

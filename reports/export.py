@@ -55,6 +55,8 @@ def _identity(record: RunRecord) -> dict[str, Any]:
         "epochs": key.recipe.epochs,
         "batch_size": key.recipe.batch_size,
         "learning_rate": key.recipe.learning_rate,
+        "augmentation": key.recipe.augmentation,
+        "simulated": key.simulated,
         "status": record.status,
         "reason": record.reason,
         "machine": environment.machine,

@@ -1,7 +1,7 @@
 """What may be averaged with what: records into sections (like with like), and a section's records into rows.
 
 A section holds records of one suite, shots, backbone, machine, precision, execution, prompt template and number of
-steps. A row is one method with one configuration; its records differ in dataset and seed only.
+steps, all measured or all simulated. A row is one method with one configuration; its records differ in dataset and seed only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ K = TypeVar("K", bound=Hashable)
 class Condition:
     """What all records of a section share. `weights`: the pretrained tag or file, or "built-in weights".
 
-    `template`: the prompt template that replaced the datasets' own; `steps`: after so many training was cut off.
+    `template`: the prompt template that replaced the datasets' own; `steps`: after so many training was cut off; `simulated`:
+    nothing was computed, so that there is neither time nor accuracy.
     """
 
     suite: str
@@ -46,6 +47,7 @@ class Condition:
     execution: str
     template: str
     steps: str
+    simulated: bool
 
     @classmethod
     def of(cls, record: RunRecord) -> Condition:
@@ -62,6 +64,7 @@ class Condition:
             execution=key.execution,
             template=key.template or "",
             steps="" if key.steps is None else str(key.steps),
+            simulated=key.simulated,
         )
 
 
@@ -115,8 +118,8 @@ class Section:
 
     @property
     def costs_only(self) -> bool:
-        """Whether training was cut off, so that accuracies mean nothing."""
-        return bool(self.condition.steps)
+        """Whether training was cut off or simulated, so that there are no accuracies, or none that mean anything."""
+        return bool(self.condition.steps) or self.condition.simulated
 
     def tests(self, record: RunRecord) -> tuple[str, ...]:
         """The tests of a record that this section is about."""
@@ -192,7 +195,7 @@ def _one_each(records: list[RunRecord]) -> bool:
 
 def _label(method: str, part: list[RunRecord], parts: list[list[RunRecord]]) -> str:
     own, usual = part[0].key.settings, usual_settings([p[0].key.settings for p in parts])
-    marks = ", ".join(f"{k}={own.get(k)}" for k, value in usual.items() if value != canonical(own.get(k)))
+    marks = ", ".join(f"{k}={plain(own.get(k))}" for k, value in usual.items() if value != canonical(own.get(k)))
     return short(visible(f"{method} ({marks})" if marks else method), 60)
 
 
@@ -222,6 +225,11 @@ def _configuration(key: RunKey) -> str:
 def recipe_json(recipe: Recipe) -> str:
     """A canonical text of a recipe."""
     return _RECIPE.dump_json(recipe).decode()
+
+
+def plain(value: Any) -> str:
+    """A setting as ``--set`` takes it: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
 
 
 def canonical(value: Any) -> str:

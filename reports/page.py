@@ -10,14 +10,18 @@ from markupsafe import Markup
 
 from harness.records import RunRecord
 from reports import charts, provenance, views
+from reports.answers import answer
+from reports.by_dataset import unit_table
 from reports.cells import Table
 from reports.charts import Style
 from reports.document import render
-from reports.families import Found, overviews
-from reports.groups import REFERENCE, Section, sections
+from reports.groups import REFERENCE, Section, grouped, sections
 from reports.heatmap import heat_map
+from reports.overview import Found, Overview
+from reports.overviews import overviews
 from reports.pictures import Chart, section_charts
 from reports.published import beside_published
+from reports.questions import asked
 from reports.runs import RunView, run_view
 from reports.tables import Tables, tables
 from reports.text import Problem, block, listed, plural, short, visible
@@ -31,6 +35,7 @@ class Part:
     name: str
     title: str
     conditions: list[tuple[str, str]]
+    answer: Markup
     verdict: Markup
     cautions: list[str]
     headline: Table
@@ -41,6 +46,17 @@ class Part:
     costs: Table
     recipes: Table
     recipe_texts: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteView:
+    """A suite: what it asks, what its sections answer together, and each of them."""
+
+    name: str
+    title: str
+    question: str
+    overviews: list[Overview]
+    parts: list[Part]
 
 
 def page(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> str:
@@ -56,10 +72,11 @@ def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[P
     titles = section_titles(every)
     once = [section for section in every if not section.again]
     kept = [r for section in once for r in section.records]
+    parts = [_part(f"s{i}", title, *pair, styles) for i, (title, pair) in enumerate(zip(titles, found, strict=True), 1)]
     return {
         "title": _title(every),
-        "parts": [_part(f"s{i}", title, *pair, styles) for i, (title, pair) in enumerate(zip(titles, found, strict=True), 1)],
-        "overviews": overviews(found, styles),
+        "parts": parts,
+        "suites": _suites(found, titles, parts, styles),
         "published": beside_published(found, styles),
         "differing": listed([name.lower() for name in _differing(every)]),
         "facts": _facts(once),
@@ -71,6 +88,22 @@ def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[P
         "warnings": provenance.warnings(once),
         "problems": [Problem(visible(p.source), block(p.what)) for p in sorted(problems, key=lambda p: (p.source, p.what))],
     }  # fmt: skip
+
+
+def _suites(
+    found: Sequence[Found], titles: Sequence[str], parts: Sequence[Part], styles: dict[str, Style]
+) -> list[SuiteView]:
+    by_suite = grouped(zip(found, titles, parts, strict=True), lambda one: one[0][0].condition.suite)
+    return [
+        SuiteView(
+            name=f"u{i}",
+            title=short(visible(suite), 60),
+            question=visible(asked(suite)),
+            overviews=list(overviews(f"u{i}", [pair for pair, _, _ in own], [title for _, title, _ in own], styles)),
+            parts=[part for _, _, part in own],
+        )
+        for i, (suite, own) in enumerate(by_suite.items(), 1)
+    ]
 
 
 def row_styles(found: Sequence[Found]) -> dict[str, Style]:
@@ -90,11 +123,12 @@ def _part(name: str, title: str, section: Section, found: Tables, styles: dict[s
         name=name,
         title=title,
         conditions=_conditions(section),
+        answer=Markup("") if section.costs_only else answer(found),
         verdict=verdict(found, len(section.datasets), section.costs_only),
         cautions=provenance.cautions(section),
         headline=views.headline(f"{name}-headline", section, found, styles),
         charts=section_charts(name, section, found, styles),
-        units=None if section.costs_only else views.unit_table(f"{name}-datasets", section, found, styles),
+        units=None if section.costs_only else unit_table(f"{name}-datasets", section, found, styles),
         heat_map=None if section.costs_only else heat_map(f"{name}-map", section, found, styles),
         seeds=None if section.costs_only else views.seed_table(f"{name}-seeds", section, found, styles),
         costs=views.cost_table(f"{name}-costs", section, found, styles),
@@ -115,6 +149,7 @@ def _conditions(section: Section) -> list[tuple[str, str]]:
         ("Execution", c.execution),
         ("Prompt template", c.template or "the datasets' own"),
         ("Training", f"cut off after {c.steps} steps: accuracies mean nothing" if c.steps else "to its end"),
+        ("Figures", "simulated: no time, no accuracy" if c.simulated else "measured"),
     ]
     return [(name, short(visible(text), 120)) for name, text in words]
 

@@ -1,21 +1,19 @@
-"""A section's charts: accuracy against time, memory and energy, the base-new plane, and curves over a setting."""
+"""A section's charts: accuracy against time, memory and energy, and the base-new plane."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
 from reports import charts
 from reports.charts import Point, Style
-from reports.curves import curves
-from reports.groups import REFERENCE, Section, canonical, grouped, usual_settings
-from reports.quantities import PEAK_NAMES
+from reports.groups import REFERENCE, Section
+from reports.quantities import PEAK_NAMES, SCORE_WORDS
 from reports.tables import Tables
-from reports.text import listed, short, visible
+from reports.text import listed
 
-SCORE = {"h": "H, %", "accuracy": "Average accuracy, %", "target": "Average accuracy on targets, %"}
 BARS = "Bars are 95 % intervals over seeds."
 
 
@@ -32,11 +30,13 @@ def section_charts(name: str, section: Section, tables: Tables, styles: dict[str
     """Every chart that at least two points can be drawn for; none where accuracies mean nothing."""
     if section.costs_only:
         return []
-    return [
-        *_against_costs(name, tables, styles),
-        *_plane(name, tables, styles),
-        *_settings(name, section, tables, styles),
-    ]
+    return [*_against_costs(name, tables, styles), *_plane(name, tables, styles)]
+
+
+def axis(score: str) -> str:
+    """The label of an axis of scores."""
+    words = SCORE_WORDS[score]
+    return f"{words[0].upper()}{words[1:]}, %"
 
 
 def point(row: pd.Series, styles: dict[str, Style], cost: str, score: str) -> Point:
@@ -46,7 +46,7 @@ def point(row: pd.Series, styles: dict[str, Style], cost: str, score: str) -> Po
 
 
 def _against_costs(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
-    complete, score = tables.complete, SCORE[tables.main]
+    complete, score = tables.complete, axis(tables.main)
     references = complete[complete["method"] == REFERENCE]
     level = next((Point(str(label), styles[str(label)], 0, r[tables.main]) for label, r in references.iterrows()), None)
     for cost, title, scale in (
@@ -69,33 +69,3 @@ def _plane(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Char
         svg = charts.base_against_new(f"{name}-plane", points)
         bars = f" {BARS}" if any(p.y_margin for p in points) else ""
         yield Chart(svg, "Base against new classes", f"Up and right is better. H is equal along each curve.{bars}")
-
-
-def _settings(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
-    """A curve for each setting of a method of which at least three values were run, all else as usual."""
-    finished = [row for row in section.rows if row.label in tables.complete.index]
-    for number, (method, rows) in enumerate(grouped(finished, lambda r: r.method).items()):
-        settings = {row.label: row.records[0].key.settings for row in rows}
-        usual = usual_settings(list(settings.values()))
-        for which, setting in enumerate(usual):
-            along = _along(settings, {k: v for k, v in usual.items() if k != setting}, setting)
-            if not 2 < len(along) == len(set(along.values())):
-                continue
-            points = [replace(point(tables.line(row), styles, tables.main, tables.main), x=v, x_margin=None)
-                      for row, v in along.items()]  # fmt: skip
-            shown, words = short(visible(method), 60), short(visible(setting), 60)
-            line = [replace(p, label=shown, style=replace(points[0].style, key="")) for p in points]
-            svg = curves(f"{name}-setting{number}-{which}", {shown: line}, words, SCORE[tables.main])
-            yield Chart(svg, f"{shown} over {words}", "Higher is better. The band is the 95 % interval over seeds.")
-
-
-def _along(
-    settings: Mapping[str, Mapping[str, object]], usual: Mapping[str, str | None], setting: str
-) -> dict[str, float]:
-    """By row: the number that a setting is there, for the rows in which the others are as usual."""
-    return {
-        label: float(value)
-        for label, own in settings.items()
-        if isinstance(value := own.get(setting), int | float) and not isinstance(value, bool)
-        if all(v is None or canonical(own.get(k)) == v for k, v in usual.items())
-    }

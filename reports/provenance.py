@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from harness.recipe import Recipe
-from harness.records import Environment, RunRecord
+from harness.records import Environment, RunKey, RunRecord
 from reports import units
 from reports.cells import Cell, Column, Table
 from reports.charts import Style
-from reports.groups import Section, grouped, recipe_json
+from reports.groups import Section, canonical, grouped, plain, recipe_json
 from reports.text import block, listed, plural, short, visible
 
 _ENVIRONMENT = TypeAdapter(Environment)
@@ -50,6 +50,12 @@ def machine_table(records: Iterable[RunRecord]) -> Table:
     return table
 
 
+def environment_text(environment: Environment) -> str:
+    """Every known fact of an environment, a line each."""
+    facts = {**_facts(environment), "Load average": environment.load_average}
+    return "\n".join(f"{visible(n)}: {short(visible(str(fact)), 200)}" for n, fact in facts.items() if fact is not None)
+
+
 def recipe_table(name: str, section: Section, styles: dict[str, Style]) -> Table:
     """A line a row and recipe: what was run."""
     columns = ["Method", "Settings", "Datasets", "Seeds", "Recipe row", "Length", "Batch", "Rate", "Optimiser", "Schedule",
@@ -68,6 +74,22 @@ def recipe_texts(section: Section) -> list[tuple[str, str]]:
         for row in section.rows
         for found in _by_recipe(row.records)
     ]
+
+
+def manner(records: Iterable[RunRecord], execution: bool = True) -> str:
+    """How a row's costs came about: execution, precision, length of training, batch, augmentation; "or" where runs differ."""
+    ways = [_manner(r.key) for r in records]
+    aspects = [" or ".join(dict.fromkeys(aspect)) for aspect in zip(*ways, strict=True)]
+    return ", ".join(aspect for aspect in aspects[not execution :] if aspect)
+
+
+def _manner(key: RunKey) -> tuple[str, ...]:
+    recipe = key.recipe
+    if not recipe.trains:
+        return key.execution, key.precision, "no training steps", "", ""
+    length = f"{plural(key.steps, 'step')} of {_length(recipe)}" if key.steps else _length(recipe)
+    augmentation = "no augmentation" if recipe.augmentation == "none" else recipe.augmentation.replace("-", " ")
+    return key.execution, key.precision, length, f"batch {recipe.batch_size}", augmentation
 
 
 def commands(records: Iterable[RunRecord]) -> list[str]:
@@ -90,7 +112,7 @@ def cautions(section: Section) -> list[str]:
     for what, values in (
         ("weights hashes", {r.weights_sha256 for r in records if r.weights_sha256}),
         ("commits", {r.environment.commit for r in records}),
-        ("sets of library versions", {_canonical(r.environment.versions) for r in records}),
+        ("sets of library versions", {canonical(r.environment.versions) for r in records}),
     ):
         if len(values) > 1:
             found.append(f"The records come from {len(values)} different {what}; see the provenance below.")
@@ -149,14 +171,14 @@ def _fact(table: Table, text: str | None) -> Cell:
 
 def _by_recipe(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
     return list(
-        grouped(records, lambda r: (r.recipe_row, _canonical(r.key.settings), recipe_json(r.key.recipe))).values()
+        grouped(records, lambda r: (r.recipe_row, canonical(r.key.settings), recipe_json(r.key.recipe))).values()
     )
 
 
 def _recipe_cells(table: Table, records: Sequence[RunRecord]) -> list[Cell]:
     key = records[0].key
     weights = sorted({r.weights_sha256[:12] for r in records if r.weights_sha256})
-    settings = ", ".join(f"{k}={_plain(v)}" for k, v in sorted(key.settings.items()))
+    settings = ", ".join(f"{k}={plain(v)}" for k, v in sorted(key.settings.items()))
     return [
         Cell(short(visible(settings), 200)) if settings else table.absent("The method has no settings."),
         Cell(_names({r.key.dataset for r in records})),
@@ -167,15 +189,18 @@ def _recipe_cells(table: Table, records: Sequence[RunRecord]) -> list[Cell]:
     ]
 
 
+def _length(recipe: Recipe) -> str:
+    return plural(recipe.iterations, "iteration") if recipe.iterations else plural(recipe.epochs, "epoch")
+
+
 def _training_cells(table: Table, recipe: Recipe) -> list[Cell]:
     if not recipe.trains:
         return [table.absent("The recipe trains nothing.")] * 6
-    length = plural(recipe.iterations, "iteration") if recipe.iterations else plural(recipe.epochs, "epoch")
     rates = {"": recipe.learning_rate} if recipe.learning_rate else {}
     rate = ", ".join(f"{k} {v:g}".strip() for k, v in {**rates, **recipe.learning_rates}.items())
     warmup = f", {plural(recipe.warmup_epochs, 'epoch')} of warm-up" if recipe.warmup_epochs else ""
     return [
-        Cell(length),
+        Cell(_length(recipe)),
         Cell(str(recipe.batch_size), recipe.batch_size),
         Cell(visible(rate)) if rate else table.absent("The recipe names no learning rate."),
         Cell(recipe.optimizer),
@@ -192,14 +217,6 @@ def _names(names: set[str]) -> str:
 def _first(runs: list[str]) -> str:
     more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
     return f"{'; '.join(runs[:3])}{more}"
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else _canonical(value)
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
 
 
 def _pretty(value: Any) -> str:

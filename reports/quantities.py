@@ -14,12 +14,15 @@ from reports.groups import REFERENCE
 PEAK_NAMES: dict[PeakField, str] = {
     "peak_allocated_bytes": "CUDA allocator",
     "peak_tensor_bytes": "live tensors",
+    "simulated": "simulated",
 }
 PEAK_HELP: dict[PeakField, str] = {
     "peak_allocated_bytes": "the most bytes PyTorch's CUDA allocator had handed out at once",
     "peak_tensor_bytes": "the exact most bytes of tensors alive at once, counted on the CPU in a pass of its own",
+    "simulated": "the most bytes of tensors alive at once on a device, simulated without computing anything",
 }
 TITLES = {"base": "Base", "new": "New", "h": "H", "accuracy": "Accuracy", "source": "Source", "target": "Targets"}
+SCORE_WORDS = {"h": "H", "accuracy": "average accuracy", "target": "average accuracy on targets"}
 SCORE_HELP = {
     "base": "top-1 on the classes trained on: mean over seeds, then over datasets",
     "new": "top-1 on the classes not trained on: mean over seeds, then over datasets",
@@ -36,6 +39,12 @@ GROUP_HELP = (
     "rows that share a letter can't be told apart: paired comparison over datasets and seeds (the mean of the datasets' mean "
     "differences against its standard error, Welch and Satterthwaite's degrees of freedom), Holm's correction for all pairs, "
     "5 %"
+)
+
+
+BORROWED = (
+    "{}: the method has nothing to say of these classes and answers as the pretrained backbone does. The figure is no merit of "
+    "its training, and never counts as best."
 )
 
 
@@ -67,6 +76,13 @@ def cost_columns(peak: PeakField) -> dict[str, Cost]:
             "Extraction", "part of train time", f"computing the features to train on, {summed}", units.duration, 0),
         "step_seconds": (
             "Step", "median", "the median optimiser step after warm-up, mean over datasets and seeds", units.duration, -1),
+        "step_flops": (
+            "FLOPs", "a step", "2 a multiply-add, forward and backward of one training step, in the execution that ran",
+            units.flops, -1),
+        "utilisation_percent": (
+            "Utilisation", "of the machine's peak",
+            "FLOPs of a step / the median step / the peak of a matrix product measured in the same process", units.whole_percent,
+            1),
         "run_peak_bytes": (
             "Peak, any phase", quantity, f"{meaning} in the worst phase (set-up counts on a GPU only)", units.size, -1),
         "setup_seconds": ("Set-up", "all datasets", f"{built}, {summed}", units.duration, 0),

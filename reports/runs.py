@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -11,27 +12,16 @@ from pydantic import TypeAdapter
 
 from harness.recipe import Recipe
 from harness.records import RunRecord, TestRecord, WindowRecord
-from harness.schedule import learning_rate
 from reports import units
 from reports.cells import Cell, Column, Table
 from reports.costs import adapts, utilisation_percent
 from reports.text import block, plural, short, visible
+from reports.traces import Trace, by_class, traces
 
-POINTS = 80
-"""At most so many points of a curve are drawn, each the mean of its neighbours."""
 WORST = 10
 """So many classes are named, those with the lowest accuracy."""
 
 _RECIPE = TypeAdapter(Recipe)
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """A small curve or row of bars: its picture, and in words what it runs between."""
-
-    title: str
-    svg: Markup
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +56,7 @@ def run_view(name: str, label: str, record: RunRecord) -> RunView:
         reason=block(record.reason or ""),
         phases=_phases(record),
         windows=_windows(f"{name}-windows", record),
-        traces=_traces(record),
+        traces=traces(record),
         tests=_tests(f"{name}-tests", record),
         blocks=_blocks(f"{name}-blocks", record),
         categories=_categories(f"{name}-categories", record),
@@ -102,6 +92,12 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         "Test features reused": None
         if not record.reused_test_features
         else f"{record.reused_test_features:,}, which spared {units.duration(record.reused_test_seconds or 0)}",
+        "Validation": None
+        if record.validation is None
+        else f"{units.percent(record.validation.accuracy_percent)} % of {record.validation.images:,} images",
+        "Split": record.split_rule,
+        "Recipe row": record.recipe_row,
+        "Weights (hash)": record.weights_sha256 and record.weights_sha256[:12],
         "Machine": record.environment.machine,
         "Commit": record.environment.commit and record.environment.commit[:12],
     }
@@ -165,7 +161,7 @@ def _tests(name: str, record: RunRecord) -> Table:
                Column("Lowest classes", numeric=False)]  # fmt: skip
     table = Table(name, "Tests", columns)
     for test, found in record.accuracy.items():
-        known = [(a, _class_name(found, i)) for i, a in enumerate(_by_class(found)) if a is not None]
+        known = [(a, _class_name(found, i)) for i, a in enumerate(by_class(found)) if a is not None]
         worst = ", ".join(f"{short(visible(n), 40)}: {a:.0f} %" for a, n in sorted(known)[:WORST])
         table.rows.append([
             Cell(short(visible(test), 60)),
@@ -177,10 +173,36 @@ def _tests(name: str, record: RunRecord) -> Table:
     return table
 
 
-def _by_class(found: TestRecord) -> tuple[float | None, ...]:
-    """Accuracies by class; none without a confusion matrix, or with one of classes that the test doesn't have."""
-    known = found.confusion and all(true < found.classes for true, _, _ in found.confusion)
-    return found.class_accuracy_percent if known else ()
+def class_tables(record: RunRecord) -> Iterator[Table]:
+    """A table a test: a line a class with its accuracy, and the class that its images are most often taken for."""
+    for i, (test, found) in enumerate(record.accuracy.items(), 1):
+        columns = [Column("Class", numeric=False), Column("Accuracy", "%"), Column("Images"),
+                   Column("Most often taken for", numeric=False)]  # fmt: skip
+        table = Table(
+            f"classes{i}", f"Classes of {short(visible(test), 60)}", columns, features=("filter",), kind="wordy"
+        )
+        images, taken = _confused(found)
+        for number, accuracy in enumerate(by_class(found)):
+            name = Cell(short(visible(_class_name(found, number)), 60))
+            score = table.absent("No image.") if accuracy is None else Cell(f"{accuracy:.1f}", accuracy)
+            wrong = taken.get(number)
+            other = (
+                "no other" if wrong is None else f"{short(visible(_class_name(found, wrong[1])), 60)} ({wrong[0]:,})"
+            )
+            table.rows.append([name, score, Cell(f"{images[number]:,}", images[number]), Cell(other)])
+        if table.rows:
+            yield table
+
+
+def _confused(found: TestRecord) -> tuple[Counter[int], dict[int, tuple[int, int]]]:
+    """Images by class, and by class the wrong answer that is most frequent, as (images, class)."""
+    images: Counter[int] = Counter()
+    taken: dict[int, tuple[int, int]] = {}
+    for true, predicted, count in found.confusion:
+        images[true] += count
+        if true != predicted and count:
+            taken[true] = max(taken.get(true, (0, 0)), (count, predicted))
+    return images, taken
 
 
 def _class_name(found: TestRecord, i: int) -> str:
@@ -219,81 +241,6 @@ def _categories(name: str, record: RunRecord) -> Table:
         sizes = [Cell(units.size(found[k]), found[k]) if k in found else table.absent("None then.") for k in kinds]
         table.rows.append([Cell(short(visible(title), 60)), *sizes])
     return table
-
-
-def _traces(record: RunRecord) -> list[Trace]:
-    losses = [loss for loss in record.epoch_losses if loss is not None]
-    found = []
-    if len(losses) > 1:
-        words = f"from {losses[0]:.3f} to {losses[-1]:.3f} in {plural(len(losses), 'epoch')}"
-        found.append(Trace("Loss by epoch", _curve(losses), words))
-    rates = _learning_rates(record)
-    if len(set(rates)) > 1:
-        words = f"from {rates[0]:g} to {rates[-1]:g}, highest {max(rates):g}; from the recipe"
-        found.append(Trace("Learning rate by epoch", _curve(rates, from_zero=True), words))
-    if len(record.step_seconds) > 1 and min(record.step_seconds) > 0:
-        speeds = [record.key.recipe.batch_size / s for s in record.step_seconds]
-        words = f"from {units.rate(min(speeds))} to {units.rate(max(speeds))} images/s in {plural(len(speeds), 'step')}"
-        found.append(Trace("Images a second, step by step", _curve(speeds, from_zero=True), words))
-    by_class = {test: _by_class(tested) for test, tested in record.accuracy.items()}
-    found += [_classes(test, percents) for test, percents in by_class.items() if set(percents) - {None}]
-    found += _analysis(record)
-    return found
-
-
-def _learning_rates(record: RunRecord) -> list[float]:
-    """The rate at the start of each epoch, by the recipe's schedule."""
-    recipe, epochs = record.key.recipe, len(record.epoch_losses)
-    if not recipe.learning_rate or not epochs:
-        return []
-    steps = max(len(record.step_seconds), epochs)
-    return [learning_rate(recipe, recipe.learning_rate, e, e * steps // epochs, steps) for e in range(epochs)]
-
-
-def _classes(test: str, percents: Sequence[float | None]) -> Trace:
-    known = sorted(p for p in percents if p is not None)
-    words = f"from {known[0]:.0f} to {known[-1]:.0f} %, the middle one {known[len(known) // 2]:.0f} %"
-    return Trace(f"Accuracy by class, sorted: {short(visible(test), 40)}", _bars(known, 100.0), words)
-
-
-def _analysis(record: RunRecord) -> list[Trace]:
-    """How far each block moved, and how many receive a gradient."""
-    if record.analysis is None:
-        return []
-    found = []
-    for tower, shift, blocks in (
-        ("Image", record.analysis.image_shift, record.analysis.image_blocks_with_gradient),
-        ("Text", record.analysis.text_shift, record.analysis.text_blocks_with_gradient),
-    ):
-        if shift and shift[-1]:
-            relative = [s / shift[-1] for s in shift]
-            gradient = "" if blocks is None else f"; {blocks} of {plural(len(shift), 'block')} receive a gradient"
-            words = f"shift of each block over that of the last, {relative[0]:.2f} in the first{gradient}"
-            found.append(Trace(f"{tower} tower: feature sensitivity", _bars(relative, max(relative)), words))
-    return found
-
-
-def _curve(values: Sequence[float], from_zero: bool = False) -> Markup:
-    drawn = _thinned(values)
-    low = 0.0 if from_zero else min(drawn)
-    span = (max(drawn) - low) or 1.0
-    across = 100 / max(len(drawn) - 1, 1)
-    points = " ".join(f"{i * across:.1f},{38 - 36 * (v - low) / span:.1f}" for i, v in enumerate(drawn))
-    return Markup('<polyline points="{}"/>').format(points)
-
-
-def _bars(values: Sequence[float], most: float) -> Markup:
-    drawn = _thinned(values)
-    wide = 100 / len(drawn)
-    heights = (max(38 * v / most, 0.4) if most else 0.4 for v in drawn)
-    steps = "".join(f"V{40 - h:.1f}H{i * wide:.1f}" for i, h in enumerate(heights, 1))
-    return Markup('<path d="M0 40{}V40z"/>').format(steps)
-
-
-def _thinned(values: Sequence[float]) -> list[float]:
-    size = -(-len(values) // POINTS)
-    groups = [values[i : i + size] for i in range(0, len(values), size)]
-    return [sum(group) / len(group) for group in groups]
 
 
 def _recipe(record: RunRecord) -> str:

@@ -73,6 +73,18 @@ def comparisons(cells: pd.DataFrame, with_row: str | None = None) -> dict[Pair, 
     })  # fmt: skip
 
 
+def in_words(p: float) -> str:
+    """What a paired comparison says."""
+    if np.isnan(p):
+        return "one seed only"
+    return f"different, {p_words(p)}" if p <= SIGNIFICANCE else f"no difference found, {p_words(p)}"
+
+
+def p_words(p: float) -> str:
+    """``p < 0.001`` or ``p = 0.024``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def tied(with_row: str, rows: Sequence[str], adjusted: Mapping[Pair, float]) -> list[str]:
     """The rows that can't be told from `with_row`; those that couldn't be compared are not among them."""
     return [r for r in rows if r != with_row and adjusted[frozenset((with_row, r))] > SIGNIFICANCE]

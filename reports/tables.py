@@ -1,4 +1,4 @@
-"""Records to pandas tables: what was measured, and the means, intervals and harmonic means that follow from it.
+"""A section in numbers, and what follows from them: which rows are complete, best, tied, or not on their own merit.
 
 Full precision throughout; NaN is "absent", and `reason` says why. Averages are taken where they are complete only: a
 dataset counts when every seed of the row finished on it, and a row says how many of the section's datasets it averages.
@@ -7,7 +7,6 @@ A column ``<name>_margin`` is half the width of the 95 % interval over seeds, ab
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -15,9 +14,9 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from harness.records import RunRecord
 from reports import statistics
-from reports.costs import COSTS, PeakField, costs, peak_field
+from reports.averages import ranking, result_frame, run_frame, score_frame, summary_frame, unit_frame
+from reports.costs import PeakField, peak_field
 from reports.groups import REFERENCE, Row, Section
 from reports.text import short, visible
 
@@ -80,37 +79,60 @@ class Tables:
     @cached_property
     def comparisons(self) -> dict[statistics.Pair, float]:
         """Holm's p of every pair of complete rows, from the runs they have in common: each dataset, each seed."""
-        by_run = pd.Series(self.by_run).rename_axis(["row", "dataset", "seed"]).unstack(["dataset", "seed"])
-        return statistics.comparisons(by_run.loc[list(self.complete.index)])
+        return statistics.comparisons(self._complete_runs)
+
+    def compared_with(self, label: str) -> dict[statistics.Pair, float]:
+        """Holm's p of every complete row against one of them."""
+        return statistics.comparisons(self._complete_runs, label)
 
     def tied_with_best(self) -> list[str]:
-        """The complete rows that can't be told from the best one, best first."""
-        ranked = list(self.complete.index)
+        """The competing rows that can't be told from the best one, best first."""
+        ranked = list(self.competing(self.main).index)
         return statistics.tied(ranked[0], ranked, self.comparisons) if ranked else []
 
     def rank_groups(self) -> dict[str, tuple[int, ...]]:
         """The groups of each complete row: rows that share one can't be told apart."""
         return statistics.rank_groups(list(self.complete.index), self.comparisons)
 
-    def finished_on(self, unit: str) -> pd.DataFrame:
-        """The lines of the rows of which every seed finished on a unit."""
-        return self._by_unit[unit]
+    def rivals(self, unit: str, metric: str) -> pd.Series:
+        """The figures on a unit that are their rows' own, of the rows of which every seed finished there."""
+        found = self._by_unit.get(unit, self._nothing)[metric]
+        counts_for = self.metric_of[unit] if metric == "accuracy" else metric
+        return found.drop(index=[row for row in found.index if self.borrowed(row, counts_for, unit)])
 
     def tied_on(self, unit: str) -> list[str]:
         """The rows that can't be told from the best one on a unit, among those of which every seed finished."""
-        if unit not in self._by_unit:
+        on_unit = self.rivals(unit, self.unit_main)
+        if on_unit.isna().all():
             return []
-        on_unit = self._by_unit[unit]
-        best = str(on_unit[self.unit_main].idxmax())
+        best = str(on_unit.idxmax())
         cells = self.results[(self.results["unit"] == unit) & self.results["row"].isin(on_unit.index)]
         wide = cells.pivot(index="row", columns=["dataset", "seed"], values="percent")
         return statistics.tied(best, list(on_unit.index), statistics.comparisons(wide, best))
 
+    def competing(self, metric: str) -> pd.DataFrame:
+        """The complete rows whose figure is their own, and not that of the pretrained backbone; in the order of `complete`."""
+        return self.complete.drop(index=[row for row in self.complete.index if self.borrowed(row, metric)])
+
+    def borrowed(self, row: str, metric: str, unit: str | None = None) -> bool:
+        """Whether an adapted row answered as the pretrained backbone does, in every finished run (on a unit)."""
+        return (row, unit, metric) in self._borrowed
+
     @cached_property
-    def by_design(self) -> set[tuple[str, str]]:
-        """(row, metric): the records say that the method answered as the pretrained backbone in every run that finished."""
-        finished = self.scores.dropna(subset="percent").groupby(["row", "metric"])["by_design"].all()
-        return {(str(row), str(metric)) for row, metric in finished.index[finished]}
+    def _borrowed(self) -> set[tuple[str, str | None, str]]:
+        """(row, unit or None for all of them, metric), where the records say so, or the accuracies do."""
+        adapted = self.summary.index[self.summary["method"] != REFERENCE]
+        finished = self.scores[self.scores["row"].isin(adapted)].dropna(subset="percent")
+        equal = [metric in self.unadapted[row] for row, metric in zip(finished["row"], finished["metric"], strict=True)]
+        answers = finished.assign(borrowed=finished["by_design"] | np.array(equal, bool))
+        units = answers.groupby(["row", "unit", "metric"])["borrowed"].all()
+        everywhere = answers.groupby(["row", "metric"])["borrowed"].all()
+        return {*units.index[units], *((row, None, metric) for row, metric in everywhere.index[everywhere])}
+
+    @cached_property
+    def metric_of(self) -> dict[str, str]:
+        """Which metric a unit's figure counts for, where a unit has one figure."""
+        return dict(zip(self.scores["unit"], self.scores["metric"], strict=True))
 
     @cached_property
     def unadapted(self) -> dict[str, set[str]]:
@@ -127,32 +149,36 @@ class Tables:
         return found
 
     @cached_property
+    def _complete_runs(self) -> pd.DataFrame:
+        """`by_run` of the complete rows: a line a row, columns (dataset, seed)."""
+        by_run = pd.Series(self.by_run).rename_axis(["row", "dataset", "seed"]).unstack(["dataset", "seed"])
+        return by_run.loc[list(self.complete.index)]
+
+    @property
+    def _nothing(self) -> pd.DataFrame:
+        return self.units.iloc[:0].droplevel("unit")
+
+    @cached_property
     def _by_unit(self) -> dict[str, pd.DataFrame]:
         done = self.units[self.units["seeds"] == self.units["expected"]]
         return {str(unit): found.droplevel("unit") for unit, found in done.groupby(level="unit")}
 
 
-def harmonic_mean(base_percent: float, new_percent: float) -> float:
-    """H = 2bn / (b + n), 0 when both are 0. An average row takes H of the means, not the mean of the H's, as CoCoOp has."""
-    total = base_percent + new_percent
-    return 2 * base_percent * new_percent / total if total else 0.0
-
-
 def tables(section: Section) -> Tables:
     """All tables of a section."""
     peak = peak_field(section.records)
-    runs, scores = _runs(section, peak), _scores(section)
-    metrics, main = _metrics(section, scores)
-    units = _units(section, scores)
+    runs, scores = run_frame(section, peak), score_frame(section)
+    metrics, main = ranking(section, scores)
+    units = unit_frame(section, scores)
     return Tables(
         metrics=metrics,
         main=main,
         peak=peak,
         runs=runs,
         scores=scores,
-        results=_results(section, scores),
+        results=result_frame(section, scores),
         units=units,
-        summary=_summary(section, scores, units, runs, metrics),
+        summary=summary_frame(section, scores, units, runs, metrics),
     )
 
 
@@ -168,132 +194,3 @@ def gaps(section: Section, row: Row) -> list[str]:
             if status.get(seed) != "ok":
                 found.append(f"{name}: seed {seed} {status.get(seed, 'not run').replace('_', ' ')}")
     return found
-
-
-def _metrics(section: Section, scores: pd.DataFrame) -> tuple[tuple[str, ...], str]:
-    """The columns of scores, and the one to rank by: H, the targets of a transfer, or plain accuracy."""
-    if section.paired:
-        return ("base", "new"), "h"
-    if section.transfers:
-        return tuple(m for m in ("source", "target") if m in set(scores["metric"])), "target"
-    return ("accuracy",), "accuracy"
-
-
-def _runs(section: Section, peak: PeakField) -> pd.DataFrame:
-    lines = [
-        {"row": row.label, "dataset": r.key.dataset, "seed": r.key.seed, **costs(r, peak)}
-        for row in section.rows
-        for r in row.records
-        if r.status == "ok"
-    ]
-    frame = pd.DataFrame(lines, columns=["row", "dataset", "seed", *COSTS])
-    return frame.astype(dict.fromkeys(COSTS, float))
-
-
-def _scores(section: Section) -> pd.DataFrame:
-    """One line a test that some record promised; NaN where the run didn't finish."""
-    lines = []
-    for row in section.rows:
-        for record in row.records:
-            for test in section.tests(record):
-                unit, metric = _unit(section, record, test)
-                found = record.accuracy.get(test) if record.status == "ok" else None
-                percent = found.accuracy_percent if found else np.nan
-                by_design = bool(found and found.answers_zero_shot)
-                lines.append((row.label, record.key.dataset, unit, metric, record.key.seed, percent, by_design))
-    return pd.DataFrame(lines, columns=["row", "dataset", "unit", "metric", "seed", "percent", "by_design"])
-
-
-def _unit(section: Section, record: RunRecord, test: str) -> tuple[str, str]:
-    """The line of a test and the column that averages it: the dataset and its half, or the test's key and its role."""
-    dataset = record.key.dataset
-    if section.paired:
-        return dataset, test.removeprefix(f"{dataset}/")
-    unit = f"{dataset} to {test}" if section.transfers and len(section.datasets) > 1 else test
-    if section.transfers:
-        return unit, "source" if test.partition("/")[0] == dataset else "target"
-    return unit, "accuracy"
-
-
-def _results(section: Section, scores: pd.DataFrame) -> pd.DataFrame:
-    """The score that ranks, for each run and unit; `counts` says whether the row's average is over it."""
-    if not section.paired:
-        return scores.assign(counts=scores["metric"] != "source").drop(columns=["metric", "by_design"])
-    wide = scores.pivot(index=["row", "dataset", "unit", "seed"], columns="metric", values="percent")
-    h = [harmonic_mean(b, n) for b, n in zip(wide["base"], wide["new"], strict=True)]
-    return pd.Series(h, wide.index, name="percent").reset_index().assign(counts=True)
-
-
-def _units(section: Section, scores: pd.DataFrame) -> pd.DataFrame:
-    metrics = ["base", "new"] if section.paired else ["accuracy"]
-    columns = scores["metric"] if section.paired else pd.Series("accuracy", scores.index, name="metric")
-    grouped = scores.groupby([scores["row"], scores["unit"], columns])["percent"]
-    means = grouped.mean().unstack("metric").reindex(columns=metrics)
-    means["seeds"] = grouped.count().unstack("metric").reindex(columns=metrics).fillna(0).min(axis=1)
-    expected = {row.label: len(row.seeds) for row in section.rows}
-    means["expected"] = [expected[label] for label in means.index.get_level_values("row")]
-    if section.paired:
-        means["h"] = [harmonic_mean(b, n) for b, n in zip(means["base"], means["new"], strict=True)]
-    return means
-
-
-def _summary(
-    section: Section, scores: pd.DataFrame, units: pd.DataFrame, runs: pd.DataFrame, metrics: tuple[str, ...]
-) -> pd.DataFrame:
-    total = scores["unit"].nunique()
-    lines = {}
-    for row in section.rows:
-        own = units.loc[row.label]
-        done = own.index[own["seeds"] == own["expected"]]
-        line: dict[str, float | str | int] = {
-            "method": row.method,
-            "complete": len(done),
-            "expected": total,
-            "seeds": len(row.seeds),
-        }
-        kept = scores[(scores["row"] == row.label) & scores["unit"].isin(done)]
-        by_seed = kept.groupby(["seed", "metric"])["percent"].mean().unstack("metric").reindex(columns=list(metrics))
-        line.update(_averages(by_seed))
-        line.update(_costs_over_seeds(runs[(runs["row"] == row.label) & runs["dataset"].isin(kept["dataset"])]))
-        lines[row.label] = line
-    return _with_differences(pd.DataFrame.from_dict(lines, orient="index"))
-
-
-def _averages(by_seed: pd.DataFrame) -> dict[str, float]:
-    """Means and margins of a (seed x metric) table; with base and new, H of the mean base and the mean new."""
-    line = dict(by_seed.mean())
-    if "base" in by_seed:
-        by_seed = by_seed.assign(h=[harmonic_mean(b, n) for b, n in zip(by_seed["base"], by_seed["new"], strict=True)])
-        line["h"] = harmonic_mean(line["base"], line["new"])
-    return line | _margins(by_seed)
-
-
-def _costs_over_seeds(runs: pd.DataFrame) -> dict[str, float]:
-    """A row's costs: over the datasets of a seed as `COSTS` says, then the mean (and margin) over seeds."""
-    seeds = runs.groupby("seed")
-    by_seed = pd.DataFrame({name: seeds[name].agg(_whole(how)) for name, how in COSTS.items()}, dtype=float)
-    by_seed["images_per_second"] = by_seed["train_images_seen"] / by_seed["train_seconds"].where(lambda s: s > 0)
-    return dict(by_seed.mean(skipna=False)) | _margins(by_seed)
-
-
-def _margins(by_seed: pd.DataFrame) -> dict[str, float]:
-    found = statistics.margin(by_seed.to_numpy(float).T)
-    return {f"{name}_margin": float(value) for name, value in zip(by_seed.columns, found, strict=True)}
-
-
-def _whole(how: str) -> Callable[[pd.Series], float]:
-    """A sum, mean or maximum that is absent where one of its parts is."""
-    return lambda column: getattr(column, how)(skipna=False)
-
-
-def _with_differences(summary: pd.DataFrame) -> pd.DataFrame:
-    """Adds ``<metric>_gain``: a complete row's mean minus the complete reference row's, in points."""
-    complete = summary["complete"] == summary["expected"]
-    reference = summary[(summary["method"] == REFERENCE) & complete]
-    for metric in ("base", "new", "h", "accuracy", "source", "target"):
-        if metric in summary:
-            gain = summary[metric] - reference[metric].iloc[0] if len(reference) == 1 else np.nan
-            summary[f"{metric}_gain"] = pd.Series(gain, summary.index).where(
-                complete & (summary["method"] != REFERENCE)
-            )
-    return summary

@@ -19,6 +19,9 @@ from reports.units import duration, percent, size
 
 WIDTH = 140
 
+Shown = tuple[str, str, Callable[[float], str]]
+"""A column of the summary, its heading, and how it is worded."""
+
 
 def print_headlines(records: Sequence[RunRecord]) -> None:
     """One table a section: accuracy, training time and peak memory of every method, best first."""
@@ -27,9 +30,9 @@ def print_headlines(records: Sequence[RunRecord]) -> None:
         own = section.condition
         console.print(
             f"\n{visible(own.suite)} on {visible(own.backbone)}, {own.shots} shots, {visible(own.machine)}, "
-            f"{own.precision}, {own.execution}; summed over datasets, mean over seeds"
+            f"{own.precision}, {own.execution}; {'simulated' if own.simulated else 'summed over datasets, mean over seeds'}"
         )
-        console.print(_headline(tables(section)))
+        console.print(_headline(tables(section), section.costs_only))
 
 
 def _console() -> Console:
@@ -63,16 +66,19 @@ def _as_text(page_table: PageTable) -> Table:
     return table
 
 
-def _headline(found: Tables) -> Table:
+def _headline(found: Tables, costs_only: bool) -> Table:
+    """Scores, training time and peak; where training was cut off, the time of a step and the peak."""
     metrics = [*found.metrics, "h"] if found.main == "h" else list(found.metrics)
-    names = TITLES
+    scores: list[Shown] = [(metric, TITLES[metric], percent) for metric in metrics]
+    time: Shown = ("step_seconds", "step", duration) if costs_only else ("train_seconds", "train", duration)
+    shown: list[Shown] = [*([] if costs_only else scores), time, ("train_peak_bytes", "peak memory", size)]
     table = Table("method", box=None, padding=(0, 2, 0, 0))
-    for heading in (*(names[name] for name in metrics), "train", "peak memory"):
+    for _, heading, _ in shown:
         table.add_column(heading, justify="right")
-    for label, line in found.summary.sort_values(found.main, ascending=False).iterrows():
+    order = "step_seconds" if costs_only else found.main
+    for label, line in found.summary.sort_values(order, ascending=costs_only).iterrows():
         whole = line["complete"] == line["expected"]
-        cells = [_worded(line[name], percent) for name in metrics]
-        cells += [_worded(line["train_seconds"], duration), _worded(line["train_peak_bytes"], size)]
+        cells = [_worded(line[name], text) for name, _, text in shown]
         table.add_row(f"{label}{'' if whole else ' (incomplete)'}", *cells)
     return table
 

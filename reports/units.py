@@ -65,6 +65,20 @@ def percent(value: float) -> str:
     return f"{_checked(value):.2f}"
 
 
+def whole_percent(value: float) -> str:
+    """A share: ``73 %``."""
+    return f"{_checked(value):.0f} %"
+
+
+def flops(value: float) -> str:
+    """Floating-point operations: ``747 G``, ``1.32 T``."""
+    value = _checked(value)
+    for scale, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= 0.9995 * scale:
+            return f"{_three_digits(value / scale)} {unit}"
+    return f"{value:,.0f}"
+
+
 def points(difference: float) -> str:
     """A difference of two accuracies, signed: ``+3.20``, ``−0.15``, ``±0``."""
     if not math.isfinite(difference):

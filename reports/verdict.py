@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from reports import units
 from reports.groups import REFERENCE
+from reports.quantities import SCORE_WORDS
+from reports.statistics import p_words
 from reports.tables import Tables
 from reports.text import listed, plural
-
-SCORE = {"h": "H", "accuracy": "average accuracy", "target": "average accuracy on targets"}
 
 NOTICEABLE = 1.05
 """The ratio of two times from which the page speaks of a difference."""
@@ -23,32 +23,31 @@ def verdict(tables: Tables, datasets: int, costs_only: bool = False) -> Markup:
 
     costs_only: which step is quickest and which takes least memory.
     """
-    ranked = tables.complete
+    ranked = tables.competing(tables.main)
     if costs_only:
-        return Markup(" ").join(_cheapest(tables.summary)) or Markup("No run finished.")
+        return Markup(" ").join(_cheapest(tables.complete)) or Markup("Fewer than two methods finished.")
     if ranked.empty:
         return Markup("No method has finished every dataset, so none is ranked.")
     tied = tables.tied_with_best()
-    sentences = [_best(tables, tied), *_reference_wins(ranked), *_cost(ranked, tied, tables.main, datasets)]
+    sentences = [_best(tables, ranked, tied), *_reference_wins(ranked), *_cost(ranked, tied, tables.main, datasets)]
     return Markup(" ").join(sentences)
 
 
-def _best(tables: Tables, tied: list[str]) -> Markup:
-    ranked, main = tables.complete, tables.main
-    best = ranked.iloc[0]
+def _best(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> Markup:
+    main, best = tables.main, ranked.iloc[0]
     margin, gain = best[f"{main}_margin"], best[f"{main}_gain"]
     over = plural(int(best["seeds"]), "seed")
     sure = f"95 % interval {units.percent_range(best[main], margin)}, {over}" if margin >= 0.005 else over
     clauses = [Markup("<strong>{}</strong> has the best {}, <b>{}</b> ({})").format(
-        best.name, SCORE[main], units.percent(best[main]), sure)]  # fmt: skip
+        best.name, SCORE_WORDS[main], units.percent(best[main]), sure)]  # fmt: skip
     clauses += [Markup("{} points above {}").format(f"{gain:.2f}", REFERENCE)] if pd.notna(gain) else []
-    clauses += _sureness(tables, tied)
+    clauses += _sureness(tables, ranked, tied)
     return Markup(", ").join(clauses) + Markup(".")
 
 
-def _sureness(tables: Tables, tied: list[str]) -> list[Markup]:
+def _sureness(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> list[Markup]:
     """Whether the next is tied with the best, clearly behind, or not comparable."""
-    ranked, main = tables.complete, tables.main
+    main = tables.main
     if len(ranked) < 2:
         return []
     if tied:
@@ -58,23 +57,28 @@ def _sureness(tables: Tables, tied: list[str]) -> list[Markup]:
     p = tables.comparisons[frozenset((first, second))]
     if pd.isna(p):
         return [Markup("and, with too few seeds for a comparison, how sure this order is can't be said")]
-    sure = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    return [
-        Markup("with <strong>{}</strong> clearly behind it, by {} points ({})").format(second, f"{behind:.2f}", sure)
-    ]
+    return [Markup("with <strong>{}</strong> clearly behind it, by {} points ({})").format(
+        second, f"{behind:.2f}", p_words(p))]  # fmt: skip
 
 
-def _cheapest(summary: pd.DataFrame) -> Iterator[Markup]:
+def _cheapest(ranked: pd.DataFrame) -> Iterator[Markup]:
     """The quickest step, then the smallest peak, each against the largest of its kind."""
     for column, text, words in (
         ("step_seconds", units.duration, "has the quickest training step"),
         ("train_peak_bytes", units.size, "trains with the smallest peak of memory"),
     ):
-        known = summary[column].dropna().sort_values()
+        known = ranked[column].dropna().sort_values()
         if len(known) > 1 and known.iloc[0] > 0:
+            first, last = (f"{text(known[row])}{_batch(ranked, row)}" for row in (known.index[0], known.index[-1]))
             yield Markup("<strong>{}</strong> {}, <b>{}</b>; <strong>{}</strong> takes {}, {} as much.").format(
-                known.index[0], words, text(known.iloc[0]), known.index[-1], text(known.iloc[-1]),
-                units.times(known.iloc[-1] / known.iloc[0]))  # fmt: skip
+                known.index[0], words, first, known.index[-1], last, units.times(known.iloc[-1] / known.iloc[0])
+            )
+
+
+def _batch(ranked: pd.DataFrame, row: str) -> str:
+    """The batch of a row's step, where those of the rows differ."""
+    sizes = ranked["batch_size"].dropna()
+    return f" at batch {sizes[row]:g}" if row in sizes and sizes.nunique() > 1 else ""
 
 
 def _reference_wins(ranked: pd.DataFrame) -> Iterator[Markup]:

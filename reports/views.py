@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -11,10 +11,10 @@ from reports.cells import Cell, Column, Table
 from reports.charts import Style
 from reports.costs import reason
 from reports.groups import REFERENCE, Row, Section
-from reports.quantities import GROUP_HELP, INTERVAL_HELP, Cost, cost_columns, score_column
-from reports.statistics import SIGNIFICANCE
+from reports.provenance import manner
+from reports.quantities import BORROWED, GROUP_HELP, INTERVAL_HELP, TITLES, Cost, cost_columns, score_column
 from reports.tables import Tables, gaps
-from reports.text import plural, short, visible
+from reports.text import plural
 
 HEADLINE_COSTS = (
     "train_seconds",
@@ -23,20 +23,23 @@ HEADLINE_COSTS = (
     "train_energy_joules",
     "trainable_parameters",
 )
+STEP_COSTS = ("step_seconds", "step_flops", "utilisation_percent", "train_peak_bytes", "train_energy_joules",
+              "trainable_parameters")  # fmt: skip
+"""What a run that was cut off, or only simulated, has to tell."""
 DETAIL_COSTS = (
     "train_seconds",
     "extract_seconds",
     "step_seconds",
+    "step_flops",
+    "utilisation_percent",
     "train_peak_bytes",
     "run_peak_bytes",
     "setup_seconds",
     "test_seconds",
 )
+OFTEN_UNKNOWN = {"train_energy_joules", "step_flops", "utilisation_percent"}
+"""Costs that need a meter or a profile of their own: their columns are left out where no row has them."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-TIE_LEGEND = (
-    "Bold: the best. Underlined: tied with it, which is to say that a paired comparison over the seeds, "
-    f"with Holm's correction, can't tell them apart ({100 * SIGNIFICANCE:.0f} %)."
-)
 
 
 def headline(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
@@ -46,16 +49,16 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
         scores = []
     groups = tables.rank_groups() if scores else {}
     costs = cost_columns(tables.peak)
-    shown = [c for c in HEADLINE_COSTS if c != "train_energy_joules" or tables.summary[c].notna().any()]
+    shown = _known(tables, STEP_COSTS if section.costs_only else HEADLINE_COSTS)
     columns = [
         _method_column(),
         *(score_column(s, bool(tables.summary[f"{s}_gain"].notna().any())) for s in scores),
         *([Column("Group", "tied share a letter", GROUP_HELP, numeric=False)] if groups else []),
         *(costs[c].column for c in shown),
     ]
-    table = Table(name, "Accuracy and cost of each method", columns)
+    table = Table(name, "Cost of each method" if section.costs_only else "Accuracy and cost of each method", columns)
     for row in ranked(section, tables):
-        cells = [method_cell(table, section, row, tables, styles)]
+        cells = [method_cell(table, section, row, tables, styles, manner(row.records) if section.costs_only else "")]
         cells += [_score_cell(table, row, score, tables) for score in scores]
         cells += [_group_cell(table, row, groups)] if groups else []
         cells += [_cost_cell(table, row, c, costs[c], tables) for c in shown]
@@ -66,33 +69,18 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
 
 
 def cost_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
-    """A line a row: where the time and the memory go."""
+    """A line a row: where the time and the memory go, and how the row was run."""
     costs = cost_columns(tables.peak)
-    table = Table(name, "Where time and memory go", [_method_column(), *(costs[c].column for c in DETAIL_COSTS)])
+    shown = _known(tables, DETAIL_COSTS)
+    table = Table(name, "Where time and memory go", [_method_column(), *(costs[c].column for c in shown)])
     for row in ranked(section, tables):
-        cells = [_cost_cell(table, row, c, costs[c], tables) for c in DETAIL_COSTS]
-        table.rows.append([method_cell(table, section, row, tables, styles), *cells])
+        cells = [_cost_cell(table, row, c, costs[c], tables) for c in shown]
+        table.rows.append([method_cell(table, section, row, tables, styles, manner(row.records)), *cells])
     return table
 
 
-def unit_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
-    """A line a dataset (or test), a column a row of the headline; H above base and new."""
-    rows = ranked(section, tables)
-    first = Column("Dataset" if section.paired else "Test", numeric=False)
-    unit = "H · base / new" if section.paired else "accuracy"
-    heads = [Column(row.label, unit, row=styles[row.label].key) for row in rows]
-    table = Table(name, "Accuracy on each dataset, mean over seeds", [first, *heads], features=("filter",))
-    sources = set(tables.scores["unit"][tables.scores["metric"] == "source"])
-    for on in sorted(tables.units.index.unique("unit"), key=lambda u: (u not in sources, u)):
-        tied = tables.tied_on(on)
-        cells = [_unit_cell(table, tables, row, on, tied) for row in rows]
-        tags = ("source",) if on in sources else ()
-        table.rows.append([Cell(short(visible(on), 60), tags=tags), *cells])
-    average = "Average of targets" if tables.main == "target" else "Average"
-    table.foot.append([Cell(average), *(_average_cell(table, row, tables) for row in rows)])
-    marked = any(c.tied for cells in [*table.rows, *table.foot] for c in cells)
-    table.legend = TIE_LEGEND if marked else "Bold: the best."
-    return table
+def _known(tables: Tables, costs: Sequence[str]) -> list[str]:
+    return [c for c in costs if c not in OFTEN_UNKNOWN or tables.summary[c].notna().any()]
 
 
 def seed_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
@@ -116,13 +104,16 @@ SEED_SCORE = {"h": "Mean H", "accuracy": "Accuracy", "target": "Targets"}
 
 
 def ranked(section: Section, tables: Tables) -> list[Row]:
-    """Complete rows, best first; then the others; the reference last of all."""
-    order = {label: i for i, label in enumerate(tables.complete.index)}
+    """Complete rows, best first; then the others; the reference last of all. The cheapest first where only costs count."""
+    best = tables.complete.sort_values(["step_seconds", "train_peak_bytes"]) if section.costs_only else tables.complete
+    order = {label: i for i, label in enumerate(best.index)}
     return sorted(section.rows, key=lambda r: (r.method == REFERENCE, order.get(r.label, len(order)), r.label))
 
 
-def method_cell(table: Table, section: Section, row: Row, tables: Tables, styles: dict[str, Style]) -> Cell:
-    """A row's heading, with whatever keeps it from being compared."""
+def method_cell(
+    table: Table, section: Section, row: Row, tables: Tables, styles: dict[str, Style], how: str = ""
+) -> Cell:
+    """A row's heading, with how it was run, and whatever keeps it from being compared."""
     line = tables.line(row.label)
     tags = ["reference"] if row.method == REFERENCE else []
     note = None
@@ -133,7 +124,7 @@ def method_cell(table: Table, section: Section, row: Row, tables: Tables, styles
     most = max(len(r.seeds) for r in section.rows)
     if len(row.seeds) < most:
         tags.append(f"{len(row.seeds)} of {plural(most, 'seed')}")
-    return Cell(row.label, tags=tuple(tags), note=note, style=styles[row.label])
+    return Cell(row.label, details=(how,) if how else (), tags=tuple(tags), note=note, style=styles[row.label])
 
 
 def _method_column() -> Column:
@@ -147,22 +138,10 @@ def _score_cell(table: Table, row: Row, score: str, tables: Tables) -> Cell:
     gain, spread = line[f"{score}_gain"], line[f"{score}_margin"]
     details = [units.points(gain)] if pd.notna(gain) else []
     details += [units.percent_range(line[score], spread)] if spread >= 0.005 else []
-    by_design = (row.label, score) in tables.by_design and row.method != REFERENCE
-    unadapted = by_design or score in tables.unadapted[row.label]
-    ranked = row.label in tables.complete.index and not unadapted
-    best = ranked and stands_out(line[score], tables.complete[score], units.percent)
-    note = table.note(BY_DESIGN if by_design else UNADAPTED) if unadapted else None
+    rivals = tables.competing(score)[score]
+    best = row.label in rivals.index and stands_out(line[score], rivals, units.percent)
+    note = table.note(BORROWED.format(TITLES[score])) if tables.borrowed(row.label, score) else None
     return Cell(units.percent(line[score]), line[score], tuple(details), best=best, note=note)
-
-
-BY_DESIGN = (
-    "The method has nothing to say of these classes and answers as the pretrained backbone does: the figure is no merit of its "
-    "training."
-)
-UNADAPTED = (
-    f"Exactly {REFERENCE}'s accuracy in every run: on these classes the method falls back on the backbone, and the figure is "
-    "no merit of its training."
-)
 
 
 def _group_cell(table: Table, row: Row, groups: dict[str, tuple[int, ...]]) -> Cell:
@@ -189,41 +168,6 @@ def stands_out(value: float, among: pd.Series, text: Callable[[float], str], bet
     """Whether a value reads as the best of `among`, and not just because all of them read alike."""
     low, high = text(among.min()), text(among.max())
     return low != high and text(value) == (high if better > 0 else low)
-
-
-def _unit_cell(table: Table, tables: Tables, row: Row, unit: str, tied: list[str]) -> Cell:
-    line = tables.on(row.label, unit)
-    if line is None:
-        return table.absent("No run finished.")
-    if line["seeds"] < line["expected"]:
-        note = table.note(f"{line['seeds']:.0f} of {line['expected']:.0f} seeds finished; not in the average.")
-        return _mean_cell(line, tables, None, False, note)
-    return _mean_cell(line, tables, tables.finished_on(unit), row.label in tied)
-
-
-def _average_cell(table: Table, row: Row, tables: Tables) -> Cell:
-    line = tables.line(row.label)
-    if line["complete"] < line["expected"]:
-        return table.absent("Averages over other datasets than the rest are not comparable; see the table above.")
-    return _mean_cell(line, tables, tables.complete, row.label in tables.tied_with_best(), main=tables.main)
-
-
-def _mean_cell(
-    line: pd.Series, tables: Tables, rivals: pd.DataFrame | None, tied: bool, note: int | None = None, main: str = ""
-) -> Cell:
-    """The main score above base and new, each in bold where it stands out among `rivals`."""
-    main = main or tables.unit_main
-    halves = tables.metrics if main == "h" else ()
-    best = {m for m in (*halves, main) if rivals is not None and stands_out(line[m], rivals[m], units.percent)}
-    return Cell(
-        units.percent(line[main]),
-        line[main],
-        details=tuple(f"{'/ ' if i else ''}{units.percent(line[half])}" for i, half in enumerate(halves)),
-        bold=tuple(i for i, half in enumerate(halves) if half in best),
-        best=main in best,
-        tied=tied and main not in best,
-        note=note,
-    )
 
 
 def _mean_if_whole(column: pd.Series) -> float:

@@ -9,7 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from reports.page import page
+from harness.records import ProfileRecord, SimulationRecord
+from reports.by_dataset import unit_table
+from reports.groups import sections
+from reports.page import page, row_styles
+from reports.tables import tables
 from reports.text import Problem
 
 
@@ -21,7 +25,7 @@ def plain(text):
 
 def test_parts_stand_in_the_order_people_ask(suite):
     text = plain(page(suite, [Problem("a.json", "not a record")]))
-    heads = ["has the best H", "Results", "Accuracy against cost", "By dataset", "Cost", "Failures",
+    heads = ["Does tuning on half", "has the best H", "Results", "Accuracy against cost", "By dataset", "Cost", "Failures",
              "Unreadable files", "Environment and provenance", "Recipes", "Commands", "30 runs, each in full"]  # fmt: skip
     places = [text.index(head) for head in heads]
     assert places == sorted(places)
@@ -142,9 +146,70 @@ def test_answers_of_the_pretrained_backbone_are_marked_and_never_best(record):
     runs = [record("coop", new=60.0), record("probe", new=70.0)]
     tests = {key: replace(test, answers_zero_shot=key.endswith("new")) for key, test in runs[1].accuracy.items()}
     shown = page([runs[0], replace(runs[1], accuracy=tests)])
-    assert "The method has nothing to say of these classes" in plain(shown)
+    assert "New: the method has nothing to say of these classes" in plain(shown)
     headline = shown[shown.index('id="s1-headline"') : shown.index("Accuracy against cost")]
     assert 'best" data-value="70.0"' not in headline
+
+
+def test_in_the_table_of_datasets_such_answers_are_marked_and_compete_for_nothing(record):
+    runs = [record("coop", new=60.0, seed=s) for s in (1, 2)] + [record("other", new=50.0, seed=s) for s in (1, 2)]
+    probe = [record("probe", base=90.0, new=70.0, seed=s) for s in (1, 2)]
+    probe = [replace(r, accuracy={k: replace(t, answers_zero_shot=k.endswith("new")) for k, t in r.accuracy.items()})
+             for r in probe]  # fmt: skip
+    (section,) = sections([*runs, *probe])
+    numbers = tables(section)
+    table = unit_table("t", section, numbers, row_styles([(section, numbers)]))
+    cells = dict(zip([column.title for column in table.columns], table.rows[0], strict=True))
+    average = dict(zip([column.title for column in table.columns], table.foot[0], strict=True))
+    assert cells["probe"].note == 1
+    assert table.notes[0].startswith("New: the method has nothing to say")
+    for line in (cells, average):
+        assert line["probe"].bold == (0,)  # its base accuracy is its own
+        assert line["coop"].bold == (1,)
+        assert line["other"].bold == ()
+
+
+def test_a_row_that_answers_as_the_backbone_on_the_targets_is_never_best_there(record):
+    accuracy = {"source": 90.0, "a": 70.0}
+    runs = [record(m, suite="transfer", dataset="source", seed=s, accuracy={**accuracy, "a": v})
+            for m, v in (("zero_shot", 70.0), ("coop", 60.0), ("adapter", 70.0)) for s in (1, 2)]  # fmt: skip
+    shown = page(runs)
+    assert "<strong>zero_shot</strong> has the best average accuracy on targets" in shown
+    assert "Targets: the method has nothing to say" in plain(shown)
+
+
+def test_the_page_answers_the_question_of_its_suite(suite_page):
+    text = plain(suite_page)
+    question = text.index("Does tuning on half of the classes cost accuracy on the other half?")
+    assert question < text.index("has the best H") < text.index("Of 4 adapted methods, 4 score above zero_shot on")
+    assert re.search(
+        r"and 2 score below it on the other classes: coop \(−\d\.\d\d\) and clip_adapter \(−0\.\d\d\)\.", text
+    )
+
+
+def test_simulated_records_stand_apart_and_show_no_time_and_no_accuracy(record):
+    peaks = {"train": {"parameters": 3 * 2**20, "host": 2**30}, "evaluate": {"parameters": 2**20}}
+    profile = ProfileRecord(
+        simulated={"fast": SimulationRecord(peak_bytes=peaks, step_flops=7_000, test_batch_flops=1)}
+    )
+    real = record()
+    simulated = replace(real, key=replace(real.key, simulated=True), windows={}, accuracy={}, profile=profile, step_seconds=(),
+                        extract_seconds=None, train_images_seen=None, missing={"windows": "simulated"})  # fmt: skip
+    text = plain(page([real, simulated]))
+    assert "These records differ in figures" in text
+    assert "simulated: no time, no accuracy" in text
+    assert "3.00 MiB" in text
+    assert "Only simulated: nothing was computed or timed." in text
+    assert "No run finished" not in text
+    alone = plain(page([simulated, replace(simulated, key=replace(simulated.key, method="maple"))]))
+    assert "has the best" not in alone
+    assert "H" not in alone.split("Trainable")[0].split("Method")[1]
+
+
+def test_every_row_of_costs_names_execution_precision_epochs_batch_and_augmentation(suite_page):
+    costs = plain(suite_page[suite_page.index('id="s1-costs"') :])
+    assert "fast, fp32, 20 epochs, batch 4, random resized crop flip" in costs
+    assert "fast, fp32, no training steps" in costs
 
 
 def test_no_records_is_still_a_page():

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from harness.recipe import Recipe
+from reports.averages import harmonic_mean
 from reports.groups import sections
+from reports.literature import formula_bytes, lines, published_cost
 from reports.page import page, row_styles
-from reports.published import beside_published, formula_bytes, lines, published_cost
-from reports.tables import harmonic_mean, tables
+from reports.published import beside_published
+from reports.tables import tables
 
 
 def beside(records):
@@ -52,10 +54,34 @@ def test_measured_published_and_difference(record):
     assert texts(part.protocol) == []
 
 
+def test_an_average_over_all_published_datasets_stands_beside_the_published_averages(record):
+    from suites.base2new import PUBLISHED
+
+    runs = [record(m, d, base=80.0, new=70.0) for m in ("coop", "full_finetuning") for d in PUBLISHED]
+    (part,) = beside(runs)
+    averages = [row for row in texts(part.accuracy) if row[1].startswith("average")]
+    assert [row[:2] + row[4:5] for row in averages if row[2] == "H"] == [
+        ["coop", "average", "71.66"],
+        ["coop", "average, the authors' own run", "75.18"],
+        ["full_finetuning", "average, the authors' own run", "79.27"],
+    ]
+    (part,) = beside(runs[1:])
+    assert not any(row[0] == "coop" and row[1].startswith("average") for row in texts(part.accuracy))
+
+
+def test_a_cost_suite_is_held_against_the_recipes_behind_the_cost_columns(record):
+    runs = [record("coop", "random-images", suite="cost"), record("coop", "random-images", 2, suite="cost")]
+    (part,) = beside([replace(r, key=replace(r.key, steps=6)) for r in runs])
+    differences = {row[1]: row[2:] for row in texts(part.protocol)}
+    assert differences["Epochs"] == ["100", "20"]
+    assert differences["Length of training"] == ["to its end", "cut off after 6 steps"]
+    assert {"Backbone", "Weights", "Trained on", "Seeds", "Precision", "Execution"} <= set(differences)
+
+
 def test_protocol_differences_are_found(record):
     (part,) = beside([record("coop", "eurosat", s) for s in (1, 2)])
     differences = {row[1]: row[2:] for row in texts(part.protocol)}
-    assert differences["Backbone"] == ["CLIP ViT-B/16", "demo-clip"]
+    assert differences["Backbone"] == ["CLIP ViT-B/16 with QuickGELU", "demo-clip"]
     assert differences["Seeds"] == ["1, 2, 3", "1, 2"]
     assert differences["Epochs"] == ["100", "20"]
     assert differences["Batch size"] == ["32", "4"]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from harness.records import AnalysisRecord, BlockRecord, ProfileRecord, SimulationRecord, TestRecord, WindowRecord
-from reports.runs import POINTS, run_view
+from reports.runs import class_tables, run_view
+from reports.traces import POINTS
 
 
 def texts(table):
@@ -39,6 +40,18 @@ def test_accuracy_by_class_names_the_lowest(record):
     view = run_view("r", "coop", replace(record(), accuracy={"digits": test}))
     assert texts(view.tests) == [["digits", "62.50", "5 of 8", "3", "cat: 25 %, dog: 100 %"]]
     assert view.traces[-1].words == "from 25 to 100 %, the middle one 100 %"
+
+
+def test_a_line_a_class_says_what_it_is_taken_for(record):
+    test = TestRecord(accuracy_percent=50, correct=4, images=8, classes=3, class_names=("cat", "dog", "<b>"),
+                      confusion=((0, 0, 1), (0, 1, 3), (0, 2, 1), (1, 1, 3)))  # fmt: skip
+    (table,) = class_tables(replace(record(), accuracy={"digits": test}))
+    assert texts(table) == [
+        ["cat", "20.0", "5", "dog (3)"],
+        ["dog", "100.0", "3", "no other"],
+        ["<b>", "–", "0", "no other"],
+    ]
+    assert list(class_tables(record())) == []
 
 
 def test_a_confusion_of_classes_that_are_not_there_is_no_result_by_class(record):

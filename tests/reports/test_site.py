@@ -3,6 +3,7 @@
 import posixpath
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -16,12 +17,14 @@ def files(record):
     runs = [record(m, d, s, base=70 + s)
             for m in ("coop", "zero_shot") for d in ("digits", "a/b") for s in (1, 2)]  # fmt: skip
     runs.append(record("coop", "digits", 3, status="failed", reason="<b>no</b>", accuracy={}))
+    cut_off = record(suite="cost", step_seconds=(0.25,) * 6)
+    runs.append(replace(cut_off, key=replace(cut_off.key, steps=6)))
     return dict(site(runs))
 
 
 def test_there_is_a_page_for_each_suite_method_dataset_and_run(files):
     folders = [path.partition("/")[0] for path in files if "/" in path]
-    assert {f: folders.count(f) for f in folders} == {"suites": 1, "methods": 2, "datasets": 2, "runs": 9}
+    assert {f: folders.count(f) for f in folders} == {"suites": 2, "methods": 2, "datasets": 2, "runs": 10}
     assert list(files)[-1] == "index.html"
 
 
@@ -52,6 +55,17 @@ def test_a_run_page_tells_what_happened(files):
     failed = next(text for path, text in files.items() if path.startswith("runs/") and "&lt;b&gt;no&lt;/b&gt;" in text)
     assert "coop on digits, 16 shots, seed 3" in failed
     assert "adaptbench run base2new --methods coop --seeds 3" in failed
+
+
+def test_a_listing_of_runs_that_were_cut_off_shows_their_steps_and_no_accuracy(files):
+    listed = next(text for path, text in files.items() if path.startswith("methods/") and "coop: cost" in text)
+    table = listed[listed.index('aria-label="coop: cost"') :]
+    assert "250 ms" in table
+    assert "80.00" not in table
+
+
+def test_published_figures_have_a_page_of_their_own(files):
+    assert "Cost, re-measured" in files["published.html"]
 
 
 def test_the_command_makes_a_site_where_asked_to(record, tmp_path):

@@ -7,9 +7,10 @@ import pytest
 
 from harness.recipe import Recipe
 from harness.records import WindowRecord
+from reports.averages import harmonic_mean
 from reports.costs import reason
 from reports.groups import sections
-from reports.tables import gaps, harmonic_mean, tables
+from reports.tables import gaps, tables
 
 MIB = 2**20
 

@@ -1,0 +1,148 @@
+"""Two executions side by side: how much of a method's advantage remains when its rivals are implemented well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports import units
+from reports.cells import Cell, Column, Table
+from reports.charts import Style
+from reports.groups import Row
+from reports.overview import Found, Overview, strong
+from reports.provenance import manner
+from reports.tables import Tables
+
+BASELINE = "full_finetuning"
+"""The method over which others claim an advantage in cost."""
+QUANTITIES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("step_seconds", "Step", units.duration),
+    ("train_seconds", "Train time", units.duration),
+    ("train_peak_bytes", "Peak memory", units.size),
+)
+NOT_RECORDED = "Not recorded, or nothing to train."
+
+
+def executions(name: str, title: str, family: Sequence[Found], styles: dict[str, Style]) -> Overview:
+    """Two sections that differ in execution alone."""
+    by = {section.condition.execution: (section, found) for section, found in family}
+    (section, reference), (_, fast) = by["reference"], by["fast"]
+    rows = [row for row in section.rows if row.label in reference.complete.index and row.label in fast.complete.index]
+    gains = _gains(f"{name}-executions", rows, reference, fast, styles, scored=not section.costs_only)
+    advantages, answer = _advantages(f"{name}-advantages", rows, reference, fast, styles)
+    explained = (
+        "The reference execution does the authors' arithmetic; the fast one leaves out work that cannot change the result. Both "
+        "ran on this machine with the same recipe."
+    )
+    if section.condition.steps:
+        explained += (
+            f" Training was cut off after {section.condition.steps} steps: train time is that of these and all before."
+        )
+    return Overview(name, title, answer, explained, (advantages, gains) if advantages.rows else (gains,))
+
+
+def _advantages(
+    name: str, rows: Sequence[Row], reference: Tables, fast: Tables, styles: dict[str, Style]
+) -> tuple[Table, Markup]:
+    """A line a method: how many times cheaper than the baseline, in either execution; and what that says."""
+    columns = [Column("Method", "and how it was run", numeric=False)]
+    for _, title, _ in QUANTITIES:
+        columns += [Column(title, "reference, times less"), Column(title, "fast, times less")]
+    table = Table(
+        name, f"Advantage over {BASELINE} under the authors' arithmetic, and when both are implemented well", columns
+    )
+    baselines = [row.label for row in rows if row.method == BASELINE]
+    others = [row for row in rows if row.method != BASELINE]
+    if len(baselines) != 1 or not others:
+        return table, Markup("")
+    ratios = {
+        (row.label, quantity, i): _over(found.line(baselines[0])[quantity], found.line(row.label)[quantity])
+        for row in others for quantity, _, _ in QUANTITIES for i, found in enumerate((reference, fast))
+    }  # fmt: skip
+    for row in others:
+        cells = [
+            _advantage(table, ratios[row.label, quantity, i], found.line(row.label)[quantity], text)
+            for quantity, _, text in QUANTITIES for i, found in enumerate((reference, fast))
+        ]  # fmt: skip
+        table.rows.append(
+            [Cell(row.label, details=(manner(row.records, execution=False),), style=styles[row.label]), *cells]
+        )
+    table.legend = (
+        f"Below each: what it takes itself. {baselines[0]} takes {_takes(reference, baselines[0])} in the reference execution and "
+        f"{_takes(fast, baselines[0])} in the fast one. A number below 1: it takes more than {baselines[0]}. Steps of unlike "
+        "batches see unlike numbers of images."
+    )
+    return table, Markup(" ").join(_remains(baselines[0], [row.label for row in others], ratios))
+
+
+def _takes(found: Tables, label: str) -> str:
+    line = found.line(label)
+    known = [
+        f"{text(line[quantity])} ({title.lower()})" for quantity, title, text in QUANTITIES if pd.notna(line[quantity])
+    ]
+    return ", ".join(known) or "nothing that was recorded"
+
+
+def _advantage(table: Table, ratio: float, own: float, text: Callable[[float], str]) -> Cell:
+    if pd.isna(ratio):
+        return table.absent(NOT_RECORDED)
+    return Cell(f"{ratio:.2f}", ratio, (text(own),))
+
+
+def _remains(baseline: str, labels: Sequence[str], ratios: dict[tuple[str, str, int], float]) -> Iterator[Markup]:
+    """For a step, training and memory: the largest advantage of the reference executions, what remains, and who leads then."""
+    for quantity, words in (("step_seconds", "a training step"), ("train_peak_bytes", "peak memory")):
+        known = [x for x in labels if pd.notna(ratios[x, quantity, 0]) and pd.notna(ratios[x, quantity, 1])]
+        if not known:
+            continue
+        most = max(known, key=lambda label: ratios[label, quantity, 0])
+        ahead = max(known, key=lambda label: ratios[label, quantity, 1])
+        sentence = Markup("In {}, {} takes {} less than {} under the authors' arithmetic, and <b>{}</b> less when both are "
+                          "implemented well").format(
+            words, strong(most), units.times(ratios[most, quantity, 0]), strong(baseline),
+            units.times(ratios[most, quantity, 1]))  # fmt: skip
+        if ahead != most:
+            sentence += Markup("; then {} is ahead, with {} less").format(
+                strong(ahead), units.times(ratios[ahead, quantity, 1])
+            )
+        yield sentence + Markup(".")
+
+
+def _gains(
+    name: str, rows: Sequence[Row], reference: Tables, fast: Tables, styles: dict[str, Style], scored: bool
+) -> Table:
+    """A line a method: what the fast execution gains on the reference one."""
+    columns = [Column("Method", "and how it was run", numeric=False)]
+    columns += [Column("Accuracy", "fast − reference, points")] if scored else []
+    for _, title, _ in QUANTITIES:
+        columns += [Column(title, "reference"), Column(title, "fast"), Column(title, "times less")]
+    table = Table(name, "What the fast execution gains on the reference execution", columns)
+    for row in rows:
+        before, after = reference.line(row.label), fast.line(row.label)
+        cells = [_difference(table, before[fast.main], after[fast.main])] if scored else []
+        for quantity, _, text in QUANTITIES:
+            pair = [
+                table.absent(NOT_RECORDED) if pd.isna(v) else Cell(text(v), v)
+                for v in (before[quantity], after[quantity])
+            ]
+            cells += [*pair, _ratio(table, before[quantity], after[quantity])]
+        first = Cell(row.label, details=(manner(row.records, execution=False),), style=styles[row.label])
+        table.rows.append([first, *cells])
+    return table
+
+
+def _difference(table: Table, before: float, after: float) -> Cell:
+    if pd.isna(before) or pd.isna(after):
+        return table.absent("Not every run finished in both.")
+    return Cell(units.points(after - before), after - before)
+
+
+def _ratio(table: Table, before: float, after: float) -> Cell:
+    ratio = _over(before, after)
+    return table.absent(NOT_RECORDED) if pd.isna(ratio) else Cell(f"{ratio:.2f}", ratio)
+
+
+def _over(more: float, less: float) -> float:
+    return more / less if pd.notna(more) and pd.notna(less) and less else float("nan")

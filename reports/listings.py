@@ -1,0 +1,121 @@
+"""The pages of a method and of a dataset: a figure for each run, leading to the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.records import RunRecord
+from reports import units
+from reports.cells import Cell, Column, Table
+from reports.charts import Style
+from reports.costs import simulated_peak_bytes, step_seconds
+from reports.document import render
+from reports.groups import Row, Section
+from reports.overview import Found
+from reports.page import section_titles
+from reports.quantities import TITLES
+from reports.tables import Tables
+from reports.text import short, visible
+
+Page = tuple[str, str]
+"""A path below the site's folder, and the text of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Paths: of suites in their order, of methods by row label, of datasets by name, of runs by the record's identity."""
+
+    suites: list[str]
+    methods: dict[str, str]
+    datasets: dict[str, str]
+    runs: dict[int, str]
+
+
+def listings(found: Sequence[Found], styles: dict[str, Style], places: Places) -> Iterator[Page]:
+    """A page a method and a page a dataset."""
+    titles = section_titles([section for section, _ in found])
+    lines = [_Lines(title, section, numbers, places) for title, (section, numbers) in zip(titles, found, strict=True)]
+    for method, path in dict.fromkeys((r.method, places.methods[r.label]) for s, _ in found for r in s.rows):
+        rows = [(line, row) for line in lines for row in line.section.rows if row.method == method]
+        shown = [line.of_row(f"t{i}", row) for i, (line, row) in enumerate(rows)]
+        yield path, _listing("method", method, shown)
+    for dataset, path in places.datasets.items():
+        there = [line for line in lines if dataset in line.section.datasets]
+        shown = [line.of_dataset(f"t{i}", dataset, styles) for i, line in enumerate(there)]
+        yield path, _listing("dataset", dataset, shown)
+
+
+def _listing(kind: str, name: str, tables: Sequence[Table]) -> str:
+    return render("listing.html.j2", root="../", kind=kind, title=short(visible(name), 60), tables=tables)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines of runs of a section: the mean of a row on a dataset, and each seed's figure, which leads to its run."""
+
+    title: str
+    section: Section
+    numbers: Tables
+    places: Places
+
+    def of_row(self, name: str, row: Row) -> Table:
+        """A line a dataset."""
+        table = self._table(name, "Dataset", f"{row.label}: {self.title}")
+        for dataset in sorted({r.key.dataset for r in row.records}):
+            first = Cell(short(visible(dataset), 60), href=f"../{self.places.datasets[dataset]}")
+            table.rows.append([first, *self._figures(table, row, dataset)])
+        return table
+
+    def of_dataset(self, name: str, dataset: str, styles: dict[str, Style]) -> Table:
+        """A line a row, best first."""
+        table = self._table(name, "Method", self.title)
+        for row in self.section.rows:
+            first = Cell(row.label, style=styles[row.label], href=f"../{self.places.methods[row.label]}")
+            table.rows.append([first, *self._figures(table, row, dataset)])
+        sign = 1 if self.section.costs_only else -1
+        table.rows.sort(key=lambda cells: float("inf") if cells[1].value is None else sign * cells[1].value)
+        return table
+
+    @property
+    def _figure(self) -> tuple[str, Callable[[float], str]]:
+        """What is shown of a run, and how it is worded."""
+        if self.section.condition.simulated:
+            return "Simulated peak", units.size
+        if self.section.costs_only:
+            return "Step", units.duration
+        return f"{TITLES[self.numbers.main]}, %", units.percent
+
+    def _table(self, name: str, first: str, caption: str) -> Table:
+        seeds = [Column(f"Seed {seed}") for seed in self.section.seeds]
+        return Table(name, caption, [Column(first, numeric=False), Column(self._figure[0], "mean"), *seeds])
+
+    def _figures(self, table: Table, row: Row, dataset: str) -> list[Cell]:
+        own = {r.key.seed: r for r in row.records if r.key.dataset == dataset}
+        mean, text = self._mean(row, own, dataset), self._figure[1]
+        first = table.absent("Not every seed finished.") if pd.isna(mean) else Cell(text(mean), mean)
+        return [first, *(self._run(table, own.get(seed), row) for seed in self.section.seeds)]
+
+    def _mean(self, row: Row, own: dict[int, RunRecord], dataset: str) -> float:
+        if not self.section.costs_only:
+            return self.numbers.mean_on(row, dataset)
+        return float(
+            pd.Series([self._of(own[s], row) if s in own else None for s in row.seeds], dtype=float).mean(skipna=False)
+        )
+
+    def _of(self, record: RunRecord, row: Row) -> float | None:
+        if record.status != "ok":
+            return None
+        if self.section.costs_only:
+            return simulated_peak_bytes(record) if record.key.simulated else step_seconds(record)
+        return self.numbers.by_run.get((row.label, record.key.dataset, record.key.seed))
+
+    def _run(self, table: Table, record: RunRecord | None, row: Row) -> Cell:
+        if record is None:
+            return table.absent("Not run.")
+        figure, href = self._of(record, row), f"../{self.places.runs[id(record)]}"
+        if figure is None or pd.isna(figure):
+            return Cell("no figure" if record.status == "ok" else record.status.replace("_", " "), href=href)
+        return Cell(self._figure[1](figure), figure, href=href)

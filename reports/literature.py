@@ -1,0 +1,58 @@
+"""The literature's tables as data, and its memory estimate by its formula."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from importlib import resources
+
+from harness import plugins
+from harness.published_estimate import published_estimate_bytes
+from harness.recipe import resolve
+
+SOURCE = "Skip Tuning (Wu et al., CVPR 2025, arXiv:2412.11509)"
+SHOTS = 16
+AVERAGE = "average"
+MEANS = {"cross-dataset": ("cross_dataset", 10, "average_of_10_datasets"),
+         "domain-generalization": ("domain_generalization", 4, "average_of_4_variants")}  # fmt: skip
+COSTS_OF = {"cost": "base2new"}
+"""The suite of costs alone runs the recipes behind these published columns."""
+CLASSES = {"base2new": (500, 50, 19, 98, 51, 51, 50, 199, 24, 5, 51), "cross-dataset": (1000,)}
+"""Classes trained on, for each dataset of a published suite."""
+
+Line = dict[str, str]
+
+
+@cache
+def lines(name: str) -> tuple[Line, ...]:
+    """The lines of ``published/<name>.csv``."""
+    text = resources.files("reports").joinpath("published", f"{name}.csv").read_text(encoding="utf-8")
+    return tuple(csv.DictReader(text.splitlines()))
+
+
+def published_cost(suite: str, method: str) -> tuple[float, float] | None:
+    """Seconds and estimated megabytes of training on a dataset; full fine-tuning's were printed as sums over eleven."""
+    suite = COSTS_OF.get(suite, suite)
+    for line in lines("cost"):
+        if (line["suite"].replace("_", "-"), line["method"]) == (suite, method):
+            return float(line["train_seconds"]), float(line["memory_estimate_megabytes"])
+    for line in lines("full_finetuning"):
+        if (suite, method) == ("base2new", line["method"]):
+            return float(line["train_seconds"]) / 11, float(line["memory_megabytes"]) / 11
+    return None
+
+
+@cache
+def formula_bytes(suite: str, method: str) -> float | None:
+    """The published estimate by its formula: mean over the suite's class counts; None where the method's card has no formula."""
+    suite = COSTS_OF.get(suite, suite)
+    known = next((p for p in lines("protocol") if (p["suite"], p["method"]) == (suite, method)), None)
+    if known is None or method not in plugins.names("method"):
+        return None
+    card = plugins.load("method", method)
+    settings = resolve(card.recipes, suite, "", "published", SHOTS)[1].settings
+    forward = getattr(card(**settings), "published_forward", None)
+    if forward is None:
+        return None
+    found = [published_estimate_bytes(forward, classes, int(known["batch_size"])) for classes in CLASSES[suite]]
+    return sum(found) / len(found)

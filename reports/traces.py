@@ -1,0 +1,112 @@
+"""The small pictures of a run: curves over its epochs and steps, bars over its classes and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from harness.records import RunRecord, TestRecord
+from harness.schedule import learning_rate
+from reports import units
+from reports.text import plural, short, visible
+
+POINTS = 80
+"""At most so many points of a curve are drawn, each the mean of its neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A small curve or row of bars: its picture, and in words what it runs between."""
+
+    title: str
+    svg: Markup
+    words: str
+
+
+def traces(record: RunRecord) -> list[Trace]:
+    """Every curve and row of bars that a record has the figures for."""
+    by_test = {test: by_class(tested) for test, tested in record.accuracy.items()}
+    classes = [_classes(test, percents) for test, percents in by_test.items() if set(percents) - {None}]
+    return [*_losses(record), *_rates(record), *_speeds(record), *classes, *_analysis(record)]
+
+
+def _losses(record: RunRecord) -> Iterator[Trace]:
+    losses = [loss for loss in record.epoch_losses if loss is not None]
+    if len(losses) > 1:
+        words = f"from {losses[0]:.3f} to {losses[-1]:.3f} in {plural(len(losses), 'epoch')}"
+        yield Trace("Loss by epoch", _curve(losses), words)
+
+
+def _rates(record: RunRecord) -> Iterator[Trace]:
+    rates = _learning_rates(record)
+    if len(set(rates)) > 1:
+        words = f"from {rates[0]:g} to {rates[-1]:g}, highest {max(rates):g}; from the recipe"
+        yield Trace("Learning rate by epoch", _curve(rates, from_zero=True), words)
+
+
+def _speeds(record: RunRecord) -> Iterator[Trace]:
+    if len(record.step_seconds) > 1 and min(record.step_seconds) > 0:
+        speeds = [record.key.recipe.batch_size / s for s in record.step_seconds]
+        words = f"from {units.rate(min(speeds))} to {units.rate(max(speeds))} images/s in {plural(len(speeds), 'step')}"
+        yield Trace("Images a second, step by step", _curve(speeds, from_zero=True), words)
+
+
+def _learning_rates(record: RunRecord) -> list[float]:
+    """The rate at the start of each epoch, by the recipe's schedule."""
+    recipe, epochs = record.key.recipe, len(record.epoch_losses)
+    if not recipe.learning_rate or not epochs:
+        return []
+    steps = max(len(record.step_seconds), epochs)
+    return [learning_rate(recipe, recipe.learning_rate, e, e * steps // epochs, steps) for e in range(epochs)]
+
+
+def _classes(test: str, percents: Sequence[float | None]) -> Trace:
+    known = sorted(p for p in percents if p is not None)
+    words = f"from {known[0]:.0f} to {known[-1]:.0f} %, the middle one {known[len(known) // 2]:.0f} %"
+    return Trace(f"Accuracy by class, sorted: {short(visible(test), 40)}", _bars(known, 100.0), words)
+
+
+def _analysis(record: RunRecord) -> Iterator[Trace]:
+    """How far each block moved, and how many receive a gradient."""
+    if record.analysis is None:
+        return
+    for tower, shift, blocks in (
+        ("Image", record.analysis.image_shift, record.analysis.image_blocks_with_gradient),
+        ("Text", record.analysis.text_shift, record.analysis.text_blocks_with_gradient),
+    ):
+        if shift and shift[-1]:
+            relative = [s / shift[-1] for s in shift]
+            gradient = "" if blocks is None else f"; {blocks} of {plural(len(shift), 'block')} receive a gradient"
+            words = f"shift of each block over that of the last, {relative[0]:.2f} in the first{gradient}"
+            yield Trace(f"{tower} tower: feature sensitivity", _bars(relative, max(relative)), words)
+
+
+def _curve(values: Sequence[float], from_zero: bool = False) -> Markup:
+    drawn = _thinned(values)
+    low = 0.0 if from_zero else min(drawn)
+    span = (max(drawn) - low) or 1.0
+    across = 100 / max(len(drawn) - 1, 1)
+    points = " ".join(f"{i * across:.1f},{38 - 36 * (v - low) / span:.1f}" for i, v in enumerate(drawn))
+    return Markup('<polyline points="{}"/>').format(points)
+
+
+def _bars(values: Sequence[float], most: float) -> Markup:
+    drawn = _thinned(values)
+    wide = 100 / len(drawn)
+    heights = (max(38 * v / most, 0.4) if most else 0.4 for v in drawn)
+    steps = "".join(f"V{40 - h:.1f}H{i * wide:.1f}" for i, h in enumerate(heights, 1))
+    return Markup('<path d="M0 40{}V40z"/>').format(steps)
+
+
+def _thinned(values: Sequence[float]) -> list[float]:
+    size = -(-len(values) // POINTS)
+    groups = [values[i : i + size] for i in range(0, len(values), size)]
+    return [sum(group) / len(group) for group in groups]
+
+
+def by_class(found: TestRecord) -> tuple[float | None, ...]:
+    """Accuracies by class; none without a confusion matrix, or with one of classes that the test doesn't have."""
+    known = found.confusion and all(true < found.classes for true, _, _ in found.confusion)
+    return found.class_accuracy_percent if known else ()
