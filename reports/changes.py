@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 
 from harness.gate.history import Gate
 
@@ -19,11 +20,14 @@ RUNS = 10
 SHORTEST = 3
 """Runs that a level must last: fewer may be a machine that was busy."""
 
-PENALTY = 9.0
-"""What a change must explain: the sum of the distances to the levels, in standard deviations of the noise, falls by as much.
+PENALTY = 25.0
+"""What a change must explain: by so many variances of the noise the squared distances to the levels fall.
 
-Chosen by simulation (docs/gate.md, "History").
+Chosen by the simulation in docs/gate.md, "History" (docs/change_points.py).
 """
+
+FARTHEST, NEIGHBOURS = 3.0, 7
+"""In standard deviations, how far from the median of a run and its neighbours it is taken to lie at most."""
 
 QUIETEST = 0.002
 """The least standard deviation, relative, that times are taken to have."""
@@ -96,16 +100,18 @@ def changes(found: Series) -> list[Change]:
 
 
 def level_starts(seconds: np.ndarray) -> list[int]:
-    """(runs) to the indices at which another level begins: PELT on the distances to medians of logarithms (ruptures).
+    """(runs) to the indices at which another level begins: PELT on the squared distances to the means of logarithms (ruptures).
 
-    The noise's standard deviation is that of a normal distribution with the same median difference between neighbours.
+    The noise's standard deviation is that of a normal distribution with the same median step from run to run. Outliers are
+    pulled in (Hampel's filter) first.
     """
     if len(seconds) < RUNS:
         return []
     import ruptures
 
     logs = np.log(seconds)
-    steps = np.abs(np.diff(logs))
-    noise = max(float(np.median(steps)) / (0.6745 * 2**0.5), QUIETEST)
-    search = ruptures.Pelt(model="l1", min_size=SHORTEST, jump=1).fit((logs / noise)[:, None])
+    noise = max(float(np.median(np.abs(np.diff(logs)))) / (0.6745 * 2**0.5), QUIETEST)
+    middle = pd.Series(logs).rolling(NEIGHBOURS, center=True, min_periods=1).median().to_numpy()
+    near = np.clip(logs, middle - FARTHEST * noise, middle + FARTHEST * noise) / noise
+    search = ruptures.KernelCPD(kernel="linear", min_size=SHORTEST).fit(near[:, None])
     return [int(i) for i in search.predict(pen=PENALTY)[:-1]]

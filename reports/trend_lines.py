@@ -22,7 +22,7 @@ def trend(name: str, found: Series, changes: Sequence[Change]) -> str:
     unit, scale = next((u for u in TIME_UNITS if np.median(values) >= u[1]), TIME_UNITS[-1])
     with mpl.rc_context(SETTINGS):
         figure, axes = plane("Commit", f"Median, {unit}")
-        _runs(axes, found.runs, scale)
+        _runs(axes, found, scale)
         _levels(axes, found.runs, changes, scale)
         _commits(axes, found.runs)
         axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -33,22 +33,15 @@ def trend(name: str, found: Series, changes: Sequence[Change]) -> str:
         return as_svg(figure, name)
 
 
-def _runs(axes: Axes, runs: Sequence[Run], scale: float) -> None:
-    for x, run in enumerate(runs):
-        regressed = run.gate.outcome == "regression"
+def _runs(axes: Axes, found: Series, scale: float) -> None:
+    for x, run in enumerate(found.runs):
+        regressed = any(v.benchmark == found.benchmark and v.outcome == "regression" for v in run.gate.verdicts)
         colour = COLOURS[1] if regressed else COLOURS[0]
         if run.spread:
             axes.plot([x, x], [q / scale for q in run.spread], color=colour, alpha=0.35, linewidth=2.4, zorder=2)
         face = "none" if run.gate.dirty else colour
-        axes.plot(
-            x,
-            run.value / scale,
-            "X" if regressed else "o",
-            color=colour,
-            markersize=6.5,
-            markerfacecolor=face,
-            zorder=4,
-        )
+        sign = "X" if regressed else "o"
+        axes.plot(x, run.value / scale, sign, color=colour, markersize=6.5, markerfacecolor=face, zorder=4)
 
 
 def _levels(axes: Axes, runs: Sequence[Run], changes: Sequence[Change], scale: float) -> None:

@@ -29,6 +29,7 @@ def latest_table(name: str, gates: Sequence[Gate]) -> Table:
             cells += [_recorded(table, figure, measured.figures.get(figure)) for figure in figures]
         table.rows.append([Cell(name_of(benchmark)), *cells])
     table.features = ("filter",) if len(table.rows) > 8 else ()
+    table.legend = "Times: one run beside one run, each with its noise. Whether a level changed is said above."
     return table
 
 

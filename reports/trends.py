@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from os.path import commonprefix
 
 from harness.errors import DataError
 from harness.gate.history import Gate, Machine
@@ -59,6 +61,7 @@ class Part:
 
 def trends_page(gates: Sequence[Gate], problems: Sequence[DataError], log: Log) -> str:
     """The page on the gates of a store, in their order; `problems` are its files that hold none."""
+    place, gates = _without_place(gates)
     by_machine: dict[str, list[Gate]] = {}
     for gate in gates:
         by_machine.setdefault(gate.machine.fingerprint, []).append(gate)
@@ -73,11 +76,27 @@ def trends_page(gates: Sequence[Gate], problems: Sequence[DataError], log: Log) 
         "trends.html.j2",
         title=f"Benchmarks over {plural(len(gates), 'recorded gate')}",
         verdict=_verdict(gates, parts),
+        place=name_of(place.rstrip(":/")),
         facts=_facts(gates, len(parts)),
         parts=parts,
         cautions=[] if searched else [EXTRA],
         problems=[block(str(problem)) for problem in problems],
     )
+
+
+def _without_place(gates: Sequence[Gate]) -> tuple[str, list[Gate]]:
+    """What the names of all benchmarks begin with, folder and file, and the gates with the rest of the names."""
+    begin = commonprefix(benchmarks(gates))  # noqa: RUF071 (node ids are more than paths)
+    found = re.match(r"[^\[]*(?:::|/)", begin)
+    place = found[0] if found else ""
+    return place, [
+        replace(
+            gate,
+            benchmarks={name.removeprefix(place): measured for name, measured in gate.benchmarks.items()},
+            verdicts=tuple(replace(v, benchmark=v.benchmark.removeprefix(place)) for v in gate.verdicts),
+        )
+        for gate in gates
+    ]
 
 
 def _all_changes(every: Sequence[Series]) -> tuple[list[Change], bool]:
@@ -154,10 +173,15 @@ def _verdict(gates: Sequence[Gate], parts: Sequence[Part]) -> str:
         else "No figure changed"
     )
     latest = max(gates, key=lambda gate: gate.order)
-    return f"{changed}. The latest gate, of {commit(latest)}, was {_OUTCOMES[latest.outcome]}."
+    return f"{changed}. The latest gate, of {commit(latest)}, {_OUTCOMES[latest.outcome]}."
 
 
-_OUTCOMES = {"pass": "passed", "regression": "a regression", "inconclusive": "inconclusive", "unusable": "unusable"}
+_OUTCOMES = {
+    "pass": "passed",
+    "regression": "found a regression",
+    "inconclusive": "was inconclusive",
+    "unusable": "was unusable",
+}
 
 
 def _conditions(machine: Machine, gates: Sequence[Gate]) -> list[tuple[str, str]]:
