@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
@@ -96,6 +97,10 @@ class Backbone(nn.Module):
     def running(self, execution: str) -> Backbone:
         """The same weights in another execution."""
         return Backbone(self.model, self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)
+
+    def copied(self, execution: str) -> Backbone:
+        """The same in another execution, with weights of its own."""
+        return Backbone(deepcopy(self.model), self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)
 
     def park(self, image: Stage, text: Stage) -> None:
         """Keep in host memory, until `fetch`, the large frozen weights that lie below these stages of the towers."""

@@ -159,6 +159,10 @@ class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
         self._weights = {weight.untyped_storage()._cdata for weight in weights}
         self._seen: dict[int, Any] = {}  # a storage's finalizer: another may come to lie at its place
 
+    def __enter__(self) -> SavedBytes:  # type: ignore[override]
+        super().__enter__()
+        return self
+
     def _pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         key = storage._cdata

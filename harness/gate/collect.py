@@ -18,7 +18,7 @@ from harness.errors import DataError
 from harness.gate.verdict import Verdict
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-_TIMES = ("--benchmark-min-rounds=5", "--benchmark-max-time=0.05", "--benchmark-warmup=off", "--benchmark-quiet")
+_TIMES = ("--benchmark-min-rounds=3", "--benchmark-max-time=0.05", "--benchmark-warmup=off", "--benchmark-quiet")
 _WHAT = {
     "skipped": ("was skipped", "A gate is passed by measuring: make it run here, or delete it and use --update."),
     "failed": ("failed", "Make it pass first: run it alone by pytest --benchmark-enable."),

@@ -68,7 +68,7 @@ def _figures(name: str, entry: Mapping[str, Any], baseline: Baseline, here: Plat
 def _each(name: str, base: Mapping[str, Any], head: Mapping[str, Any], foreign: str) -> Iterator[Verdict]:
     for figure in dict.fromkeys((*base, *head)):
         before, after = base.get(figure), head.get(figure)
-        values = {"figure": figure, "base": before, "head": after}
+        values: dict[str, Any] = {"figure": figure, "base": before, "head": after}
         if before is None or after is None:
             where = "the baseline" if before is None else "this run"
             yield _unusable(name, f"It is missing in {where}. If that is meant: {UPDATE}", **values)

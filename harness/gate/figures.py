@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -19,7 +20,7 @@ from harness.ledger import Ledger, SavedBytes, model_tensors
 from harness.method import AdaptedModel, Classes
 from harness.plan import Request, build_method, plan
 from harness.profile import Steps, first_batch
-from harness.records import RunKey
+from harness.records import Precision, RunKey
 from harness.simulate import BlankImages, class_names
 from harness.suite import Execution
 from harness.train import train
@@ -84,9 +85,13 @@ def count(key: RunKey, part: Part) -> tuple[Work, Figures]:
 
 
 def _backbone(key: RunKey) -> Backbone:
-    """A registered backbone's own weights, or random ones: no figure depends on their values."""
-    weights = None if key.backbone in plugins.names("backbone") else "random"
-    return load(key.backbone, weights, execution=key.execution, precision=key.precision)
+    return _loaded(key.backbone, key.precision).copied(key.execution)
+
+
+@cache
+def _loaded(name: str, precision: Precision) -> Backbone:
+    """A registered backbone with its own weights, or one with random weights: no figure depends on their values."""
+    return load(name, None if name in plugins.names("backbone") else "random", precision=precision)
 
 
 def _ready(key: RunKey, part: Part, backbone: Backbone) -> Work:

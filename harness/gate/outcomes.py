@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(outcomes)
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_benchmark_generate_machine_info() -> dict[str, str]:
     """Without host name; and without the seconds that py-cpuinfo takes."""
     return {

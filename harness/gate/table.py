@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from harness.gate.baseline import Baseline
+from harness.gate.baseline import Baseline, Expected
 from harness.gate.verdict import Outcome, Verdict, worst
 
 _COLOURS: dict[Outcome, str] = {
@@ -46,7 +46,7 @@ def verdicts(console: Console, found: Sequence[Verdict]) -> None:
 
 def _table(found: Sequence[Verdict]) -> Table:
     columns = ("figure", "base", "head", "slowdown", "verdict")
-    table = Table(_folded("benchmark"), *columns, box=None, padding=(0, 1, 0, 0))
+    table = Table(Column("benchmark", overflow="fold"), *columns, box=None, padding=(0, 1, 0, 0))
     for v in found:
         cells = (_short(v.benchmark), v.figure, _value(v, v.base), _value(v, v.head), _slowdown(v))
         table.add_row(*map(Text, cells), Text(v.outcome, style=_COLOURS[v.outcome]))
@@ -54,31 +54,31 @@ def _table(found: Sequence[Verdict]) -> Table:
 
 
 def changes(console: Console, old: Baseline | None, new: Baseline) -> None:
-    """Every figure that an update adds, changes or takes out."""
-    table = Table(_folded("benchmark"), "figure", "before", "after", box=None, padding=(0, 1, 0, 0))
-    before, after = (_flat(each.benchmarks) if each else {} for each in (old, new))
-    for benchmark, figure in sorted({*before, *after}):
-        values = [each.get((benchmark, figure), "-") for each in (before, after)]
-        if values[0] != values[1]:
-            table.add_row(*map(Text, (_short(benchmark), figure, *map(_number, values))))
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print("No figure changes.")
+    """A line for every figure that an update changes, and for every benchmark that it adds or takes out."""
+    before = old.benchmarks if old else {}
+    lines: list[str] = []
+    for name in sorted({*before, *new.benchmarks}):
+        if name not in new.benchmarks:
+            lines.append(f"{name}: taken out")
+        elif name not in before:
+            figures = ", ".join(f"{figure} {_number(value)}" for figure, value in _flat(new.benchmarks[name]).items())
+            lines.append(f"{name}: added, with {figures or 'no exact figure'}")
+        else:
+            lines += _changed(name, _flat(before[name]), _flat(new.benchmarks[name]))
+    for line in lines or ["No figure changes."]:
+        console.print(Text(line), soft_wrap=True)
 
 
-def _folded(title: str) -> Column:
-    return Column(title, overflow="fold")
+def _changed(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    figures = [f for f in dict.fromkeys((*before, *after)) if before.get(f) != after.get(f)]
+    return [f"{name}, {f}: {_number(before.get(f, 'none'))} -> {_number(after.get(f, 'none'))}" for f in figures]
 
 
-def _flat(benchmarks: Any) -> dict[tuple[str, str], Any]:
-    """Figures by benchmark and name, and each benchmark itself."""
-    found: dict[tuple[str, str], Any] = {}
-    for name, expected in benchmarks.items():
-        found[name, ""] = "there"
-        found |= {(name, figure): value for figure, value in expected.figures.items()}
-        for platform, figures in expected.per_platform.items():
-            found |= {(name, f"{figure} ({platform})"): value for figure, value in figures.items()}
+def _flat(expected: Expected) -> dict[str, Any]:
+    """All figures by name, those of a platform with its name."""
+    found = dict(expected.figures)
+    for platform, figures in expected.per_platform.items():
+        found |= {f"{figure} ({platform})": value for figure, value in figures.items()}
     return found
 
 

@@ -317,8 +317,8 @@ class TestUpdate:
         baseline.write(tests / "baseline.json", content)
         code, text = run(tests, "--update")
         assert code == 0
-        assert "test_tiny.py::test_sum[10] additions 11 10" in text
-        assert "test_tiny.py::test_gone there -" in text
+        assert f"{FILE}::test_sum[10], additions: 11 -> 10" in text
+        assert f"{FILE}::test_gone: taken out" in text
         assert "test_sum[1000]" not in text
         after = json.loads((tests / "baseline.json").read_text())
         assert len(after["benchmarks"]) == 4

@@ -32,7 +32,7 @@ class TestByHand:
         assert found.saved_activation_bytes == 0
         assert found.flops > 100 * 2 * WIDTH * CLASSES  # the image tower on 100 images, too
 
-    @pytest.mark.parametrize("trial", range(5))
+    @pytest.mark.parametrize("trial", range(3))
     def test_a_copied_activation_is_seen_every_time(self, trial):
         before, after = (figures("gated:Squares", copies=copies) for copies in (0, 1))
         assert after.saved_activation_bytes - before.saved_activation_bytes == ACTIVATION_BYTES
@@ -40,7 +40,7 @@ class TestByHand:
         assert (after.flops, after.trainable_parameters) == (before.flops, before.trainable_parameters)
 
 
-@pytest.mark.parametrize("method", ["coop", "full_finetuning", "skip_tuning"])
+@pytest.mark.parametrize("method", ["coop", "full_finetuning"])
 def test_a_steps_flops_are_those_that_simulation_finds(method):
     key = run_key(method, "tiny-clip", "fast", {"batch_size": "4"})
     simulated = simulate(key, Classes(class_names(CLASSES), {"clip": "a photo of a {}."}))
