@@ -108,8 +108,10 @@ def _answers(usual: Row, variants: Sequence[Variant], numbers: Tables) -> Iterat
     for variant in (v for v in single if isinstance(_value(v), bool)):
         line = numbers.line(variant.row.label)
         p = sure[frozenset((usual.label, variant.row.label))]
+        shared = any(w.contended for row in (usual, variant.row) for r in row.records for w in r.windows.values())
+        takes = "training, on a shared processor, takes" if shared else "training takes"
         costs = [f"{words} {line[column] / as_usual[column]:.2f} times the usual" for column, words in
-                 (("train_seconds", "training takes"), ("train_peak_bytes", "its peak is"))
+                 (("train_seconds", takes), ("train_peak_bytes", "its peak is"))
                  if pd.notna(line[column]) and pd.notna(as_usual[column]) and as_usual[column]]  # fmt: skip
         yield Markup("With {}, {} changes by <b>{}</b> points ({}){}.").format(
             strong(variant.words), score, units.points(line[numbers.main] - as_usual[numbers.main]), in_words(p),

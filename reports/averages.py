@@ -41,7 +41,7 @@ def run_frame(section: Section, peak: PeakField) -> pd.DataFrame:
 
 
 def score_frame(section: Section) -> pd.DataFrame:
-    """One line a test that some record promised; NaN where the run didn't finish, or was simulated."""
+    """One line a test that some record promised; NaN where the run has no accuracy. `done`: the run left what was asked of it."""
     lines = []
     for row in section.rows:
         for record in row.records:
@@ -49,7 +49,7 @@ def score_frame(section: Section) -> pd.DataFrame:
                 unit, metric = _unit(section, record, test)
                 found = record.accuracy.get(test) if record.status == "ok" else None
                 percent = found.accuracy_percent if found else np.nan
-                done = record.status == "ok" and (found is not None or record.key.simulated)
+                done = record.status == "ok" and (found is not None or section.costs_only)
                 by_design = bool(found and found.answers_zero_shot)
                 lines.append((row.label, record.key.dataset, unit, metric, record.key.seed, percent, done, by_design))
     return pd.DataFrame(lines, columns=["row", "dataset", "unit", "metric", "seed", "percent", "done", "by_design"])

@@ -19,6 +19,8 @@ from reports.text import short
 
 LINE_PIXELS = 17
 """From one label to the next, at 100 dots an inch."""
+LABEL_WIDTH = 0.085
+"""What a number under the axis takes of its width."""
 KEY_INCHES = 0.25
 """A line of a key."""
 
@@ -40,9 +42,9 @@ def curves(name: str, lines: Mapping[str, Sequence[Point]], x_label: str, y_labe
 
 
 def profiles(
-    name: str, lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, *, logarithmic: bool = False
+    name: str, lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, *, keys: int, logarithmic: bool = False
 ) -> str:
-    """A line a label over whole numbers; a key below names them, for they end too near one another."""
+    """A line a label over whole numbers. They end too near one another, so a key below names them; it has room for `keys`."""
     with mpl.rc_context(SETTINGS), any_script():
         figure, axes = plane(x_label, y_label)
         for points in lines.values():
@@ -50,8 +52,10 @@ def profiles(
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=(1, 2, 5, 10)))
         if logarithmic:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         else:
             axes.set_ylim(bottom=0)
+        figure.set_figheight(SIZE_INCHES[1] + KEY_INCHES * -(-keys // 2))
         _key(figure, [points[0] for points in lines.values()])
         drawn(figure)
         return as_svg(figure, name)
@@ -62,7 +66,6 @@ def _key(figure: Figure, points: Sequence[Point]) -> None:
     signs = [
         Line2D([], [], color=p.style.colour, marker=p.style.marker, markeredgewidth=0, linewidth=1.6) for p in points
     ]
-    figure.set_figheight(SIZE_INCHES[1] + KEY_INCHES * -(-len(points) // 2))
     key = figure.legend(signs, [short(p.label, 26) for p in points], loc="outside lower left", ncols=2, frameon=False,
                         fontsize=FONT_POINTS - 1)  # fmt: skip
     for point, sign, text in zip(points, key.legend_handles, key.get_texts(), strict=True):
@@ -95,9 +98,21 @@ def _across(axes: Axes, values: Sequence[float]) -> None:
     else:
         span = (values[-1] - values[0]) or 1
         axes.set_xlim(values[0] - 0.05 * span, values[-1] + 0.35 * span)
-    axes.set_xticks(values)
+    axes.set_xticks(_apart(axes, values))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+
+
+def _apart(axes: Axes, values: Sequence[float]) -> list[float]:
+    """The values whose labels don't run into that of the one before."""
+    kept: list[float] = []
+    for value in values:
+        across = [
+            axes.transAxes.inverted().transform(axes.transData.transform((v, 0.5)))[0] for v in (value, *kept[-1:])
+        ]
+        if not kept or across[0] - across[1] > LABEL_WIDTH:
+            kept.append(value)
+    return kept
 
 
 def _line(axes: Axes, points: Sequence[Point]) -> None:

@@ -18,13 +18,15 @@ from reports.curves import profiles
 from reports.groups import Row
 from reports.overview import Found, Overview, strong
 from reports.pictures import Chart
-from reports.text import listed, plural, visible
+from reports.text import listed, visible
 
 MOST = 0.9
 """The share of the gradient that the classes counted carry."""
 FAINT = 1e-4
 """Shares below are left out of the figure, as in the paper's."""
 SHADES = 5
+NAMED = 6
+"""So many methods are named in a sentence at most."""
 
 Profile = tuple[float, ...]
 Read = Callable[[AnalysisRecord], Sequence[float] | None]
@@ -180,17 +182,20 @@ def _sensitivities(name: str, seen: Sequence[Seen], styles: dict[str, Style]) ->
         top = max(max(values) for values in moved.values())
         for label, values in moved.items():
             cells = [Cell(f"{v:.2f}", v, shade=round(SHADES * v / top)) for v in values]
-            cells += [table.absent("No such block.")] * (blocks - len(values))
+            cells += [table.absent("No such block.") for _ in range(blocks - len(values))]
             table.rows.append([Cell(label, style=styles[label]), *cells])
         table.legend = "The last block is 1." + (f" Not moved at all: {listed(still)}." if still else "")
         yield table
 
 
 def _charts(name: str, seen: Sequence[Seen], styles: dict[str, Style]) -> Iterator[Chart]:
+    """Charts of equal height: each has room for a key of every row."""
     for tower, read in TOWERS:
         lines = _lines(seen, read, styles)
         if lines:
-            svg = profiles(f"{name}-{tower}-curves", lines, f"Block of the {tower} tower", "Feature sensitivity")
+            svg = profiles(
+                f"{name}-{tower}-curves", lines, f"Block of the {tower} tower", "Feature sensitivity", keys=len(seen)
+            )
             yield Chart(svg, f"Feature sensitivity, {tower} tower",
                         "How far each block moved, over how far the last did. Towers that stood still are left out.")  # fmt: skip
     for when, words, read in (
@@ -198,9 +203,8 @@ def _charts(name: str, seen: Sequence[Seen], styles: dict[str, Style]) -> Iterat
     ):  # fmt: skip
         lines = _lines(seen, read, styles, FAINT)
         if lines:
-            svg = profiles(
-                f"{name}-{when}", lines, "Rank of the class", "Share of an image's gradient", logarithmic=True
-            )
+            svg = profiles(f"{name}-{when}", lines, "Rank of the class", "Share of an image's gradient", keys=len(seen),
+                           logarithmic=True)  # fmt: skip
             yield Chart(svg, f"Gradient share by class rank, {words}",
                         "Each image's classes from the largest share to the smallest, mean over images. Logarithmic.")  # fmt: skip
 
@@ -224,6 +228,10 @@ def _answers(seen: Sequence[Seen]) -> Iterator[Markup]:
         if shortest.flow != longest.flow:
             yield Markup("It is shortest, where it enters a tower at all, in {}: {}.").format(
                 _names([s.row.label for s in entering if s.flow == shortest.flow]), _reached(shortest, seen))  # fmt: skip
+        narrow = min(entering, key=lambda s: s.flow[2])
+        if narrow.flow[2] < longest.flow[2] and narrow.flow != shortest.flow:
+            yield Markup("It is narrowest in {}: {}.").format(
+                _names([s.row.label for s in entering if s.flow == narrow.flow]), _reached(narrow, seen))  # fmt: skip
     halfway = {s.row.label: s.image[len(s.image) // 2 - 1] for s in seen if s.image and len(s.image) > 1}
     if halfway:
         least, most = (end(halfway, key=lambda label: halfway[label]) for end in (min, max))
@@ -242,6 +250,6 @@ def _reached(s: Seen, seen: Sequence[Seen]) -> str:
 
 
 def _names(labels: Sequence[str]) -> Markup:
-    shown = [str(strong(label)) for label in labels[:4]]
-    more = [plural(len(labels) - 4, "other method")] if len(labels) > 4 else []
-    return Markup(listed([*shown, *more]))
+    shown = labels if len(labels) <= NAMED else labels[: NAMED - 1]
+    more = [f"{len(labels) - len(shown)} others"] if len(labels) > NAMED else []
+    return Markup(listed([*(str(strong(label)) for label in shown), *more]))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from harness.recipe import Recipe
-from harness.records import RunKey, RunRecord, key_json
+from harness.records import Environment, RunKey, RunRecord, key_json
 from reports.questions import questions
 from reports.text import short, visible
 
@@ -59,13 +59,19 @@ class Condition:
             backbone=key.backbone,
             weights=key.pretrained or "built-in weights",
             machine=environment.machine,
-            device=environment.device.partition(":")[0],
+            device=_device(environment),
             precision=key.precision,
             execution=key.execution,
             template=key.template or "",
             steps="" if key.steps is None else str(key.steps),
             simulated=key.simulated,
         )
+
+
+def _device(environment: Environment) -> str:
+    """The kind of device; of a run that failed before it had chosen one, the kind it would have taken."""
+    kind = environment.device.partition(":")[0]
+    return ("cuda" if environment.gpu else "cpu") if kind == "auto" else kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 PLACES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 """Right, left, above, below, then the corners."""
+MOST_COVERED = 0.3
+"""The share of a label that may lie on something else."""
 
 
 def place_labels(canvas: FigureCanvasAgg, axes: Axes, points: Sequence[Point], taken: list[Bbox]) -> None:
-    """Each point's label at the first of eight places where it covers nothing, or where it covers least."""
+    """Each point's label at the first of eight places where it covers nothing, or where it covers least.
+
+    A label that would lie on others wherever it went is left out: the point's sign stands beside its name in the tables.
+    """
     with any_script():
         renderer = canvas.get_renderer()
         taken = [*taken, *(box for p in points for box in _around(axes, p))]
@@ -31,9 +36,11 @@ def place_labels(canvas: FigureCanvasAgg, axes: Axes, points: Sequence[Point], t
             boxes = [place.get_window_extent(renderer) for place in places]
             cover = [_covered(box, taken, axes.get_window_extent()) for box in boxes]
             chosen = cover.index(min(cover))
-            taken.append(boxes[chosen].padded(3))
+            fits = cover[chosen] < MOST_COVERED * boxes[chosen].width * boxes[chosen].height
+            if fits:
+                taken.append(boxes[chosen].padded(3))
             for i, place in enumerate(places):
-                if i != chosen:
+                if i != chosen or not fits:
                     place.remove()
 
 

@@ -77,7 +77,7 @@ def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[P
         "title": _title(every),
         "parts": parts,
         "suites": _suites(found, titles, parts, styles),
-        "published": beside_published(found, styles),
+        "published": beside_published(found, titles, styles),
         "differing": listed([name.lower() for name in _differing(every)]),
         "facts": _facts(once),
         "span": _span(kept),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -45,6 +45,14 @@ def point(row: pd.Series, styles: dict[str, Style], cost: str, score: str) -> Po
     return Point(str(row.name), styles[str(row.name)], row[cost], row[score], x_margin, y_margin)
 
 
+def _points(rows: pd.DataFrame, styles: dict[str, Style], x: str, y: str) -> list[Point]:
+    """A point a row; where all are of one method, they are named by their settings alone."""
+    points = [point(row, styles, x, y) for _, row in rows.iterrows()]
+    if rows["method"].nunique() > 1:
+        return points
+    return [replace(p, label=p.label.partition(" (")[2].removesuffix(")") or p.label) for p in points]
+
+
 def _against_costs(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
     complete, score = tables.complete, axis(tables.main)
     references = complete[complete["method"] == REFERENCE]
@@ -54,7 +62,7 @@ def _against_costs(name: str, tables: Tables, styles: dict[str, Style]) -> Itera
         ("train_peak_bytes", f"Peak memory in training ({PEAK_NAMES[tables.peak]})", charts.MEMORY_UNITS),
         ("train_energy_joules", "Energy of training", charts.ENERGY_UNITS),
     ):
-        points = [point(r, styles, cost, tables.main) for _, r in complete[complete[cost].notna()].iterrows()]
+        points = _points(complete[complete[cost].notna()], styles, cost, tables.main)
         if len(points) > 1:
             front = listed([p.label for p in charts.pareto(points)])
             bars = f" {BARS}" if any(p.y_margin for p in points) else ""
@@ -65,7 +73,7 @@ def _against_costs(name: str, tables: Tables, styles: dict[str, Style]) -> Itera
 
 def _plane(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
     if tables.main == "h" and len(tables.complete) > 1:
-        points = [point(r, styles, "base", "new") for _, r in tables.complete.iterrows()]
+        points = _points(tables.complete, styles, "base", "new")
         svg = charts.base_against_new(f"{name}-plane", points)
         bars = f" {BARS}" if any(p.y_margin for p in points) else ""
         yield Chart(svg, "Base against new classes", f"Up and right is better. H is equal along each curve.{bars}")

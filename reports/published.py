@@ -18,7 +18,6 @@ from reports.protocol import protocol_table
 from reports.provenance import manner
 from reports.quantities import PEAK_NAMES, TITLES
 from reports.tables import Tables
-from reports.text import short, visible
 
 MEGABYTE = 1e6
 
@@ -33,14 +32,13 @@ class Published:
     protocol: Table
 
 
-def beside_published(found: Sequence[Found], styles: dict[str, Style]) -> list[Published]:
+def beside_published(found: Sequence[Found], titles: Sequence[str], styles: dict[str, Style]) -> list[Published]:
     """One for each section of a suite with published figures and a method that has some."""
     shown = []
-    for i, (section, numbers) in enumerate(found, 1):
+    for i, ((section, numbers), title) in enumerate(zip(found, titles, strict=True), 1):
         accuracy = _accuracies(f"p{i}-accuracy", section, numbers, styles)
         costs = _costs(f"p{i}-cost", section, numbers, styles)
         if accuracy.rows or costs.rows:
-            title = f"{short(visible(section.condition.suite), 60)}, {section.condition.shots} shots"
             shown.append(Published(title, accuracy if accuracy.rows else None, costs if costs.rows else None,
                                    protocol_table(f"p{i}-protocol", section, styles)))  # fmt: skip
     return shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -71,6 +72,8 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
 def cost_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
     """A line a row: where the time and the memory go, and how the row was run."""
     costs = cost_columns(tables.peak)
+    if section.costs_only:  # so many steps after whatever comes before them: no figure to be best in
+        costs["train_seconds"] = replace(costs["train_seconds"], better=0)
     shown = _known(tables, DETAIL_COSTS)
     table = Table(name, "Where time and memory go", [_method_column(), *(costs[c].column for c in shown)])
     for row in ranked(section, tables):

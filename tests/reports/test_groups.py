@@ -67,3 +67,15 @@ def test_names_that_are_cut_alike_stay_apart(record):
     (section,) = sections([record("x" * 100 + middle + "y" * 100) for middle in "ab"])
     assert len(set(labels(section))) == 2
     assert all(len(label) <= 64 for label in labels(section))
+
+
+def test_a_run_that_failed_before_it_chose_a_device_stands_with_the_others(record):
+    undecided = replace(record().environment, device="auto")
+    (section,) = sections([record(), record(seed=2, status="failed", environment=undecided)])
+    assert section.condition.device == "cpu"
+
+
+def test_simulated_runs_never_share_a_row_with_measured_ones(record):
+    simulated = record()
+    found = sections([record(), replace(simulated, key=replace(simulated.key, simulated=True))])
+    assert [section.condition.simulated for section in found] == [False, True]

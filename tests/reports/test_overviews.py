@@ -175,8 +175,9 @@ def test_an_analysis_shows_length_and_width_of_the_gradient_and_what_moved(analy
         "Gradient share by class rank, after training"]  # fmt: skip
     assert plain(overview.answer) == (
         "The gradient reaches furthest in full_finetuning: 4 of 4 image blocks, 2 text blocks and 5 of 5 class texts. It is "
-        "shortest, where it enters a tower at all, in coop: 0 of 4 image blocks, 2 text blocks and 5 of 5 class texts. Halfway up "
-        "the image tower, features moved between 0.00 (skip_tuning) and 0.50 (full_finetuning) of what the last block's did."
+        "shortest, where it enters a tower at all, in coop: 0 of 4 image blocks, 2 text blocks and 5 of 5 class texts. It is "
+        "narrowest in skip_tuning: 2 of 4 image blocks, 1 text blocks and 3 of 5 class texts. Halfway up the image tower, "
+        "features moved between 0.00 (skip_tuning) and 0.50 (full_finetuning) of what the last block's did."
     )
 
 
@@ -193,7 +194,7 @@ def test_an_analysis_that_failed_everywhere_has_no_overview(analysed):
 
 
 def test_runs_that_were_cut_off_show_costs_and_no_accuracy(record):
-    runs = [with_key(record(m, accuracy={"digits": 1.0}, step_seconds=(t,) * 6, peak_bytes=b), steps=6)
+    runs = [with_key(record(m, accuracy={}, step_seconds=(t,) * 6, peak_bytes=b), steps=6)
             for m, t, b in (("coop", 0.4, 10**9), ("skip_tuning", 0.1, 10**8))]  # fmt: skip
     text = page(runs)
     assert (

@@ -8,14 +8,14 @@ from harness.recipe import Recipe
 from reports.averages import harmonic_mean
 from reports.groups import sections
 from reports.literature import formula_bytes, lines, published_cost
-from reports.page import page, row_styles
+from reports.page import page, row_styles, section_titles
 from reports.published import beside_published
 from reports.tables import tables
 
 
 def beside(records):
     found = [(section, tables(section)) for section in sections(records)]
-    return beside_published(found, row_styles(found))
+    return beside_published(found, section_titles([section for section, _ in found]), row_styles(found))
 
 
 def texts(table):

@@ -17,7 +17,7 @@ def files(record):
     runs = [record(m, d, s, base=70 + s)
             for m in ("coop", "zero_shot") for d in ("digits", "a/b") for s in (1, 2)]  # fmt: skip
     runs.append(record("coop", "digits", 3, status="failed", reason="<b>no</b>", accuracy={}))
-    cut_off = record(suite="cost", step_seconds=(0.25,) * 6)
+    cut_off = record(suite="cost", step_seconds=(0.25,) * 6, accuracy={})
     runs.append(replace(cut_off, key=replace(cut_off.key, steps=6)))
     return dict(site(runs))
 
