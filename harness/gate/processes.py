@@ -36,6 +36,17 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Of each round, seconds of a call: wall time, and what of it was waiting for a core that others had.
+
+    alone: no other thread worked, and there was no child process, so those others were none of the benchmark's own.
+    """
+
+    rounds: list[tuple[float, float]]
+    alone: bool
+
+
+@dataclass(frozen=True)
 class Failure:
     """A test that timed nothing, and why."""
 
@@ -106,10 +117,11 @@ class TimedProcess:
             return Failure("the test never called its `benchmark`")
         return Failure(f"the test {heard['outcome']}: {heard['why']}")
 
-    def turn(self, rounds: int, calls: int) -> list[float]:
-        """Seconds a call took in each of the rounds."""
+    def turn(self, rounds: int, calls: int) -> Turn:
+        """So many rounds of so many calls."""
         self._tell({"rounds": rounds, "calls": calls})
-        return [float(seconds) for seconds in self._hear()["seconds"]]
+        heard = self._hear()
+        return Turn([(wall, waited) for wall, waited in heard["rounds"]], heard["alone"])
 
     def finish(self) -> dict[str, Any] | Failure:
         """No more turns: let the test come to its end. What pytest-benchmark's JSON says of it, without times."""

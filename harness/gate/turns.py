@@ -7,11 +7,13 @@ and a base needs no gate of its own, only pytest-benchmark. So nothing of AdaptB
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,9 @@ WARM_UP_SECONDS = 2.0
 SHORTEST_ROUND_SECONDS = 0.001
 LINES_OF_A_FAILURE = 12
 
+Seconds = tuple[float, float]
+"""Wall time, and how much of it this thread waited for a core that others had."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Connect to the gate, and make pytest-benchmark's fixture answer it."""
@@ -34,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     def raw(fixture: BenchmarkFixture, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         runner = fixture._make_runner(function, args, kwargs)
-        turns.serve(fixture, lambda calls: runner(range(calls)))
+        turns.serve(fixture, lambda calls: clocked(lambda: runner(range(calls))))
         return function(*args, **kwargs)
 
     def raw_pedantic(
@@ -53,10 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
                 teardown(*given, **named)
             return result
 
-        def timed(calls: int) -> float:
-            if setup or teardown:
-                return sum(once(lambda *given: fixture._make_runner(target, *given)(range(1))) for _ in range(calls))
-            return float(fixture._make_runner(target, args, kwargs or {})(range(calls)))
+        def timed(calls: int) -> Seconds:
+            if not (setup or teardown):
+                runner = fixture._make_runner(target, args, kwargs or {})
+                return clocked(lambda: runner(range(calls)))
+            each = [
+                once(lambda *given: clocked(lambda: fixture._make_runner(target, *given)(range(1))))
+                for _ in range(calls)
+            ]
+            return sum(wall for wall, _ in each), sum(waited for _, waited in each)
 
         turns.serve(fixture, timed)
         return once(lambda given, named: target(*given, **named))
@@ -100,17 +110,20 @@ class Turns:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
             self._outcome, self._why = report.outcome, _last_lines(reason.removeprefix("Skipped: "))
 
-    def serve(self, fixture: BenchmarkFixture, timed: Callable[[int], float]) -> None:
+    def serve(self, fixture: BenchmarkFixture, timed: Callable[[int], Seconds]) -> None:
         """Take turns until the gate has seen enough. `timed(calls)` does so many calls and returns their seconds in sum."""
         with PauseInstrumentation():
             call_seconds = warmed_up(timed)
             self._stats = fixture.stats = Metadata(fixture, iterations=1, options={})
             self._tell(test=fixture.fullname, call_seconds=call_seconds)
             while ask := self._hear():
-                seconds = [timed(ask["calls"]) / ask["calls"] for _ in range(ask["rounds"])]
-                self._tell(seconds=seconds)
-                for each in seconds:
-                    fixture.stats.update(each)
+                others = _other_threads_seconds()
+                rounds = [[seconds / ask["calls"] for seconds in timed(ask["calls"])] for _ in range(ask["rounds"])]
+                others = _other_threads_seconds() - others
+                alone = others < 0.02 * sum(wall for wall, _ in rounds) and not _has_children()
+                self._tell(rounds=rounds, alone=alone)
+                for wall, _ in rounds:
+                    fixture.stats.update(wall)
 
     def _tell(self, **message: Any) -> None:
         self._stream.write(json.dumps(message, default=repr) + "\n")
@@ -123,12 +136,46 @@ class Turns:
         return json.loads(line)
 
 
-def warmed_up(timed: Callable[[int], float]) -> float:
-    """Seconds of a call, once two rounds in a row differ by less than 5 % or the time for it is over."""
+def clocked(work: Callable[[], object]) -> Seconds:
+    """The wait is read within the wall time, so that what is left without it is never too little."""
+    started, before = time.perf_counter(), _waited_seconds()
+    work()
+    waited = _waited_seconds() - before
+    return time.perf_counter() - started, waited
+
+
+def _waited_seconds() -> float:
+    """How long this thread was ready to run while others had the cores, by Linux; 0 where the kernel doesn't say."""
+    file = _schedstat()
+    return 0.0 if file is None else int(os.pread(file, 64, 0).split()[1]) / 1e9
+
+
+@functools.cache
+def _schedstat() -> int | None:
+    """Of the thread that asks first, pytest's: reading it takes 3 us."""
+    try:
+        return os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:
+        return None
+
+
+def _other_threads_seconds() -> float:
+    return time.process_time() - time.thread_time()
+
+
+def _has_children() -> bool:
+    return any(path.read_bytes() for path in Path("/proc/self/task").glob("*/children"))
+
+
+def warmed_up(timed: Callable[[int], object]) -> float:
+    """Seconds of a call, its set-up included, once two rounds in a row differ by less than 5 % or the time for it is over."""
     calls, before, over = 1, float("inf"), time.perf_counter() + WARM_UP_SECONDS
     while True:
-        seconds = timed(calls) / calls
-        late = time.perf_counter() > over and before < float("inf")
+        started = time.perf_counter()
+        timed(calls)
+        ended = time.perf_counter()
+        seconds = (ended - started) / calls
+        late = ended > over and before < float("inf")
         if late or abs(seconds - before) < 0.05 * before:
             return min(seconds, before)
         if seconds * calls < SHORTEST_ROUND_SECONDS:
