@@ -20,17 +20,18 @@ from torch._subclasses.fake_tensor import (
     in_kernel_invocation_manager,
     unset_fake_temporarily,
 )
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import arg_tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from harness.backbone import Backbone, load
+from harness.modes import EagerMode
 
 REAL_ELEMENTS = 1 << 20
 """A new tensor of up to so many elements is real, until it meets a fake one."""
 
 
-class Control(TorchDispatchMode):
+class Control(EagerMode):
     """Sits on a `FakeTensorMode`, above whatever counts, and keeps real what depends on nothing fake."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from harness.backbone import Backbone
 from harness.data import ImageSet
-from harness.train import EXTRACTION_BATCH_SIZE, advance, autocast
+from harness.train import advance, autocast, extraction_batch_size
 
 _FORMAT = 1
 
@@ -77,7 +77,8 @@ class FeatureCache:
         """Features (M, E) of some images, and the seconds (M,) of each: an equal share of its batch's, decoding included."""
         device = self._backbone.device
         parts, seconds = [], []
-        lists = [indices[i : i + EXTRACTION_BATCH_SIZE] for i in range(0, len(indices), EXTRACTION_BATCH_SIZE)]
+        size = extraction_batch_size(self._backbone)
+        lists = [indices[i : i + size] for i in range(0, len(indices), size)]
         started = time.perf_counter()
         with autocast(self._precision, device):
             for chosen, pixels in images.batches(lists, epoch=None):

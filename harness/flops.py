@@ -12,14 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from harness.modes import EagerMode
 
 GEMM_SIZE = 4096
 """Side of the square matrices whose product gives a machine's peak."""
 
 
-class FlopCount(TorchDispatchMode):
+class FlopCount(EagerMode):
     """Context in which FLOPs are counted by phase: `FlopCounterMode` without its table of modules, which costs most of its time."""
 
     def __init__(self, phase: Callable[[], str]) -> None:

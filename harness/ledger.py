@@ -20,8 +20,10 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils._pytree import arg_tree_leaves, tree_leaves
+
+from harness.modes import EagerMode
 
 GRANULE_BYTES = 512
 
@@ -40,7 +42,7 @@ class Peak:
     category_bytes: dict[Category, int] = field(default_factory=dict)
 
 
-class Ledger(TorchDispatchMode):
+class Ledger(EagerMode):
     """Context in which tensor bytes are counted. `peak_bytes` is the high-water mark since the last `reset_peak`.
 
     `peaks` has the peak of every phase since then. With `host_apart`, what the harness keeps in host memory counts in its

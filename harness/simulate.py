@@ -30,7 +30,7 @@ from harness.ledger import Ledger, Peak, model_tensors, phase
 from harness.method import Classes, Stage
 from harness.plan import build_method
 from harness.records import RunKey
-from harness.train import EXTRACTION_BATCH_SIZE, StagedImages, train
+from harness.train import StagedImages, extraction_batch_size, train
 
 STEPS = 2
 """In the second step, gradients and optimiser state exist."""
@@ -92,11 +92,12 @@ class SampledImages(StagedImages):
     images: BlankImages
 
     def read(self, stage: Stage, epoch: int | None = None, view: int = 0, *, whole_tower: bool = False) -> Tensor:
-        full = len(self.labels) // EXTRACTION_BATCH_SIZE
+        size = extraction_batch_size(self._backbone)
+        full = len(self.labels) // size
         if full < 2:
             return super().read(stage, epoch, view, whole_tower=whole_tower)
         batch = copy(self)
-        batch.images = self.images.first(EXTRACTION_BATCH_SIZE)
+        batch.images = self.images.first(size)
         read = partial(super(SampledImages, batch).read, stage, epoch, view, whole_tower=whole_tower)
         part = read()
         with phase("extract", "inputs" if stage == "features" else "host"):

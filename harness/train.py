@@ -21,11 +21,11 @@ from harness.recipe import Recipe
 from harness.schedule import learning_rate
 
 EXTRACTION_BATCH_SIZE = 128
-"""Images per forward pass when features are extracted (the Skip Tuning authors' figure)."""
+"""Images per forward pass when the reference extracts features (the Skip Tuning authors' figure)."""
 
 IMAGES_AT_ONCE = 32
-"""How many of a batch's images the fast execution runs at once where no gradient is needed: more of them would only raise the
-peak, above that of training."""
+"""How many images the fast execution runs at once where no gradient is needed, in extraction and in a test's batch: more of them
+would only raise the peak, above that of training."""
 
 
 @dataclass
@@ -56,7 +56,11 @@ def advance(backbone: Backbone, pixels: Tensor, stage: Stage) -> Tensor:
         return pixels
     if stage == "features":
         return in_parts(tower.encode, pixels, tower.fast)
-    return in_parts(lambda some: tower.blocks(tower.embed(some), 0, int(stage)), pixels, tower.fast)
+    return in_parts(lambda part: tower.blocks(tower.embed(part), 0, int(stage)), pixels, tower.fast)
+
+
+def extraction_batch_size(backbone: Backbone) -> int:
+    return IMAGES_AT_ONCE if backbone.image.fast else EXTRACTION_BATCH_SIZE
 
 
 def in_parts(run: Callable[[Tensor], Tensor], images: Tensor, fast: bool) -> Tensor:
@@ -86,7 +90,7 @@ class StagedImages:
         home = torch.device("cpu") if in_host else device
         parts = []
         with phase("extract"), torch.no_grad(), autocast(self._precision, device):
-            for _, pixels in self.images.in_order(EXTRACTION_BATCH_SIZE, epoch, view):
+            for _, pixels in self.images.in_order(extraction_batch_size(self._backbone), epoch, view):
                 part = advance(self._backbone, pixels.to(device), stage)
                 if whole_tower and isinstance(stage, int):
                     tower = self._backbone.image
