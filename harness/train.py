@@ -60,6 +60,7 @@ def advance(backbone: Backbone, pixels: Tensor, stage: Stage) -> Tensor:
 
 
 def extraction_batch_size(backbone: Backbone) -> int:
+    """Images per forward pass when features are extracted in the backbone's execution."""
     return IMAGES_AT_ONCE if backbone.image.fast else EXTRACTION_BATCH_SIZE
 
 
