@@ -81,9 +81,8 @@ def _comparison(name: str, title: str, whole_a: Section, whole_b: Section) -> Co
     scores = [] if a.costs_only else [Column(TITLES[main], "A, %"), Column(TITLES[main], "B, %"),
               Column("B − A", "points"), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
     costs = [column for _, word, _ in COSTS for column in (Column(word, "A"), Column(word, "B"), Column(word, "B / A"))]
-    table = Table(
-        name, f"A beside B: {title}", [Column("Method", numeric=False), *scores, *(costs if same_machine else ())]
-    )
+    columns = [Column("Method", numeric=False), *scores, *(costs if same_machine else ())]
+    table = Table(name, f"A beside B: {title}", columns, kind="wordy")
     sure = _sureness(*numbers)
     for row in a.rows:
         if any(row.label == other.label for other in b.rows):

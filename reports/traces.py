@@ -42,7 +42,7 @@ def _losses(record: RunRecord) -> Iterator[Trace]:
 def _rates(record: RunRecord) -> Iterator[Trace]:
     rates = _learning_rates(record)
     if len(set(rates)) > 1:
-        words = f"from {rates[0]:g} to {rates[-1]:g}, highest {max(rates):g}; from the recipe"
+        words = f"from {rates[0]:.3g} to {rates[-1]:.3g}, highest {max(rates):.3g}; from the recipe"
         yield Trace("Learning rate by epoch", _curve(rates, from_zero=True), words)
 
 

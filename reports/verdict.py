@@ -14,6 +14,7 @@ from reports.statistics import p_words
 from reports.tables import Tables
 from reports.text import listed, plural
 
+ALONE = Markup("<strong>{}</strong> is the only one to have finished every dataset, with {} <b>{}</b> ({})")
 NOTICEABLE = 1.05
 """The ratio of two times from which the page speaks of a difference."""
 
@@ -38,8 +39,9 @@ def _best(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> Markup:
     margin, gain = best[f"{main}_margin"], best[f"{main}_gain"]
     over = plural(int(best["seeds"]), "seed")
     sure = f"95 % interval {units.percent_range(best[main], margin)}, {over}" if margin >= 0.005 else over
-    clauses = [Markup("<strong>{}</strong> has the best {}, <b>{}</b> ({})").format(
-        best.name, SCORE_WORDS[main], units.percent(best[main]), sure)]  # fmt: skip
+    alone = len(tables.complete) == 1 < len(tables.summary)
+    words = ALONE if alone else Markup("<strong>{}</strong> has the best {}, <b>{}</b> ({})")
+    clauses = [words.format(best.name, SCORE_WORDS[main], units.percent(best[main]), sure)]
     clauses += [Markup("{} points above {}").format(f"{gain:.2f}", REFERENCE)] if pd.notna(gain) else []
     clauses += _sureness(tables, ranked, tied)
     return Markup(", ").join(clauses) + Markup(".")

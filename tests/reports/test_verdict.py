@@ -44,7 +44,7 @@ def test_one_seed_says_that_the_order_is_not_sure(record):
 def test_an_incomplete_method_is_not_ranked(record):
     failed = [record("coop", seed=3, status="failed", accuracy={})]
     text = words(method(record, "coop", 90, seeds=(1, 2)) + failed + method(record, "adapter", 70))
-    assert text.startswith("adapter has the best H, 70.00")
+    assert text.startswith("adapter is the only one to have finished every dataset, with H 70.00")
     assert words(failed) == "No method has finished every dataset, so none is ranked."
 
 
