@@ -26,75 +26,74 @@ def test_answers(suite_benchmark):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, tiny_weights):
-    """A repository with a method of its own, and `run(*words)` in it: a process with `tinyworld` installed."""
+def project(tmp_path_factory):
+    """A repository with a method of its own."""
     folder = tmp_path_factory.mktemp("project")
+    (folder / "tests" / "benchmarks").mkdir(parents=True)
     (folder / "pyproject.toml").write_text(
         '[project]\nname = "mine"\n[tool.pytest.ini_options]\nfilterwarnings = "error"\n'
     )
-    (folder / "tests" / "benchmarks").mkdir(parents=True)
     (folder / "tests" / "benchmarks" / "test_mine.py").write_text(TESTS)
     shutil.copy(FAKES / "gated.py", folder / "my_pkg.py")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gate(project, tiny_weights):
+    """``adaptbench gate`` there, with `tinyworld` installed: its exit code and what it prints."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment = {
-        **kept,
-        "PYTHONPATH": os.pathsep.join(map(str, (FAKES, FAKES.parent.parent))),
-        "TINYWORLD": str(tiny_weights),
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "200",
-    }
+    path = os.pathsep.join(map(str, (FAKES, FAKES.parent.parent)))
+    environment = {**kept, "PYTHONPATH": path, "TINYWORLD": str(tiny_weights), "COLUMNS": "200", "NO_COLOR": "1"}
 
     def run(*words):
-        done = subprocess.run(
-            [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-        )
+        command = [sys.executable, "-m", "harness", "gate", *words]
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
         assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
         return done.returncode, done.stdout + done.stderr
 
-    run.folder = folder
-    code, text = run("harness", "gate", "--update")
-    assert code == 0, text
     return run
 
 
-def planted(project, method):
-    """The project's method with another default."""
-    source = (FAKES / "gated.py").read_text()
-    (project.folder / "my_pkg.py").write_text(source.replace("copies: int = 0", method))
-
-
-def test_figures_are_equal_in_another_process(project, tmp_path):
-    code, text = project("harness", "gate", "--json", str(tmp_path / "verdicts.json"))
-    assert code == 0, text
+def test_a_planted_copy_of_an_activation_fails_and_all_other_figures_are_equal_in_another_process(
+    project, gate, tmp_path
+):
+    assert gate("--update")[0] == 0
+    baseline = (project / "tests" / "benchmarks" / "baseline.json").read_bytes()
+    source = project / "my_pkg.py"
+    source.write_text(source.read_text().replace("copies: int = 0", "copies: int = 1"))
+    code, text = gate("--json", str(tmp_path / "verdicts.json"))
+    assert code == 3
+    assert "for better or worse: adaptbench gate --update" in text
+    assert (project / "tests" / "benchmarks" / "baseline.json").read_bytes() == baseline
     verdicts = json.loads((tmp_path / "verdicts.json").read_text())["verdicts"]
-    step = {v["figure"]: v["head"] for v in verdicts if v["benchmark"].endswith("::test_step")}
-    assert set(step) == {"flops", "peak_tensor_bytes", "saved_activation_bytes", "trainable_parameters"}
-    assert all(isinstance(value, int) and value > 0 for value in step.values())
-    answers = {v["figure"]: v["head"] for v in verdicts if v["benchmark"].endswith("::test_answers")}
-    assert set(answers) == {
-        f"correct, {method}, tiny-colours/{half}, seed 1"
-        for method in ("zero_shot", "my_pkg:Squares")
-        for half in ("base", "new")
+    found = {(v["benchmark"].rpartition("::")[2], v["figure"]): v for v in verdicts}
+    assert set(found) == {(test, figure) for test in STEPS for figure in FIGURES} | {
+        ("test_answers", a) for a in ANSWERS
+    }
+    changed = {name: v["head"] - v["base"] for name, v in found.items() if v["outcome"] != "pass"}
+    activation_bytes = 4 * 32 * 4
+    assert changed == {
+        ("test_step", "peak_tensor_bytes"): activation_bytes,
+        ("test_step", "saved_activation_bytes"): activation_bytes,
     }
 
 
-def test_a_planted_copy_of_an_activation_fails_the_gate_and_stays_out_of_the_baseline(project):
-    before = (project.folder / "tests" / "benchmarks" / "baseline.json").read_bytes()
-    planted(project, "copies: int = 1")
-    try:
-        code, text = project("harness", "gate", "--only", "step")
-    finally:
-        planted(project, "copies: int = 0")
-    assert code == 3
-    rows = {line.split()[1] for line in text.splitlines() if line.startswith("test_mine.py::test_step")}
-    assert rows == {"peak_tensor_bytes", "saved_activation_bytes"}
-    assert "for better or worse: adaptbench gate --update" in text
-    assert (project.folder / "tests" / "benchmarks" / "baseline.json").read_bytes() == before
+STEPS = ("test_step", "test_evaluation", "test_registered")
+FIGURES = ("flops", "peak_tensor_bytes", "saved_activation_bytes", "trainable_parameters")
+ANSWERS = [
+    f"correct, {method}, tiny-colours/{half}, seed 1"
+    for method in ("zero_shot", "my_pkg:Squares")
+    for half in ("base", "new")
+]
 
 
-def test_in_an_ordinary_session_benchmarks_only_run_and_say_so(project):
-    code, text = project("pytest", "tests", "--benchmark-disable", "-rs", "-p", "no:cacheprovider")
-    assert code == 0, text
+@pytest.mark.usefixtures("tinyworld", "one_thread")
+def test_in_an_ordinary_session_benchmarks_only_run_and_say_so(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    monkeypatch.syspath_prepend(project)
+    quiet = ["-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # harness is imported already
+    assert pytest.main(["tests", "--benchmark-disable", "-rs", *quiet]) == 0
+    text = capsys.readouterr().out
     assert "3 passed, 1 skipped" in text
     assert "3 benchmarks of methods ran once and measured nothing; 'adaptbench gate' measures and compares." in text
     assert "counted by 'adaptbench gate' alone" in text
