@@ -43,7 +43,11 @@ class CoOp:
         "default": _PUBLISHED,
         **{row: replace(_PUBLISHED, epochs=epochs) for row, epochs in _FEW_SHOT_EPOCHS.items()},
         "demo": replace(
-            _PUBLISHED, epochs=50, augmentation="none", settings={"context_length": 4, "context_init": "a photo of a"}
+            _PUBLISHED,
+            epochs=50,
+            learning_rate=0.02,
+            augmentation="none",
+            settings={"context_length": 4, "context_init": "a photo of a"},
         ),
     }
 
