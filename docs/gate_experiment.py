@@ -206,7 +206,7 @@ def page(rows: list[dict[str, object]]) -> str:
     decided = pd.DataFrame([row for row in rows if "outcome" in row])
     stored = pd.DataFrame([row for row in rows if "mean" in row])
     parts = [INTRODUCTION.format(cpu=cpu_model(), cores=os.cpu_count(), date=f"{datetime.now(UTC):%Y-%m-%d}")]
-    parts += ["## The timed gate\n", _gate_table(decided), *(["## A stored baseline\n", STORED, _stored_table(stored)])]
+    parts += ["## The timed gate\n", _gate_table(decided), "## A stored baseline\n", STORED, _stored_table(stored)]
     return "\n".join(parts)
 
 
@@ -214,10 +214,10 @@ INTRODUCTION = """# The timed gate, measured
 
 Written by `python docs/gate_experiment.py` on {date}: {cpu}, {cores} cores, beside one process a core that is busy in random
 bursts, half of the time. Threshold 5 %, budget 180 s of turns a benchmark. A planted slow-down is 10 % or 20 % more of the
-same work. work. Each gate launches both processes anew, as often as it needs to. `python` (string and list work) and `numpy`
+same work. Each gate launches both processes anew, as often as it needs to. `python` (string and list work) and `numpy`
 (sorting) are gated two in a gate; five copies of `clip_adapter` and three of `coop` (ten training steps each, on the demo
-backbone) together in a gate, so that those eight share what is particular to a launch. Intervals are exact binomial ones, 95
-%.
+backbone) together in a gate, so that those eight share what is particular to a launch. Intervals are exact binomial ones of
+95 %.
 """
 STORED = """pytest-benchmark as it comes, the same machine and the same hog, no code changed: each run is compared with the one
 before by `--benchmark-compare-fail=<statistic>:5%`. Every failure is a false one.
