@@ -34,14 +34,23 @@ def trend(name: str, found: Series, changes: Sequence[Change]) -> str:
 
 
 def _runs(axes: Axes, found: Series, scale: float) -> None:
+    kinds: dict[tuple[bool, bool], list[tuple[int, Run]]] = {}
     for x, run in enumerate(found.runs):
         regressed = any(v.benchmark == found.benchmark and v.outcome == "regression" for v in run.gate.verdicts)
-        colour = COLOURS[1] if regressed else COLOURS[0]
-        if run.spread:
-            axes.plot([x, x], [q / scale for q in run.spread], color=colour, alpha=0.35, linewidth=2.4, zorder=2)
-        face = "none" if run.gate.dirty else colour
-        sign = "X" if regressed else "o"
-        axes.plot(x, run.value / scale, sign, color=colour, markersize=6.5, markerfacecolor=face, zorder=4)
+        kinds.setdefault((regressed, bool(run.gate.dirty)), []).append((x, run))
+    for (regressed, dirty), runs in kinds.items():
+        colour, sign = (COLOURS[1], "X") if regressed else (COLOURS[0], "o")
+        x, low, high = np.array([(x, *run.spread) for x, run in runs if run.spread]).T
+        axes.vlines(x, low / scale, high / scale, color=colour, alpha=0.35, linewidth=2.4, zorder=2)
+        axes.plot(
+            x,
+            [run.value / scale for _, run in runs],
+            sign,
+            color=colour,
+            markersize=6.5,
+            markerfacecolor="none" if dirty else colour,
+            zorder=4,
+        )
 
 
 def _levels(axes: Axes, runs: Sequence[Run], changes: Sequence[Change], scale: float) -> None:

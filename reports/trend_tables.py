@@ -1,4 +1,4 @@
-"""The tables of the trends page: the latest gate, every gate, every run; and the words for figures in them."""
+"""The tables of the trends page: the latest gate, every gate, the runs of a benchmark; and the words for figures in them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from reports import units
 from reports.cells import Cell, Column, Table
 from reports.changes import SECONDS, Change, Series
 from reports.text import block, short, visible
+
+MOST_RUNS = 100
+"""Rows of a benchmark's own table, the latest runs."""
 
 
 def latest_table(name: str, gates: Sequence[Gate]) -> Table:
@@ -46,12 +49,13 @@ def gate_table(name: str, gates: Sequence[Gate]) -> Table:
 
 
 def run_table(name: str, benchmark: str, own: Sequence[Series]) -> Table:
-    """Every run of a benchmark, the latest first: what its picture shows, and the exact figures."""
+    """A benchmark's latest runs, the latest first: what its picture shows, and the exact figures."""
     gates = {id(run.gate): run.gate for one in own for run in one.runs}
     values = [{id(run.gate): run.value for run in one.runs} for one in own]
     table = Table(name, name_of(benchmark), [Column("Commit", numeric=False), Column("Day", numeric=False),
                                              *(Column(figure_name(s.figure)) for s in own)])  # fmt: skip
-    for key, gate in sorted(gates.items(), key=lambda item: item[1].order, reverse=True):
+    latest_first = sorted(gates.items(), key=lambda item: item[1].order, reverse=True)
+    for key, gate in latest_first[:MOST_RUNS]:
         cells = [_recorded(table, s.figure, found.get(key)) for s, found in zip(own, values, strict=True)]
         table.rows.append([Cell(commit(gate)), Cell(day(gate)), *cells])
     return table

@@ -18,6 +18,7 @@ from reports.pictures import Chart
 from reports.text import block, plural, short, visible
 from reports.trend_lines import trend
 from reports.trend_tables import (
+    MOST_RUNS,
     benchmarks,
     change_table,
     commit,
@@ -79,6 +80,7 @@ def trends_page(gates: Sequence[Gate], problems: Sequence[DataError], log: Log) 
         place=name_of(place.rstrip(":/")),
         facts=_facts(gates, len(parts)),
         parts=parts,
+        most_runs=MOST_RUNS,
         cautions=[] if searched else [EXTRA],
         problems=[block(str(problem)) for problem in problems],
     )
