@@ -230,7 +230,7 @@ def _gate_table(decided: pd.DataFrame) -> str:
         "median, 95th percentile | with launches: mean |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for planted, all_rows in decided.groupby("planted_percent"):
+    for planted, all_rows in decided.groupby("planted_percent") if len(decided) else ():
         groups = [*all_rows.groupby("workload"), ("all", all_rows)]
         for workload, rows in groups:
             counts = rows["outcome"].value_counts()
@@ -241,7 +241,7 @@ def _gate_table(decided: pd.DataFrame) -> str:
                 f"| {planted} % | {workload} | {len(rows)} | {numbers} | {found} | {seconds.median():.1f}, "
                 f"{seconds.quantile(0.95):.1f} | {rows['gate_seconds_a_benchmark'].mean():.1f} |"
             )
-    unusable = (decided["outcome"] == "unusable").sum()
+    unusable = (decided["outcome"] == "unusable").sum() if len(decided) else 0
     return "\n".join([*lines, *([f"\n{unusable} decisions were unusable."] if unusable else []), ""])
 
 
@@ -249,7 +249,7 @@ def _stored_table(stored: pd.DataFrame) -> str:
     lines = ["| fails on | workload | comparisons | false failures (95 % interval) |", "|---|---|---|---|"]
     for statistic in STATISTICS:
         check = PercentageRegressionCheck(statistic, 5.0)
-        for workload, rows in stored.groupby("workload"):
+        for workload, rows in stored.groupby("workload") if len(stored) else ():
             runs = rows.to_dict("records")
             failed = [bool(check.fails(now, before)) for before, now in pairwise(runs)]
             if failed:
@@ -278,8 +278,10 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="0.02: a try of a minute or two")
     parser.add_argument("--page", type=Path, default=Path(__file__).parent / "gate-experiment.md")
     options = parser.parse_args()
-    run(options.raw, plan(options.scale))
-    options.page.write_text(page(_read(options.raw)))
+    try:
+        run(options.raw, plan(options.scale))
+    finally:
+        options.page.write_text(page(_read(options.raw)))
 
 
 if __name__ == "__main__":
