@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -93,10 +94,11 @@ def _code(text: str) -> str:
 def _text(text: str, longest: int = 500) -> str:
     """Letters, digits, blanks and a few harmless signs as they are; hidden characters written out; the rest as HTML entities.
 
-    An entity alone would still mention a person or link an issue: a zero-width blank after "@" and "#" prevents it.
+    An entity alone would still mention a person or link an issue: a zero-width blank after "@" and "#" prevents it. "www." would
+    link without any other sign.
     """
     short = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    return "".join(map(_character, " ".join(short.split(" "))))
+    return re.sub("(?i)(www)[.]", r"\1&#46;", "".join(map(_character, short)))
 
 
 def _character(c: str) -> str:

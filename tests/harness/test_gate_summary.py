@@ -62,6 +62,7 @@ def test_nothing_in_a_name_or_a_reason_can_format_link_mention_or_end_the_table(
     assert re.sub(r"&#\d+;", "", inside).isascii() is False  # the sign of the outcome
     assert not set("<>`*_~[]@$\\:/!-") & set(re.sub(r"&#\d+;", "", inside))
     assert "@" not in text.replace(MARKER, "")
+    assert "www." not in text
     assert "&#64;&#8203;someone &#35;&#8203;12" in row
     assert "\u202e" not in text
     assert "\x07" not in text
