@@ -25,7 +25,7 @@ def heat_map(name: str, section: Section, tables: Tables, styles: dict[str, Styl
         return None
     methods = tables.complete["method"]
     reference = next((str(label) for label in methods.index[methods == REFERENCE]), str(methods.index[0]))
-    score = "H" if tables.main == "h" else "accuracy"
+    score = "H" if tables.main == "h" else "Accuracy"
     on = sorted(tables.units.index.unique("unit"))
     columns = [Column("Method", numeric=False), *(Column(short(visible(unit), 60)) for unit in on)]
     table = Table(

@@ -13,6 +13,7 @@ from reports.charts import Point, Style
 from reports.curves import curves
 from reports.overview import Found, Overview, strong
 from reports.pictures import Chart, axis, point
+from reports.tables import Tables
 from reports.text import plural
 
 BANDS = "The bands are 95 % intervals over seeds; those that leave the frame are whole in the table."
@@ -36,10 +37,10 @@ def over_shots(name: str, title: str, family: Sequence[Found], styles: dict[str,
     explained = (
         "Rows that have finished every dataset at a number of shots; each number of shots has its own section below."
     )
-    return Overview(name, title, _gains(lines), explained, (table,), tuple(charts))
+    return Overview(name, title, _gains(ordered, lines), explained, (table,), tuple(charts))
 
 
-def _gains(lines: dict[str, list[Point]]) -> Markup:
+def _gains(ordered: Sequence[Found], lines: dict[str, list[Point]]) -> Markup:
     """Who gains most from the fewest shots to the most, and what leads at either end."""
     changed = {label: points for label, points in lines.items() if points[-1].y != points[0].y}
     if not changed:
@@ -49,12 +50,19 @@ def _gains(lines: dict[str, list[Point]]) -> Markup:
     sentence = Markup("From {} to {}, {} gains most: {} points, from {} to {} %.").format(
         plural(int(first.x), "shot"), int(last.x), strong(most), units.points(last.y - first.y), units.percent(first.y),
         units.percent(last.y))  # fmt: skip
-    ends = {end: max((p for points in lines.values() for p in points if p.x == end), key=lambda p: p.y)
-            for end in sorted({p.x for points in lines.values() for p in points})}  # fmt: skip
-    (few, at_few), *_, (many, at_many) = ends.items()
-    return sentence + Markup(" With {} the best average is {}'s, {} %; with {}, {}'s, {} %.").format(
-        plural(int(few), "image") + " a class", strong(at_few.label), units.percent(at_few.y),
-        int(many), strong(at_many.label), units.percent(at_many.y))  # fmt: skip
+    few, many = (_leader(found) for found in (ordered[0][1], ordered[-1][1]))
+    return sentence + Markup(" With {} a class, {}; with {}, {}.").format(
+        plural(ordered[0][0].condition.shots, "image"), few, ordered[-1][0].condition.shots, many
+    )
+
+
+def _leader(found: Tables) -> Markup:
+    """The best row, and how many can't be told from it."""
+    ranked, tied = found.competing(found.main), len(found.tied_with_best())
+    if ranked.empty:
+        return Markup("nothing finished")
+    best = Markup("{} is best, {} %").format(strong(str(ranked.index[0])), units.percent(ranked[found.main].iloc[0]))
+    return best + (f" (tied with {plural(tied, 'other')})" if tied else "")
 
 
 def _line(ordered: Sequence[Found], label: str, styles: dict[str, Style]) -> list[Point]:

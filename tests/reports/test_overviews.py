@@ -55,8 +55,8 @@ def test_shots_make_one_curve_a_method_and_one_table(shots):
     (chart,) = overview.charts
     assert chart.svg.count(">coop<") == 1
     assert plain(overview.answer) == (
-        "From 1 shot to 16, adapter gains most: +8.00 points, from 57.00 to 65.00 %. With 1 image a class the best average is "
-        "adapter's, 57.00 %; with 16, adapter's, 65.00 %."
+        "From 1 shot to 16, adapter gains most: +8.00 points, from 57.00 to 65.00 %. With 1 image a class, adapter is best, "
+        "57.00 %; with 16, adapter is best, 65.00 %."
     )
 
 
