@@ -19,7 +19,7 @@ from harness.gate.exact import compare
 from harness.gate.verdict import Verdict, exit_code, worst
 from harness.store import write_atomically
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 160)  # a log has room for whole names
 
 
 def gate(
