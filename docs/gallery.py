@@ -40,7 +40,8 @@ def figures(tab: Page) -> None:
     for suite in tab.locator("main > section[data-suite]").all():
         charts, name = suite.locator(".charts").first, suite.get_attribute("data-suite") or ""
         if charts.count() and re.fullmatch(r"[\w-]+", name):
-            charts.screenshot(path=IMAGES / f"suite-{name}.png")
+            alone = charts.locator("figure:only-child")
+            (alone if alone.count() else charts).screenshot(path=IMAGES / f"suite-{name}.png")
 
 
 if __name__ == "__main__":

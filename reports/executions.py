@@ -54,7 +54,7 @@ def _advantages(
         name, f"Advantage over {BASELINE} under the authors' arithmetic, and when both are implemented well", columns
     )
     baselines = [row.label for row in rows if row.method == BASELINE]
-    others = [row for row in rows if row.method != BASELINE]
+    others = [row for row in rows if row.method != BASELINE and _costs_something(reference, row)]
     if len(baselines) != 1 or not others:
         return table, Markup("")
     ratios = {
@@ -74,7 +74,13 @@ def _advantages(
         f"{_takes(fast, baselines[0])} in the fast one. A number below 1: it takes more than {baselines[0]}. Steps of unlike "
         "batches see unlike numbers of images."
     )
-    return table, Markup(" ").join(_remains(baselines[0], [row.label for row in others], ratios))
+    batches = reference.summary.loc[[row.label for row in rows], "batch_size"].dropna()
+    step = "a training step" if batches.nunique() < 2 else "a training step (each of its own batch)"
+    return table, Markup(" ").join(_remains(baselines[0], [row.label for row in others], ratios, step))
+
+
+def _costs_something(found: Tables, row: Row) -> bool:
+    return any(pd.notna(found.line(row.label)[quantity]) for quantity, _, _ in QUANTITIES)
 
 
 def _takes(found: Tables, label: str) -> str:
@@ -91,9 +97,11 @@ def _advantage(table: Table, ratio: float, own: float, text: Callable[[float], s
     return Cell(f"{ratio:.2f}", ratio, (text(own),))
 
 
-def _remains(baseline: str, labels: Sequence[str], ratios: dict[tuple[str, str, int], float]) -> Iterator[Markup]:
+def _remains(
+    baseline: str, labels: Sequence[str], ratios: dict[tuple[str, str, int], float], step: str
+) -> Iterator[Markup]:
     """For a step, training and memory: the largest advantage of the reference executions, what remains, and who leads then."""
-    for quantity, words in (("step_seconds", "a training step"), ("train_peak_bytes", "peak memory")):
+    for quantity, words in (("step_seconds", step), ("train_peak_bytes", "peak memory")):
         known = [x for x in labels if pd.notna(ratios[x, quantity, 0]) and pd.notna(ratios[x, quantity, 1])]
         if not known:
             continue

@@ -127,11 +127,13 @@ def test_tables_are_copied_as_csv_markdown_and_latex(open_page, suite_page):
     bar = tab.locator("#s1 .tools:has(+ div > #s1-map)")
 
     def copied(name):
-        before = bar.get_by_role("button", name="Copied").count()
-        bar.get_by_role("button", name=name).click()
-        bar.get_by_role("button", name="Copied").nth(before).wait_for()
-        text = tab.evaluate("navigator.clipboard.readText()").replace("\r\n", "\n")
-        return text.splitlines()
+        tab.evaluate("navigator.clipboard.writeText('')")
+        bar.get_by_role("button", name=name, exact=True).click()
+        for _ in range(200):
+            if text := tab.evaluate("navigator.clipboard.readText()"):
+                break
+            tab.wait_for_timeout(50)
+        return text.replace("\r\n", "\n").splitlines()
 
     rows = copied("CSV")
     assert rows[0] == "Method,digits,shapes"
