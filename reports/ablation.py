@@ -143,7 +143,8 @@ def _charts(
         line = [replace(point(numbers.line(row), styles, numbers.main, numbers.main), x=v, x_margin=None, label=shown,
                         style=replace(styles[usual.label], key="")) for row, v in values.items()]  # fmt: skip
         svg = curves(f"{name}-setting{i}", {shown: line}, words, axis(numbers.main))
-        yield Chart(svg, f"{shown} over {words}", f"Higher is better; usually {own}.")
+        band = " The band is the 95 % interval over seeds." if any(p.y_margin for p in line) else ""
+        yield Chart(svg, f"{shown} over {words}", f"Higher is better; usually {plain(own)}.{band}")
 
 
 def _value(variant: Variant) -> Any:

@@ -299,10 +299,13 @@ def test_every_kind_of_page_opens_clean_and_fits_a_phone(open_site, records, kin
     )  # the style sheet was read
 
 
-@SCHEMES
 @pytest.mark.parametrize("kind", [*KINDS, "suites/2-*.html", "suites/3-*.html", "suites/4-*.html", "published.html"])
-def test_no_rule_of_axe_is_broken_on_any_kind_of_page(open_site, violations, kind, scheme, rules):
-    assert violations(unfolded(open_site(f"varied/{kind}", color_scheme=scheme)), rules) == []
+def test_no_rule_of_axe_is_broken_on_any_kind_of_page(open_site, violations, kind):
+    """In light, every rule; then in dark, the one that colours can break."""
+    tab = unfolded(open_site(f"varied/{kind}", color_scheme="light"))
+    assert violations(tab) == []
+    tab.emulate_media(color_scheme="dark")
+    assert violations(tab, ["color-contrast"]) == []
 
 
 def test_a_table_is_sorted_without_a_mouse(open_site):
