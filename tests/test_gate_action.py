@@ -58,7 +58,14 @@ def step(name, folder, **environment):
 
 def run_gate(folder, code=0, says="table", **environment):
     python = executable(folder / "python", PYTHON.format(python=sys.executable, code=code, says=says))
-    inputs = {"TESTS": "some tests", "BASE": "", "THRESHOLDS": "5%", "BUDGET": "180", "PYTHON": python} | environment
+    inputs = {
+        "TESTS": "some tests",
+        "BASE": "",
+        "THRESHOLDS": "5%",
+        "BUDGET": "180",
+        "ONLY": "",
+        "PYTHON": python,
+    } | environment
     done = step("Gate", folder, **inputs)
     assert done.returncode == 0, done.stderr
     return (folder / "arguments").read_text().splitlines(), dict(
@@ -67,13 +74,13 @@ def run_gate(folder, code=0, says="table", **environment):
 
 
 def test_the_inputs_become_options_that_the_command_has(tmp_path):
-    arguments, _ = run_gate(tmp_path, BASE="v1", THRESHOLDS="5%\ntest_step[coop]=10%\n")
+    arguments, _ = run_gate(tmp_path, BASE="v1", THRESHOLDS="5%\ntest_step[coop]=10%\n", ONLY="not slow")
     assert arguments[:6] == ["-m", "harness", "gate", "some tests", "--budget", "180"]
     assert arguments[6:10] == ["--summary", str(tmp_path / "adaptbench-gate.md"), "--base", "v1"]
-    assert arguments[10:] == ["--threshold", "5%", "--threshold", "test_step[coop]=10%"]
+    assert arguments[10:] == ["--only", "not slow", "--threshold", "5%", "--threshold", "test_step[coop]=10%"]
     assert {a for a in arguments if a.startswith("--")} <= options()
     written = set(re.findall(r"(?<=\s|\()--[a-z-]+", STEPS["Gate"]["run"]))
-    assert written == {"--budget", "--summary", "--base", "--threshold"}
+    assert written == {"--budget", "--summary", "--base", "--only", "--threshold"}
 
 
 def test_documented_commands_have_options_that_the_command_has():
