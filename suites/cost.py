@@ -11,7 +11,7 @@ SUITE = Suite(
     question="What do a training step and a test cost, in time and memory, at the size of ViT-B/16?",
     groups={"published": ("random-images",), "demo": ("random-images",)},
     each=Task(dataset=ANY, tests=(Test(ANY),)),
-    shots=(4,),
+    shots=(2,),
     seeds=(1,),
     methods=("full_finetuning", "coop", "skip_tuning"),
     variants={"kgcoop": ({"batch_size": "32"},)},  # its own recipe, of its authors' accuracies, has 128
