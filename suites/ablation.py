@@ -23,7 +23,7 @@ SWITCHES = (
 SUITE = Suite(
     name="ablation",
     question="Which part of Skip Tuning buys its accuracy, and which its speed?",
-    groups={"published": PUBLISHED, "demo": ("demo-letters",)},
+    groups={"published": PUBLISHED, "demo": ("demo-scenes",)},
     each=Task(dataset=ANY, classes="base", tests=(Test(ANY, "base"), Test(ANY, "new"))),
     shots=(16,),
     seeds=(1, 2, 3),
