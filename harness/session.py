@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from harness.environment import cpu_threads
@@ -113,9 +111,8 @@ def run_all(
         )
         for run in runs
     ]
-    with Isolation(time_limit_seconds) as isolation, Interrupts() as interrupts:
+    with Isolation(time_limit_seconds) as isolation:
         for number, job in enumerate(jobs, start=1):
-            interrupts.check()
             progress.started(number, job.run)
             if number == 1:
                 isolation.check(job)
@@ -125,31 +122,6 @@ def run_all(
             progress.ended(record)
     outcome.seconds = time.monotonic() - start
     return outcome
-
-
-class Interrupts:
-    """In here, Ctrl-C is never lost: where Python drops its KeyboardInterrupt, as in a finalizer, `check` raises it again."""
-
-    def __init__(self) -> None:
-        self._seen = False
-
-    def __enter__(self) -> Interrupts:
-        self._before = signal.getsignal(signal.SIGINT)
-        if self._before is signal.default_int_handler:  # under nohup it is to be ignored
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def check(self) -> None:
-        """Raises KeyboardInterrupt if Ctrl-C has been seen."""
-        if self._seen:
-            raise KeyboardInterrupt
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._seen = True
-        raise KeyboardInterrupt
 
 
 def _absolute(pretrained: str | None) -> str | None:

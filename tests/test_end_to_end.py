@@ -114,12 +114,8 @@ def test_a_killed_suite_leaves_no_process_and_resumes_to_the_same_records(start,
 
 
 def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(start, tmp_path):
-    """Ctrl-C reaches the whole process group, as a terminal sends it; tests in the background would hand on that it is ignored."""
-
-    def hear_it():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    with start(*WORDS, "--results", tmp_path, start_new_session=True, preexec_fn=hear_it) as process:
+    """Ctrl-C reaches the whole process group, as a terminal sends it."""
+    with start(*WORDS, "--results", tmp_path, start_new_session=True) as process:
         until(lambda: files(tmp_path), process)
         family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)
