@@ -12,8 +12,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -86,10 +88,11 @@ class Isolation:
         )
 
     def _start(self, work: Callable[[Job, Connection], None], job: Job) -> Connection:
-        receiver, sender = self._context.Pipe(duplex=False)
-        self._process = self._context.Process(target=_child, args=(work, job, sender), daemon=True)
-        self._process.start()
-        sender.close()
+        with _ctrl_c_waits():
+            receiver, sender = self._context.Pipe(duplex=False)
+            self._process = self._context.Process(target=_child, args=(work, job, sender), daemon=True)
+            self._process.start()
+            sender.close()
         return receiver
 
     def _listen(
@@ -119,6 +122,30 @@ class Isolation:
             if self._process.is_alive():
                 self._process.kill()
             self._process.join(_STOP_GRACE_SECONDS)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Ctrl-C is heard once the block ends, and never by processes that it starts.
+
+    Within the block it could leave a process without its orders, or get lost in a finalizer, where Python drops exceptions.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python raises it in the main thread alone
+        return
+    heard = []
+    handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # its start would end the blocking
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+    try:
+        yield
+    finally:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _child(work: Callable[[Job, Connection], None], job: Job, sender: Connection) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import time
+from functools import partial
 
 import psutil
 import pytest
@@ -113,9 +114,14 @@ def test_a_killed_suite_leaves_no_process_and_resumes_to_the_same_records(start,
     assert {path: timeless(record) for path, record in ours.items()} == {p: timeless(r) for p, r in theirs.items()}
 
 
-def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(start, tmp_path):
-    """Ctrl-C reaches the whole process group, as a terminal sends it."""
-    with start(*WORDS, "--results", tmp_path, start_new_session=True) as process:
+@pytest.fixture
+def start_in_terminal(start):
+    """A process that Ctrl-C reaches, with its whole group. Tests in the background would hand on that it is ignored."""
+    return partial(start, start_new_session=True, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
+
+
+def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(start_in_terminal, tmp_path):
+    with start_in_terminal(*WORDS, "--results", tmp_path) as process:
         until(lambda: files(tmp_path), process)
         family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)
@@ -128,6 +134,33 @@ def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(start, tmp_path):
     assert all(record.status == "ok" for record in read(tmp_path).values())
     assert not psutil.wait_procs(family, timeout=10)[1]
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix not in (".json", ".safetensors")]
+
+
+INTERRUPTED_AT_A_START = """
+import os, signal
+from multiprocessing import forkserver
+
+def interrupted(*args, start=forkserver.connect_to_new_process, earlier=[]):
+    new = start(*args)
+    if earlier:  # the fork server is up, the new process waits for its orders
+        os.killpg(0, signal.SIGINT)
+    earlier.append(new)
+    return new
+
+forkserver.connect_to_new_process = interrupted
+from harness.__main__ import main
+main()
+"""
+
+
+def test_an_interrupt_while_a_run_is_started_waits_until_it_has(start_in_terminal, tmp_path):
+    words = (*WORDS, "--results", tmp_path)
+    with start_in_terminal(*words, python=("-c", INTERRUPTED_AT_A_START)) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert "Interrupted" in err
+    assert not files(tmp_path)
 
 
 @pytest.mark.parametrize("python", [("-m", "harness", "report"), ("-m", "reports")], ids=" ".join)
