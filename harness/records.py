@@ -262,12 +262,16 @@ def from_json(data: bytes, source: str) -> RunRecord:
     try:
         return _ADAPTER.validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise DataError(
-            f"{source} is no run record of schema {SCHEMA_VERSION}: {where}: {first['msg']}.",
+            f"{source} is no run record of schema {SCHEMA_VERSION}: {first_fault(error)}.",
             "Delete it to have the run done again, or read it with the AdaptBench version that wrote it.",
         ) from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where in a file the first thing is that is wrong with it, and what that is."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
 
 
 def key_json(key: RunKey) -> str:

@@ -22,6 +22,7 @@ from harness import environment
 from harness.errors import AdaptBenchError, ConfigError, DataError
 from harness.gate.collect import ONE_THREAD
 from harness.gate.verdict import Outcome, Verdict, worst
+from harness.records import first_fault
 from harness.store import write_atomically
 
 SCHEMA_VERSION: Final = 1
@@ -154,10 +155,8 @@ def _parsed(path: Path) -> Gate:
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}.") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise DataError(
-            f"{path} is no recorded gate of schema {SCHEMA_VERSION}: {where}: {first['msg']}.",
+            f"{path} is no recorded gate of schema {SCHEMA_VERSION}: {first_fault(error)}.",
             "Delete it, or read it with the AdaptBench version that wrote it.",
         ) from error
 
