@@ -216,20 +216,18 @@ def chromium():
 
 
 @pytest.fixture
-def open_page(chromium, tmp_path):
-    """Opens a page's text; what a browser complains about, or asks for, lands in `seen`."""
+def open_file(chromium):
+    """Opens a page's file; what a browser complains about, or asks for beside what is `within`, lands in `seen`."""
     contexts = []
 
-    def opened(text, **options):
-        path = tmp_path / "index.html"
-        path.write_text(text, encoding="utf-8")
-        context = chromium.new_context(**options)
-        contexts.append(context)
-        tab = context.new_page()
+    def opened(path, within, **options):
+        contexts.append(chromium.new_context(**options))
+        tab = contexts[-1].new_page()
         tab.seen = []
+        own = within.as_uri()
         tab.on("console", lambda message: tab.seen.append(message.text))
         tab.on("pageerror", lambda error: tab.seen.append(str(error)))
-        tab.on("request", lambda request: tab.seen.append(request.url) if request.url != path.as_uri() else None)
+        tab.on("request", lambda request: None if request.url.startswith(own) else tab.seen.append(request.url))
         tab.on("dialog", lambda dialog: (tab.seen.append(dialog.message), dialog.dismiss()))
         tab.goto(path.as_uri())
         return tab
@@ -237,6 +235,18 @@ def open_page(chromium, tmp_path):
     yield opened
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_page(open_file, tmp_path):
+    """Opens a page's text, which has to ask for nothing."""
+
+    def opened(text, **options):
+        path = tmp_path / "index.html"
+        path.write_text(text, encoding="utf-8")
+        return open_file(path, path, **options)
+
+    return opened
 
 
 @pytest.fixture(scope="session")

@@ -267,24 +267,14 @@ def sites(varied, hostile, record, gpu, tmp_path_factory):
 
 
 @pytest.fixture
-def open_site(chromium, sites):
-    """Opens a page of a site; what a browser complains about lands in `seen`."""
-    contexts = []
+def open_site(open_file, sites):
+    """Opens a page of a site, which may ask for the site's own files."""
 
     def opened(name, **options):
         (path,) = sites.glob(name)
-        contexts.append(chromium.new_context(**options))
-        tab = contexts[-1].new_page()
-        tab.seen = []
-        tab.on("console", lambda message: tab.seen.append(message.text))
-        tab.on("pageerror", lambda error: tab.seen.append(str(error)))
-        tab.on("dialog", lambda dialog: (tab.seen.append(dialog.message), dialog.dismiss()))
-        tab.goto(path.as_uri())
-        return tab
+        return open_file(path, sites, **options)
 
-    yield opened
-    for context in contexts:
-        context.close()
+    return opened
 
 
 @pytest.mark.parametrize("records", ["varied", "hostile"])
