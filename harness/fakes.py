@@ -95,9 +95,10 @@ class QuickFakes(FakeTensorMode):
             shape, stride, dtype = known
             return self.wrapped(torch.empty_strided(shape, stride, dtype=dtype, device="meta"))
         result = super().dispatch(func, types, args, kwargs)
-        if isinstance(result, FakeTensor) and not func._schema.is_mutable:
-            operands = {t.untyped_storage()._cdata for t in arg_tree_leaves(*args, **kwargs) if isinstance(t, Tensor)}
-            shares = result.untyped_storage()._cdata in operands
+        operands = [t for t in arg_tree_leaves(*args, **kwargs) if isinstance(t, Tensor)]
+        same = any(result is t for t in operands)  # as of `to` the own device, which no meta tensor is on
+        if isinstance(result, FakeTensor) and not same and not func._schema.is_mutable:
+            shares = result.untyped_storage()._cdata in {t.untyped_storage()._cdata for t in operands}
             self._known[key] = "view" if shares else (tuple(result.shape), result.stride(), result.dtype)
         return result
 

@@ -20,6 +20,7 @@ import open_clip
 import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.backbone import Backbone
 from harness.data import ImageSet
@@ -97,7 +98,8 @@ class SampledImages(StagedImages):
         if full < 2:
             return super().read(stage, epoch, view, whole_tower=whole_tower)
         batch = copy(self)
-        batch.images = self.images.first(size)
+        with _disable_current_modes():  # nothing reads the labels of this batch: they cost nothing
+            batch.images = self.images.first(size)
         read = partial(super(SampledImages, batch).read, stage, epoch, view, whole_tower=whole_tower)
         part = read()
         with phase("extract", "inputs" if stage == "features" else "host"):
