@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
@@ -12,6 +12,8 @@ from harness.recipe import Recipe
 if TYPE_CHECKING:
     from harness.backbone import Backbone
     from harness.method import AdaptedModel
+
+_DEMO = Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class FullFinetuning:
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": Recipe(epochs=10, batch_size=4, learning_rate=1e-5),
         "cross-dataset": Recipe(epochs=4, batch_size=4, learning_rate=1e-5),
-        "demo": Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none"),
+        "demo": _DEMO,
+        "cross-dataset/demo": replace(_DEMO, epochs=3),
     }
 
     @property

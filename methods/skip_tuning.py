@@ -29,6 +29,7 @@ _BASE2NEW = Recipe(
 )
 _TRANSFER = replace(_BASE2NEW, epochs=5, learning_rate=1e-5, learning_rates={"image": 1e-6}, warmup_learning_rate=1e-8)
 _FEW_SHOT = Recipe(epochs=40, batch_size=4, learning_rate=1e-5)
+_DEMO = Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none")
 _LARGE = ("imagenet", "sun397", "food101")  # the authors divide the epochs by four on these
 
 
@@ -58,7 +59,8 @@ class SkipTuning:
         "cross-dataset": _TRANSFER,
         "few-shot": _FEW_SHOT,
         **{f"few-shot/{name}": replace(_FEW_SHOT, epochs=10) for name in _LARGE},
-        "demo": Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none"),
+        "demo": _DEMO,
+        "cross-dataset/demo": replace(_DEMO, epochs=3),
     }
 
     @property
