@@ -20,7 +20,7 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.gate.processes import Failure, ProcessError, Side, TimedProcess, Turn, file_of
 from harness.gate.raw_times import write_raw_times
-from harness.gate.sequential import Judgement, interval, judge, settle, signs_needed
+from harness.gate.sequential import LAUNCHES, Judgement, interval, judge, settle, signs_needed
 from harness.gate.verdict import Verdict
 from harness.gate.worktree import INSTALL, base_checkout
 
@@ -233,13 +233,13 @@ def _play(first: TimedProcess, second: TimedProcess, comparison: Comparison) -> 
 
 
 def _take_turns(first: TimedProcess, second: TimedProcess, comparison: Comparison, call_seconds: float) -> None:
-    """Pairs until they decide, or this launch has used its half of the budget."""
+    """Pairs until they decide, or this launch has used its share of the budget."""
     calls = ceil(ROUND_SECONDS / call_seconds)
     rounds = max(1, round(TURN_SECONDS / (calls * call_seconds)))
     pairs: list[Pair] = []
     comparison.launches.append(pairs)
     started = time.monotonic()
-    limit = min(comparison.budget_seconds / 2, comparison.budget_seconds - comparison.spent_seconds)
+    limit = min(comparison.budget_seconds / LAUNCHES, comparison.budget_seconds - comparison.spent_seconds)
     while comparison.judge(pairs) is None and time.monotonic() - started < limit:
         order = (first, second) if len(pairs) % 2 == 0 else (second, first)
         turns = {process.side.name: process.turn(rounds, calls) for process in order}
