@@ -48,7 +48,7 @@ def open_image(path: Path) -> Image:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The `Splits.open` of images named by their path below `image_folder`; worker processes can be sent it."""
+    """The `Splits.open` of images named by their path below `image_folder`."""
 
     image_folder: Path
 

@@ -1,6 +1,5 @@
 import io
 import json
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import DataError
-from harness.images import MOST_NAME_CHARACTERS, ImageFolder, open_image, read_split_file
+from harness.images import MOST_NAME_CHARACTERS, open_image, read_split_file
 from harness.splits import classnames
 
 ROWS = {
@@ -88,10 +87,6 @@ def test_an_image_of_absurd_size_is_refused(tmp_path, monkeypatch):
     (tmp_path / "bomb.jpg").write_bytes(jpeg())
     with pytest.raises(DataError, match=r"bomb\.jpg"):
         open_image(tmp_path / "bomb.jpg")
-
-
-def test_an_image_folder_can_be_sent_to_a_worker(images):
-    assert pickle.loads(pickle.dumps(ImageFolder(images)))("cat/1.jpg").size == (16, 16)
 
 
 def test_importing_loads_no_pillow():
