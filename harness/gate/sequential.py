@@ -22,7 +22,7 @@ Judgement = Literal["pass", "regression"]
 ERROR_RATE = 0.01
 """Of each side: the interval misses the median in 2 % of launches at most."""
 
-LAUNCHES = 3
+REGRESSION_LAUNCHES = 3
 """A regression takes so many. Two were too few once in 74 decisions on equal code: head lay 6 % slower, then 11 %."""
 
 
@@ -47,13 +47,13 @@ def judge(ratios: Sequence[float], threshold_percent: float) -> Judgement | None
 def settle(judgements: Sequence[Judgement | None]) -> Judgement | None:
     """What the launches say together; None: launch once more.
 
-    Where things lie in memory can make a process slow for all its life: a regression takes `LAUNCHES`, and more than passed. A
-    pass takes one, or where a regression was seen one more than those.
+    Where things lie in memory can make a process slow for all its life: a regression takes `REGRESSION_LAUNCHES`, and more
+    than passed. A pass takes one, or where a regression was seen one more than those.
     """
     regressions, passes = judgements.count("regression"), judgements.count("pass")
     if passes > regressions:
         return "pass"
-    return "regression" if regressions > passes and regressions >= LAUNCHES else None
+    return "regression" if regressions > passes and regressions >= REGRESSION_LAUNCHES else None
 
 
 @cache

@@ -20,7 +20,7 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.gate.processes import Failure, ProcessError, Side, TimedProcess, Turn, file_of
 from harness.gate.raw_times import write_raw_times
-from harness.gate.sequential import LAUNCHES, Judgement, interval, judge, settle, signs_needed
+from harness.gate.sequential import REGRESSION_LAUNCHES, Judgement, interval, judge, settle, signs_needed
 from harness.gate.verdict import Verdict
 from harness.gate.worktree import INSTALL, base_checkout
 
@@ -239,7 +239,7 @@ def _take_turns(first: TimedProcess, second: TimedProcess, comparison: Compariso
     pairs: list[Pair] = []
     comparison.launches.append(pairs)
     started = time.monotonic()
-    limit = min(comparison.budget_seconds / LAUNCHES, comparison.budget_seconds - comparison.spent_seconds)
+    limit = min(comparison.budget_seconds / REGRESSION_LAUNCHES, comparison.budget_seconds - comparison.spent_seconds)
     while comparison.judge(pairs) is None and time.monotonic() - started < limit:
         order = (first, second) if len(pairs) % 2 == 0 else (second, first)
         turns = {process.side.name: process.turn(rounds, calls) for process in order}
