@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -134,16 +134,13 @@ def _ctrl_c_waits() -> Iterator[None]:
         yield  # Python raises it in the main thread alone
         return
     heard = []
-    handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
-    if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # its start would end the blocking
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
-    try:
-        yield
-    finally:
+    with ExitStack() as restored:
+        restored.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, lambda *_: heard.append(True)))
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
+            resource_tracker.ensure_running()  # its start would end the blocking
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+            restored.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+        yield
     if heard:
         signal.raise_signal(signal.SIGINT)
 
