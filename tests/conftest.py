@@ -33,9 +33,9 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(
-        key=lambda item: item.path.parent != Path(__file__).parent
-    )  # whole suites first: no process waits for them
+    whole_suites = Path(__file__).parent
+    # They come first: at the end, a process would wait for them.
+    items.sort(key=lambda item: item.path.parent != whole_suites)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked:
         import torch
