@@ -62,6 +62,7 @@ def undisturbed(start, tmp_path_factory):
         outputs = [process.communicate(timeout=400) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     assert "3 of 3 runs ok" in outputs[0][0]
+    assert [err for _, err in outputs] == ["", ""]
     return folders
 
 
