@@ -279,7 +279,7 @@ def run_(
     todo, outcome = pending(runs, store, retry_failed, errors.print, predictions, trace)
     folders = Folders(data_root=data_root.resolve() if data_root else None, cache=cache.resolve())
     with console.status("Reading the datasets"):
-        check_data(todo, folders)
+        check_data(todo, folders, errors.print)
     if outcome.skipped:
         console.print(f"{outcome.skipped} of {len(runs)} runs are done already.", highlight=False)
     show = (Bars if console.is_terminal else Lines)(console, len(todo), [run.key.method for run in todo])

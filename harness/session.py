@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,11 +76,19 @@ def _is_profiled(run: PlannedRun, record: RunRecord | None) -> bool:
     return not run.profile or (record is not None and bool(record.profile or "profile" in record.missing))
 
 
-def check_data(runs: Sequence[PlannedRun], folders: Folders) -> None:
-    """Read every dataset the runs name, before the first one starts. Raises DataError; generates what can be generated."""
+def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str], object]) -> None:
+    """Read every dataset the runs name, before the first one starts. Raises DataError; generates what can be generated.
+
+    What is doubtful of one is noted, once; the records of its runs say it too.
+    """
     named = {name: run for run in runs for name in (run.key.dataset, *(t.partition("/")[0] for t in run.key.tests))}
     for name in sorted(named):
-        named[name].dataset(name).read(folders)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            named[name].dataset(name).read(folders)
+        for warning in caught:
+            if issubclass(warning.category, UserWarning):
+                note(str(warning.message))
 
 
 def run_all(

@@ -17,7 +17,7 @@ class Download:
     """A file to fetch: its checksum (``md5:``, ``sha256:`` or ``git:``, git's name of a blob), and what becomes of it.
 
     `gives` is where it belongs below the data root. Of an archive, that is its `member`; `inner` is an archive in the archive that
-    has the member.
+    has the member. Where that folder may be there already and hold other things, `parts` are what it needs of the member.
     """
 
     url: str
@@ -25,6 +25,7 @@ class Download:
     gives: str
     member: str = ""
     inner: str = ""
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +38,18 @@ class Source:
     by_hand: tuple[str, ...] = ()
     wnid_folders: str | None = None
     """Where 1000 folders are called by wnid, so that classnames.txt can be written."""
+    classnames: str | None = None
+    """The checksum of its classnames.txt, with single spaces and line feeds."""
 
 
 def _split(name: str, folder: str, checksum: str) -> Download:
     return Download(f"{_SPLITS}split_zhou_{name}.json", checksum, f"{folder}/split_zhou_{name}.json")
 
 
-_CLASSNAMES = "classnames.txt: `data prepare` copies it from imagenet/, or get it by the link in CoOp's DATASETS.md"
+CLASSNAMES = "sha256:89e0b642c6697a3a43a06a2bb65f9fefb3ca295ccc5f4ba9ce385f1a3a58c629"
+_CLASSNAMES_BY_HAND = (
+    "classnames.txt: `data prepare` copies it from imagenet/, or get it by the link in CoOp's DATASETS.md"
+)
 
 SOURCES = {
     "imagenet": Source(
@@ -55,6 +61,7 @@ SOURCES = {
             "valprep.sh sorts it); classnames.txt is then written by `data prepare imagenet`",
         ),
         wnid_folders="imagenet/images/train",
+        classnames=CLASSNAMES,
     ),
     "caltech101": Source(
         folder="caltech-101",
@@ -145,6 +152,7 @@ SOURCES = {
                 "md5:d4acdd33327262359767eeaa97a4f732",
                 "fgvc_aircraft",
                 member="fgvc-aircraft-2013b/data",
+                parts=("images", "variants.txt", *(f"images_variant_{part}.txt" for part in ("train", "val", "test"))),
             ),
         ),
     ),
@@ -204,8 +212,9 @@ SOURCES = {
         by_hand=(
             "unpack imagenetv2-matched-frequency.tar.gz (dataset vaishaal/ImageNetV2 of the Hugging Face hub) to "
             "imagenetv2/imagenetv2-matched-frequency-format-val/<0 to 999>/",
-            _CLASSNAMES,
+            _CLASSNAMES_BY_HAND,
         ),
+        classnames=CLASSNAMES,
     ),
     "imagenet_sketch": Source(
         folder="imagenet-sketch",
@@ -215,6 +224,7 @@ SOURCES = {
             "Hugging Face hub) to imagenet-sketch/images/<wnid>/; classnames.txt is then written by `data prepare`",
         ),
         wnid_folders="imagenet-sketch/images",
+        classnames=CLASSNAMES,
     ),
     "imagenet_a": Source(
         folder="imagenet-adversarial",
@@ -227,7 +237,8 @@ SOURCES = {
                 member="imagenet-a",
             ),
         ),
-        by_hand=(_CLASSNAMES,),
+        by_hand=(_CLASSNAMES_BY_HAND,),
+        classnames=CLASSNAMES,
     ),
     "imagenet_r": Source(
         folder="imagenet-rendition",
@@ -240,6 +251,7 @@ SOURCES = {
                 member="imagenet-r",
             ),
         ),
-        by_hand=(_CLASSNAMES,),
+        by_hand=(_CLASSNAMES_BY_HAND,),
+        classnames=CLASSNAMES,
     ),
 }

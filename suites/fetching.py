@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tarfile
@@ -10,12 +9,13 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import DataError
+from suites.checksums import CHUNK_BYTES, digest
 from suites.downloads import Download
 
-CHUNK_BYTES = 1 << 20
 WAIT_SECONDS = 60
 FOLDER = ".downloads"
 """Below the data root: archives, and files on their way."""
@@ -26,9 +26,9 @@ def provide(download: Download, root: Path) -> bool:
 
     The file stays in `FOLDER`, so that one put there by hand is used instead of the network.
     """
-    target = root / download.gives
-    if target.exists():
+    if is_there(download, root):
         return False
+    target = root / download.gives
     file = root / FOLDER / download.url.rpartition("/")[2]
     fetch(download.url, file, download.checksum)
     if download.member:
@@ -40,10 +40,17 @@ def provide(download: Download, root: Path) -> bool:
     return True
 
 
+def is_there(download: Download, root: Path) -> bool:
+    """Whether what a download gives exists below the data root; not whether it is whole."""
+    target = root / download.gives
+    return all((target / part).exists() for part in download.parts) if download.parts else target.exists()
+
+
 def fetch(url: str, file: Path, checksum: str) -> None:
     """The file of a URL, whole and checked; a part of it that is there is continued. Raises DataError with the next step."""
     by_hand = f"Or download {url} in a browser and put it at {file}; then repeat the command."
     part = file.with_name(f"{file.name}.part")
+    algorithm = checksum.partition(":")[0]
     if not file.exists():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -53,23 +60,16 @@ def fetch(url: str, file: Path, checksum: str) -> None:
             raise DataError(
                 f"{url} can't be fetched: {error} ({kept}).", f"Repeat the command to go on. {by_hand}"
             ) from error
+        found = digest(part, algorithm)
+        if found != checksum:
+            part.unlink()
+            raise DataError(f"{url} gave a file of {found}, not {checksum}; it was deleted.", f"Repeat it. {by_hand}")
         os.replace(part, file)
-    found = digest(file, checksum.partition(":")[0])
-    if found != checksum:
-        file.unlink()
-        raise DataError(f"{url} gave a file of {found}, not {checksum}; it was deleted.", f"Repeat it. {by_hand}")
-
-
-def digest(file: Path, algorithm: str) -> str:
-    """``algorithm:hexdigest`` of a file; "git" is the name that git gives to a blob of this content."""
-    name = "sha1" if algorithm == "git" else algorithm
-    hashed = hashlib.new(name, usedforsecurity=False)
-    if algorithm == "git":
-        hashed.update(b"blob %d\0" % file.stat().st_size)
-    with file.open("rb") as opened:
-        while chunk := opened.read(CHUNK_BYTES):
-            hashed.update(chunk)
-    return f"{algorithm}:{hashed.hexdigest()}"
+    elif (found := digest(file, algorithm)) != checksum:
+        raise DataError(
+            f"{file} is not what {url} should give: it is of {found}, not {checksum}.",
+            "Delete it or move it away, then repeat the command to fetch it.",
+        )
 
 
 def _download(url: str, part: Path) -> None:
@@ -99,11 +99,22 @@ def _take_out(download: Download, file: Path, target: Path) -> None:
             _unpack(file, Path(folder))
             if download.inner:
                 _unpack(Path(folder) / download.inner, Path(folder))
-            os.replace(Path(folder) / download.member, target)
+            _move(Path(folder) / download.member, target, download.parts)
         except (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{file} can't be unpacked: {error}.", f"Free some space and repeat the command; it gives {target}."
             ) from error
+
+
+def _move(member: Path, target: Path, parts: Sequence[str]) -> None:
+    """The member to its place; if only parts of it are needed, those that are not there."""
+    if not parts:
+        os.replace(member, target)
+        return
+    target.mkdir(exist_ok=True)
+    for part in parts:
+        if not (target / part).exists():
+            os.replace(member / part, target / part)
 
 
 def _unpack(file: Path, folder: Path) -> None:

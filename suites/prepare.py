@@ -16,12 +16,13 @@ from harness import plugins
 from harness.errors import ConfigError, DataError, did_you_mean
 from harness.images import ImageFolder
 from harness.suite import Dataset, Folders, Item, Splits
-from suites.downloads import SOURCES, Source
-from suites.fetching import FOLDER, provide
+from suites.checksums import unpublished
+from suites.downloads import SOURCES
+from suites.fetching import FOLDER, is_there, provide
+from suites.readers import CLASSES_OF_IMAGENET
 
 State = Literal["complete", "incomplete", "missing"]
 EXIT_NOT_ALL = 1
-CLASSES_OF_IMAGENET = 1000
 
 app = typer.Typer(
     help="Look after downloaded datasets: what is there, what is missing, and getting it.", no_args_is_help=True
@@ -82,20 +83,24 @@ def prepare_(
 def check(name: str, root: Path) -> Finding:
     """Whether a dataset can be read, has every image of its lists, and as many as published."""
     source = SOURCES[name]
+    wrong = unpublished(source.folder, root)
+    if wrong:
+        steps = tuple(f"delete {root / file} and run `adaptbench data prepare {name}`" for file in wrong)
+        return Finding(name, "incomplete", f"not the published file: {', '.join(wrong)}.", steps)
     dataset: Dataset = plugins.load("dataset", name)
     try:
         splits = dataset.read(Folders(data_root=root, cache=platformdirs.user_cache_path("adaptbench")))
     except DataError as error:
         state: State = "incomplete" if (root / source.folder).exists() else "missing"
-        return Finding(name, state, error.what, (*_steps(source, root), error.advice))
+        return Finding(name, state, error.what, (*_steps(name, root), error.advice))
     lacking = _missing_images(splits)
     if lacking:
         words = f"{len(lacking):,} images of its lists are not there, such as '{lacking[0]}'."
-        return Finding(name, "incomplete", words, _unpack_again(source, root))
+        return Finding(name, "incomplete", words, _unpack_again(name, root) or source.by_hand)
     found = len(splits.train), len(splits.val), len(splits.test)
     if found != source.images:
         words = f"it has {_counts(found)} images, and {_counts(source.images)} are published."
-        return Finding(name, "incomplete", words, _unpack_again(source, root))
+        return Finding(name, "incomplete", words, _unpack_again(name, root) or source.by_hand)
     return Finding(name, "complete", f"{_counts(found)} images.")
 
 
@@ -125,20 +130,24 @@ def _known(names: Sequence[str] | None) -> list[str]:
     return list(names or SOURCES)
 
 
-def _steps(source: Source, root: Path) -> tuple[str, ...]:
+def _steps(name: str, root: Path) -> tuple[str, ...]:
+    """To fetch what isn't there, or else to unpack again what is there in part; and what is to be done by hand."""
+    source = SOURCES[name]
     fetched = tuple(
-        f"{download.gives}: from {download.url} (`adaptbench data prepare` does it)"
+        f"{download.gives}: from {download.url} (`adaptbench data prepare {name}` does it)"
         for download in source.downloads
-        if not (root / download.gives).exists()
+        if not is_there(download, root)
     )
-    return (*fetched, *source.by_hand)
+    return (*(fetched or _unpack_again(name, root)), *source.by_hand)
 
 
-def _unpack_again(source: Source, root: Path) -> tuple[str, ...]:
-    images = next((download.gives for download in source.downloads if download.member), None)
-    if images is None:
-        return source.by_hand
-    return (f"move {root / images} away and run `adaptbench data prepare` to unpack it again",)
+def _unpack_again(name: str, root: Path) -> tuple[str, ...]:
+    return tuple(
+        f"{download.gives}: move {root / download.gives} away and run `adaptbench data prepare {name}`, which unpacks it "
+        f"again from {download.url}"
+        for download in SOURCES[name].downloads
+        if download.member
+    )
 
 
 def _missing_images(splits: Splits) -> list[str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import DataError
 from harness.images import PARTS, ImageFolder, read_split_file, require_images
 from harness.suite import Folders, Item, Splits
+from suites.checksums import unpublished
 
+CLASSES_OF_IMAGENET = 1000
+CLASSES_OF_A_PART = 200
+"""Of ImageNet-A, and of ImageNet-R."""
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 Classes = Mapping[str, tuple[int, str]]
 """From a class's folder to its label and name."""
@@ -18,7 +23,9 @@ Classes = Mapping[str, tuple[int, str]]
 def read_published_split(folder: str, images: str, split_file: str, folders: Folders) -> Splits:
     """A dataset with a published split file, whose paths start at `images` below `folder`."""
     home = _home(folders, folder, f"{images}/ and {split_file}" if images != "." else split_file)
-    return read_split_file(home / split_file, home / images)
+    splits = read_split_file(home / split_file, home / images)
+    _warn_unless_published(home)
+    return splits
 
 
 def read_aircraft(folders: Folders) -> Splits:
@@ -69,8 +76,14 @@ def read_imagenet_part(folder: str, images: str, folders: Folders) -> Splits:
     """ImageNet-A or -R: 200 of the classes; a label is the rank of its wnid among the folders that are there."""
     home = _home(folders, folder, f"{images}/<wnid>/ and classnames.txt")
     names = _imagenet_names(home)
-    present = _folders_in(home / images)
-    return _test_only(home, images, {w: (label, names[w]) for label, w in enumerate(w for w in present if w in names)})
+    present = [wnid for wnid in _folders_in(home / images) if wnid in names]
+    if len(names) == CLASSES_OF_IMAGENET and len(present) != CLASSES_OF_A_PART:
+        raise DataError(
+            f"'{home / images}' has {len(present)} class folders, and {CLASSES_OF_A_PART} are published: among fewer "
+            "classes the test would be an easier one.",
+            "Unpack the whole archive there, and nothing else.",
+        )
+    return _test_only(home, images, {wnid: (label, names[wnid]) for label, wnid in enumerate(present)})
 
 
 def _home(folders: Folders, folder: str, contents: str) -> Path:
@@ -126,7 +139,18 @@ def _imagenet_names(home: Path) -> dict[str, str]:
                 "Take the classnames.txt that CoOp's DATASETS.md links; other lists of names give other accuracies.",
             )
         names[wnid] = " ".join(words)
+    _warn_unless_published(home)
     return names
+
+
+def _warn_unless_published(home: Path) -> None:
+    for file in unpublished(home.name, home.parent):
+        warnings.warn(
+            f"{file} is not the published file, so figures on it don't compare with published ones; "
+            "`adaptbench data check` says what to do.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _folders_in(folder: Path) -> list[str]:

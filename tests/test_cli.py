@@ -298,5 +298,7 @@ def test_a_corrupt_image_is_a_failed_row(tiny_adaptbench, eurosat):
     (path,) = (eurosat.parent / "results").rglob("*.json")
     record = from_json(path.read_bytes(), path.name)
     assert record.status == "failed"
+    assert any("not the published file" in warning for warning in record.warnings)
+    assert output(process).count("split_zhou_EuroSAT.json is not the published file") == 1
     assert "can't be read" in record.reason
     assert "download it again" in record.reason

@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from suites.checksums import digest, names_digest
+from suites.downloads import SOURCES
 
 # Per class: label, class name, and its images: 2 to train on, 1 to validate with, 1 to test with.
 Rows = list[tuple[int, str, list[str]]]
@@ -163,8 +167,8 @@ def write_imagenet_family(root: Path) -> None:
 
 
 @pytest.fixture
-def data_root(tmp_path):
-    """A --data-root that holds every dataset of the catalogue."""
+def data_root(tmp_path, monkeypatch):
+    """A --data-root that holds every dataset of the catalogue; its split files and lists of names count as the published ones."""
     root = tmp_path / "data"
     for folder, (images, split_file, rows) in SPLIT_FILES.items():
         write_split_file_dataset(root / folder, images, split_file, rows)
@@ -173,4 +177,10 @@ def data_root(tmp_path):
     (root / "dtd" / "images" / "banded" / ".directory").write_text("hidden\n")
     write_aircraft(root / "fgvc_aircraft")
     write_imagenet_family(root)
+    for name, source in SOURCES.items():
+        downloads = tuple(
+            d if d.member else replace(d, checksum=digest(root / d.gives, "sha256")) for d in source.downloads
+        )
+        classnames = source.classnames and names_digest(root / source.folder / "classnames.txt")
+        monkeypatch.setitem(SOURCES, name, replace(source, downloads=downloads, classnames=classnames))
     return root

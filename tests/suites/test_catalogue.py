@@ -257,6 +257,23 @@ def test_a_folder_that_is_no_class_is_named(failure, data_root, name, image_fold
     assert "classnames.txt" in text
 
 
+@pytest.mark.filterwarnings("ignore:.*not the published file")
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [("imagenet_a", "imagenet-adversarial/imagenet-a"), ("imagenet_r", "imagenet-rendition/imagenet-r")],
+)
+def test_a_test_set_with_fewer_classes_than_published_is_no_easier_one(read, failure, data_root, name, images):
+    wnids = [f"n{number:08}" for number in range(1000)]
+    (data_root / images).with_name("classnames.txt").write_text("".join(f"{wnid} thing\n" for wnid in wnids))
+    shutil.rmtree(data_root / images)
+    for wnid in wnids[::5]:
+        (data_root / images / wnid).mkdir(parents=True)
+        (data_root / images / wnid / "0.jpg").touch()
+    assert len(classnames(read(name))) == 200
+    shutil.rmtree(data_root / images / wnids[500])
+    assert "has 199 class folders, and 200 are published" in failure(name)
+
+
 def test_an_empty_test_set_is_an_error(failure, data_root):
     for wnid in ("n01440764", "n01443537", "n01484850"):
         shutil.rmtree(data_root / "imagenet-adversarial" / "imagenet-a" / wnid)

@@ -8,6 +8,7 @@ import threading
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
 from typing import ClassVar
 
 import pytest
@@ -15,8 +16,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from harness.errors import ConfigError, DataError
+from harness.suite import Folders
 from suites import catalogue, fetching, prepare
-from suites.downloads import SOURCES, Download
+from suites.checksums import names_digest
+from suites.downloads import CLASSNAMES, SOURCES, Download
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ class TestCheck:
         result = command("check", "eurosat", "--data-root", data_root)
         assert result.exit_code == 1
         assert "it has 6 / 3 / 3 images, and 13,500 / 5,400 / 8,100 are published" in result.output
-        assert "2750 away and run `adaptbench data prepare`" in result.output
+        assert "2750 away and run `adaptbench data prepare eurosat`" in result.output
 
     def test_without_anything_every_dataset_has_its_next_steps(self, tmp_path):
         result = command("check", "--data-root", tmp_path / "nowhere")
@@ -64,6 +67,42 @@ class TestCheck:
             assert all(download.url in steps and download.gives in steps for download in source.downloads)
             assert all(step in steps for step in source.by_hand)
             assert source.folder in steps
+
+    def test_another_split_of_the_same_counts_is_not_the_published_file(self, data_root, small):
+        file = data_root / "eurosat" / "split_zhou_EuroSAT.json"
+        lists = json.loads(file.read_text())
+        lists["train"][0], lists["test"][0] = lists["test"][0], lists["train"][0]
+        file.write_text(json.dumps(lists, indent=4))
+        finding = prepare.check("eurosat", data_root)
+        assert (finding.state, finding.words) == (
+            "incomplete", "not the published file: eurosat/split_zhou_EuroSAT.json."
+        )  # fmt: skip
+        assert finding.steps == (f"delete {file} and run `adaptbench data prepare eurosat`",)
+        with pytest.warns(UserWarning, match=r"^eurosat/split_zhou_EuroSAT.json is not the published file"):
+            catalogue.EUROSAT.read(Folders(data_root, data_root))
+
+    def test_other_class_names_are_not_the_published_file(self, data_root, small):
+        file = data_root / "imagenet" / "classnames.txt"
+        file.write_text(file.read_text().replace("\n", " \r\n"))
+        assert prepare.check("imagenet", data_root).state == "complete"
+        file.write_text(file.read_text().replace("great white shark", "white shark"))
+        finding = prepare.check("imagenet", data_root)
+        assert (finding.state, finding.words) == ("incomplete", "not the published file: imagenet/classnames.txt.")
+        with pytest.warns(UserWarning, match=r"^imagenet/classnames.txt is not the published file"):
+            catalogue.IMAGENET.read(Folders(data_root, data_root))
+
+    @pytest.mark.parametrize(
+        ("name", "part"),
+        [("eurosat", "eurosat/2750/Forest"), ("imagenet_r", "imagenet-rendition/imagenet-r/n01440764")],
+    )
+    def test_a_half_unpacked_folder_is_fetched_anew(self, data_root, small, name, part):
+        for image in (data_root / part).iterdir():
+            image.unlink()
+        finding = prepare.check(name, data_root)
+        assert finding.state == "incomplete"
+        (download,) = (d for d in SOURCES[name].downloads if d.member)
+        folder = data_root / download.gives
+        assert any(f"move {folder} away" in step and download.url in step for step in finding.steps), finding
 
     def test_one_missing_image_is_found_and_named(self, data_root, small):
         (data_root / "dtd" / "images" / "banded" / "banded_0002.jpg").unlink()
@@ -173,6 +212,12 @@ class TestFetch:
         (tmp_path / "a.bin").write_bytes(self.BODY)
         fetching.fetch("http://127.0.0.1:9/a.bin", tmp_path / "a.bin", sha256(self.BODY))
 
+    def test_a_wrong_file_put_there_by_hand_stays(self, tmp_path):
+        (tmp_path / "a.bin").write_bytes(b"the user's own")
+        with pytest.raises(DataError, match=r"(?s)a.bin is not what http.* should give.*Delete it or move it away"):
+            fetching.fetch("http://127.0.0.1:9/a.bin", tmp_path / "a.bin", sha256(self.BODY))
+        assert (tmp_path / "a.bin").read_bytes() == b"the user's own"
+
     def test_local_files_and_gits_names_of_blobs(self, tmp_path):
         source = tmp_path / "source.txt"
         source.write_bytes(b"hello\n")
@@ -271,6 +316,20 @@ class TestPrepare:
         assert (tmp_path / "caltech-101" / "101_ObjectCategories" / "Faces" / "image_0001.jpg").is_file()
         assert not fetching.provide(download, tmp_path)
 
+    def test_parts_of_an_archive_join_what_is_there(self, server, tmp_path):
+        published = SOURCES["fgvc_aircraft"].downloads[0]
+        names = ("images/0817494.jpg", *published.parts[1:], "families.txt")
+        server.files["a.tar.gz"] = tar({f"{published.member}/{name}": b"published" for name in names})
+        download = replace(published, url=f"{server.url}/a.tar.gz", checksum=sha256(server.files["a.tar.gz"]))
+        home = tmp_path / "fgvc_aircraft"
+        home.mkdir()
+        (home / "variants.txt").write_bytes(b"the user's own")
+        assert fetching.provide(download, tmp_path)
+        assert sorted(path.name for path in home.iterdir()) == sorted(published.parts)
+        assert (home / "images" / "0817494.jpg").is_file()
+        assert (home / "variants.txt").read_bytes() == b"the user's own"
+        assert not fetching.provide(download, tmp_path)
+
     def test_an_archive_cannot_write_outside(self, server, tmp_path):
         server.files["a.tar.gz"] = tar({"../../escaped.txt": b"x"})
         download = Download(f"{server.url}/a.tar.gz", sha256(server.files["a.tar.gz"]), "dtd/images", member="images")
@@ -290,6 +349,15 @@ class TestPrepare:
         )  # fmt: skip
         prepare.write_classnames("imagenet_r", tmp_path)
         assert (tmp_path / "imagenet-rendition" / "classnames.txt").read_text().splitlines() == lines
+
+
+def test_the_checksum_of_class_names_is_that_of_the_published_ones(tmp_path):
+    import open_clip
+
+    wnids = (resources.files("timm") / "data" / "_info" / "imagenet_synsets.txt").read_text().split()
+    lines = [f"{wnid} {name}\n" for wnid, name in zip(wnids, open_clip.IMAGENET_CLASSNAMES, strict=True)]
+    (tmp_path / "classnames.txt").write_text("".join(lines))
+    assert names_digest(tmp_path / "classnames.txt") == CLASSNAMES
 
 
 def test_addresses_are_secure_or_checked():
