@@ -1,8 +1,8 @@
 """The baseline: a committed file in pytest-benchmark's format that says what every figure has to be. No torch here.
 
 Beside pytest-benchmark's entries it has a head of ours: the project, and the system and PyTorch that the figures are of. An entry's
-`extra_info` holds the exact figures, and under "per_platform" those that hold for one processor and one PyTorch only. Neither host
-names nor folders are kept. `command` writes it, on ``--update`` alone.
+`extra_info` holds the exact figures, under "per_platform" those that hold for one processor and one PyTorch only, and "timed" where
+that is False. Neither host names nor folders are kept. `command` writes it, on ``--update`` alone.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ def project_name(root: Path) -> str:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the figures of one benchmark have to be: on any machine, and by platform's name."""
+    """What the figures of one benchmark have to be: on any machine, and by platform's name. timed: whether times are compared."""
 
     figures: Figures
     per_platform: Mapping[str, Figures]
+    timed: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Baseline:
 def figures_of(entry: Mapping[str, Any], names: str) -> dict[str, Any]:
     """The figures of a measured benchmark that its extra_info lists under "exact" or "exact_per_platform"; null where missing."""
     return {name: entry["extra_info"].get(name) for name in entry["extra_info"].get(names, ())}
+
+
+def is_timed(entry: Mapping[str, Any]) -> bool:
+    """Whether a measured benchmark takes part in the timed gate: unless its extra_info has "timed" as False."""
+    return bool(entry["extra_info"].get("timed", True))
 
 
 def read(path: Path) -> Baseline:
@@ -103,7 +109,8 @@ def parsed(content: Mapping[str, Any]) -> Baseline:
 def _expected(entry: Mapping[str, Any]) -> Expected:
     figures = dict(entry["extra_info"])
     per_platform = figures.pop("per_platform", {})
-    return Expected(figures, dict(per_platform))
+    timed = figures.pop("timed", True)
+    return Expected(figures, dict(per_platform), timed)
 
 
 def updated(old: Baseline | None, report: Mapping[str, Any], project: str, here: Platform) -> dict[str, Any]:
@@ -131,6 +138,8 @@ def updated(old: Baseline | None, report: Mapping[str, Any], project: str, here:
 
 def _entry(measured: Mapping[str, Any], earlier: Mapping[str, Any] | None, here: Platform) -> dict[str, Any]:
     figures: dict[str, Any] = figures_of(measured, "exact")
+    if not is_timed(measured):
+        figures["timed"] = False
     rounded = figures_of(measured, "exact_per_platform")
     others = earlier["extra_info"].get("per_platform", {}) if earlier else {}
     if rounded:

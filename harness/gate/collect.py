@@ -17,7 +17,7 @@ from typing import Any
 from harness.errors import DataError
 from harness.gate.verdict import Verdict
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # who waits for a turn must not spin
 _TIMES = ("--benchmark-min-rounds=3", "--benchmark-max-time=0.05", "--benchmark-warmup=off", "--benchmark-quiet")
 _WHAT = {
     "skipped": ("was skipped", "A gate is passed by measuring: make it run here, or delete it and use --update."),
@@ -26,7 +26,11 @@ _WHAT = {
         "ran, but was disabled: nothing was measured",
         "Look for what sets benchmark.disabled, in the test or in a conftest.py.",
     ),
-    "deselected": ("was deselected", "Remove -k and -m from pytest's addopts; to gate a part, use --only."),
+    "rejected": ("was deselected by -k", "Remove that from pytest's addopts; to gate a part, use --only."),
+    "deselected": (
+        "was deselected",
+        "Look for -m or --deselect in addopts, or a conftest.py; to gate a part, use --only.",
+    ),
 }
 
 
@@ -93,7 +97,7 @@ def _ended(done: subprocess.CompletedProcess[str], tests: Path) -> DataError:
 
 def _heard(found: Mapping[str, Any], report: Mapping[str, Any], only: str | None) -> Measured:
     benchmarks: Mapping[str, Sequence[str]] = found["benchmarks"]
-    left_out = {name for name, (outcome, _) in benchmarks.items() if only and outcome == "deselected"}
+    left_out = {name for name, (outcome, _) in benchmarks.items() if only and outcome == "rejected"}
     entries = {entry["fullname"]: entry for entry in report["benchmarks"]}
     amiss = [_unusable(where, f"It can't be collected: {why}") for where, why in found["errors"]]
     for name, (outcome, why) in benchmarks.items():

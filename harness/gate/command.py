@@ -122,7 +122,7 @@ def _timed(
 ) -> list[Verdict]:
     from harness.gate.timed import timed_gate
 
-    timed = [name for name, entry in measured.benchmarks.items() if entry["extra_info"].get("timed", True)]
+    timed = [name for name, entry in measured.benchmarks.items() if baseline.is_timed(entry)]
     return timed_gate(
         timed,
         root=measured.root,

@@ -7,11 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.errors import DataError
-from harness.gate.baseline import Baseline, Expected, Platform, figures_of, project_name
+from harness.gate.baseline import Baseline, Expected, Platform, figures_of, is_timed, project_name
 from harness.gate.collect import Measured
 from harness.gate.verdict import Verdict
 
 UPDATE = "adaptbench gate --update"
+_TIMED = {
+    False: f'This run takes it out of the timed gate (extra_info["timed"]), the baseline has it there. If that is meant: {UPDATE}',
+    True: f'The baseline keeps it out of the timed gate (extra_info["timed"]), this run does not. If that is meant: {UPDATE}',
+}
 
 
 def compare(baseline: Baseline, measured: Measured, here: Platform) -> list[Verdict]:
@@ -51,6 +55,8 @@ def _missing(name: str, baseline: Baseline, measured: Measured) -> Verdict:
 def _figures(name: str, entry: Mapping[str, Any], baseline: Baseline, here: Platform) -> Iterator[Verdict]:
     expected: Expected = baseline.benchmarks[name]
     fixed, rounded = figures_of(entry, "exact"), figures_of(entry, "exact_per_platform")
+    if is_timed(entry) != expected.timed:
+        yield _unusable(name, _TIMED[is_timed(entry)])
     foreign = (
         "" if baseline.software == here.software else f"the baseline is of {baseline.software}, this is {here.software}"
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark import deselect_by_keyword
+from pytest_benchmark.utils import get_commit_info
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,8 +44,16 @@ def pytest_benchmark_generate_machine_info() -> dict[str, str]:
     }
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:
+    """Of the repository that the tests lie in, wherever the command was given."""
+    with contextlib.chdir(config.rootpath):
+        commit: dict[str, Any] = get_commit_info()
+    return commit
+
+
 class Outcomes:
-    """Notes by node id: "passed", "failed", "skipped" or "deselected", each with pytest's reason."""
+    """Notes by node id: "passed", "failed", "skipped", "rejected" (by -k) or "deselected", each with pytest's reason."""
 
     def __init__(self, path: Path, root: Path) -> None:
         self._path, self._root = path, root
@@ -52,13 +64,19 @@ class Outcomes:
         found = {"root": str(self._root), "xdist": xdist, "benchmarks": self._benchmarks, "errors": self._errors}
         self._path.write_text(json.dumps(found))
 
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+        """Before anybody deselects: what -k by itself rejects; the others stay "deselected" unless `collection_finish` has them."""
         self._note(items, "deselected", "")
+        picked = list(items)
+        deselect_by_keyword(picked, config)
+        self._note(set(items) - set(picked), "rejected", "")
+        return (yield)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._note(session.items, "failed", "it never ran")
 
-    def _note(self, items: list[pytest.Item], outcome: str, why: str) -> None:
+    def _note(self, items: Iterable[pytest.Item], outcome: str, why: str) -> None:
         for item in items:
             if "benchmark" in getattr(item, "fixturenames", ()):
                 self._benchmarks[item.nodeid] = outcome, why

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.gate import turns
+from harness.gate.collect import ONE_THREAD
 
 _PLUGIN = "adaptbench_gate_turns"
 _LAST_LINES = 12
@@ -143,16 +144,15 @@ class TimedProcess:
             "-p",
             "no:cacheprovider",
             "--benchmark-enable",
+            "--benchmark-only",  # which outvotes --benchmark-skip
         ]
         words += ["--continue-on-collection-errors", f"--rootdir={self.side.folder}"]
-        environment = {**os.environ, **self.side.environment}
+        environment = {**os.environ, **ONE_THREAD, **self.side.environment}
         environment |= {
             turns.PORT: str(self._server.getsockname()[1]),
             turns.TOKEN: self._token,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(plugin), environment.get("PYTHONPATH")])),
             "PATH": os.pathsep.join([str(self.side.python.parent), environment.get("PATH", os.defpath)]),
-            "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1"),
-            "OMP_WAIT_POLICY": environment.get("OMP_WAIT_POLICY", "PASSIVE"),  # who waits for a turn must not spin
             "PYTEST_TIMEOUT": "0",  # pytest-timeout's, if there: a turn may be long in coming
         }
         return subprocess.Popen(

@@ -62,7 +62,7 @@ def changes(console: Console, old: Baseline | None, new: Baseline) -> None:
             lines.append(f"{name}: taken out")
         elif name not in before:
             figures = ", ".join(f"{figure} {_number(value)}" for figure, value in _flat(new.benchmarks[name]).items())
-            lines.append(f"{name}: added, with {figures or 'no exact figure'}")
+            lines.append(f"{name}: added, with {figures}")
         else:
             lines += _changed(name, _flat(before[name]), _flat(new.benchmarks[name]))
     for line in lines or ["No figure changes."]:
@@ -75,8 +75,8 @@ def _changed(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> 
 
 
 def _flat(expected: Expected) -> dict[str, Any]:
-    """All figures by name, those of a platform with its name."""
-    found = dict(expected.figures)
+    """All figures by name, those of a platform with its name; and whether it is timed."""
+    found = {**expected.figures, "timed": "yes" if expected.timed else "no"}
     for platform, figures in expected.per_platform.items():
         found |= {f"{figure} ({platform})": value for figure, value in figures.items()}
     return found

@@ -178,7 +178,16 @@ class TestBenchmarks:
         tests = make(tmp_path, addopts="-k sum")
         found = verdicts(content, measure(tests))
         assert set(found) == {("test_answers", ""), ("test_time_alone", "")}
-        assert all("was deselected" in v.why and "--only" in v.why for v in found.values())
+        assert all("was deselected by -k" in v.why and "--only" in v.why for v in found.values())
+
+    def test_what_others_deselect_is_not_excused_by_only(self, tmp_path, content):
+        tests = make(tmp_path, addopts=f"-m 'not parametrize' --deselect={FILE}::test_time_alone")
+        (tests / "conftest.py").write_text(
+            "def pytest_collection_modifyitems(items): items[:] = [i for i in items if i.name != 'test_answers']"
+        )
+        found = verdicts(content, measure(tests, only="test"))
+        assert set(found) == {(name, "") for name in (*SUMS, "test_answers", "test_time_alone")}
+        assert all("It was deselected." in v.why for v in found.values())
 
     def test_left_out_on_request(self, tiny, content):
         part = measure(tiny, only="sum")
@@ -314,11 +323,13 @@ class TestUpdate:
         changed = entry(content, "test_sum[10]")
         changed["extra_info"]["additions"] = 11
         content["benchmarks"].append(changed | {"fullname": f"{FILE}::test_gone"})
+        del entry(content, "test_answers")["extra_info"]["timed"]
         baseline.write(tests / "baseline.json", content)
         code, text = run(tests, "--update")
         assert code == 0
         assert f"{FILE}::test_sum[10], additions: 11 -> 10" in text
         assert f"{FILE}::test_gone: taken out" in text
+        assert f"{FILE}::test_answers, timed: yes -> no" in text
         assert "test_sum[1000]" not in text
         after = json.loads((tests / "baseline.json").read_text())
         assert len(after["benchmarks"]) == 4
@@ -357,6 +368,21 @@ class TestFigures:
         assert {v.outcome for v in found.values()} == {"unusable"}
         assert "missing in this run" in found["test_sum[10]", "bytes"].why
         assert "missing in the baseline" in found["test_sum[10]", "additions"].why
+
+    @pytest.mark.parametrize(
+        ("name", "extra", "where"),
+        [
+            ("test_sum[10]", {"timed": False}, "The baseline keeps it out"),
+            ("test_answers", {}, "This run takes it out"),
+        ],
+    )
+    def test_a_benchmark_leaves_and_joins_the_timed_gate_by_update_alone(self, content, measured, name, extra, where):
+        entry(content, name)["extra_info"].pop("timed", None)
+        entry(content, name)["extra_info"] |= extra
+        verdict = the_one(verdicts(content, measured))
+        assert (verdict.outcome, verdict.benchmark) == ("unusable", f"{FILE}::{name}")
+        assert where in verdict.why
+        assert "adaptbench gate --update" in verdict.why
 
 
 class TestThresholds:

@@ -13,11 +13,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from harness.errors import ConfigError
-from harness.gate import timed, turns
+from harness.gate import history, timed, turns
+from harness.gate.baseline import this_platform
+from harness.gate.command import gate as gate_command
 from harness.gate.processes import Side, Turn
-from harness.gate.timed import compare, timed_gate
+from harness.gate.summary import MARKER
+from harness.gate.timed import Comparison, compare, timed_gate
 from harness.gate.verdict import exit_code
 from harness.gate.worktree import base_checkout
 
@@ -41,6 +46,10 @@ def test_slower(benchmark):
 def test_fresh_arguments(benchmark):
     assert benchmark.pedantic(list.pop, setup=lambda: (([1],), {{}}), rounds=3) == 1
 
+def test_one_thread(benchmark):
+    benchmark(work, 1)
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == ("1", "PASSIVE")
+
 @pytest.mark.skipif(ON_HEAD, reason="no GPU")
 def test_skips(benchmark):
     benchmark(work, 1)
@@ -62,7 +71,7 @@ def test_hangs(benchmark):
 def test_committed(benchmark):
     benchmark(work, UNITS)
 """
-OK = ("same", "slower", "fresh_arguments")
+OK = ("same", "slower", "fresh_arguments", "one_thread")
 AMISS = ("skips", "never_calls_it", "wrong_result", "dies")
 
 
@@ -75,7 +84,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     (folder / "test_sums.py").write_text(SUMS.format(units=20))
     (folder / "test_broken.py").write_text("import no_such_module\n\ndef test_it(benchmark): ...\n")
-    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\naddopts = --benchmark-disable\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\naddopts = --benchmark-disable --benchmark-skip\n"
+    )
     return folder
 
 
@@ -92,10 +103,13 @@ def gate(base, head, names, budget_seconds=40, say=lambda line: None, **how):
 
 @pytest.fixture(scope="module")
 def gated(folder):
-    """One gate of good and bad benchmarks: its comparisons by name, and what it said."""
+    """One gate of good and bad benchmarks, under a setting that it outvotes: its comparisons by name, and what it said."""
     names = [*named(*OK, *AMISS), "test_broken.py::test_it", *named("renamed"), "test_gone.py::test_it"]
     said = []
-    return {c.benchmark: c for c in gate(*sides(folder), names, say=said.append)}, said
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "7")
+        patch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+        return {c.benchmark: c for c in gate(*sides(folder), names, say=said.append)}, said
 
 
 def found(gated, name):
@@ -113,7 +127,7 @@ def test_a_threefold_slowdown_is_a_regression_in_three_launches(gated):
     assert verdict.pairs >= 27
 
 
-@pytest.mark.parametrize("name", ["same", "fresh_arguments"])
+@pytest.mark.parametrize("name", ["same", "fresh_arguments", "one_thread"])
 def test_the_same_code_is_no_regression(gated, name):
     verdict = found(gated, name)
     assert verdict.outcome in ("pass", "inconclusive"), verdict
@@ -125,6 +139,28 @@ def test_both_sides_do_the_same_rounds(gated):
     pairs = sum(map(len, comparison.launches))
     assert len(comparison.raw_seconds["base"]) == len(comparison.raw_seconds["head"]) > pairs >= 27
     assert comparison.spent_seconds > sum(map(sum, comparison.raw_seconds.values()))
+
+
+class Scripted:
+    """A side whose turns are noted; each takes the same time."""
+
+    def __init__(self, name, call_seconds, turns):
+        self.side = SimpleNamespace(name=name)
+        self._seconds, self._turns = call_seconds, turns
+
+    def turn(self, rounds, calls):
+        self._turns.append((self.side.name, rounds, calls))
+        return Turn([(self._seconds, 0.0)] * rounds, alone=True)
+
+
+@pytest.mark.parametrize(("call_seconds", "rounds", "calls"), [(1e-4, 25, 20), (0.01, 5, 1), (2.0, 1, 1)])
+def test_turns_alternate_and_each_side_begins_every_other_pair(call_seconds, rounds, calls):
+    comparison, turns = Comparison("test_a.py::test_a", 5.0, 40), []
+    timed._take_turns(Scripted("base", 1.0, turns), Scripted("head", 1.5, turns), comparison, call_seconds=call_seconds)
+    there_and_back = ["base", "head", "head", "base"]
+    assert [name for name, _, _ in turns] == (there_and_back * 9)[: 2 * timed.FEWEST_PAIRS]
+    assert {(asked, done) for _, asked, done in turns} == {(rounds, calls)}
+    assert comparison.launches == [[(1.0, 1.5)] * timed.FEWEST_PAIRS]
 
 
 @pytest.mark.parametrize(("alone", "pair"), [((True, True), (0.9, 2.0)), ((True, False), (1.0, 3.0))])
@@ -259,7 +295,7 @@ def git(folder, *words):
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """A clone whose last commit makes a benchmark slower and adds one; its packages come from this environment, by a wheel."""
+    """A clone whose last commit makes a benchmark slower; its packages come from this environment, by a wheel."""
     top = tmp_path_factory.mktemp("repository")
     benchmarks = top / "sub" / "benchmarks"
     benchmarks.mkdir(parents=True)
@@ -274,9 +310,7 @@ def repository(tmp_path_factory):
     git(top, "init", "-q")
     git(top, "add", ".")
     git(top, "commit", "-qm", "base")
-    (benchmarks / "test_sums.py").write_text(
-        SUMS.format(units=60) + "\ndef test_new(benchmark):\n    benchmark(work, 1)\n"
-    )
+    (benchmarks / "test_sums.py").write_text(SUMS.format(units=60))
     git(top, "commit", "-qam", "head")
     return top
 
@@ -294,24 +328,43 @@ def checkout(cache):
     return partial(base_checkout, install=INSTALL, cache=cache)
 
 
-def test_a_gate_against_a_commit(repository, cache, monkeypatch, tmp_path):
+@pytest.fixture
+def command(repository, cache, monkeypatch):
+    """``adaptbench gate --base HEAD~1`` on the benchmark that the last commit made slower: its exit code and what it printed."""
     monkeypatch.setattr(timed, "base_checkout", partial(base_checkout, cache=cache))
-    names = named("committed", "new", file="benchmarks/test_sums.py")
-    slower, new = timed_gate(
-        names,
-        root=repository / "sub",
-        base="HEAD~1",
-        thresholds_percent=dict.fromkeys(names, 5.0),
-        budget_seconds=40,
-        say=lambda line: None,
-        install=INSTALL,
-        raw=tmp_path,
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    benchmarks, software = repository / "sub" / "benchmarks", this_platform().software
+    entry = {"fullname": "benchmarks/test_sums.py::test_committed", "extra_info": {}}
+    baseline = {"adaptbench": {"project": "sub", "software": software}, "benchmarks": [entry]}
+    (benchmarks / "baseline.json").write_text(json.dumps(baseline))
+    app = typer.Typer()
+    app.command()(gate_command)
+
+    def run(*words):
+        fixed = [str(benchmarks), "--only", "committed", "--base", "HEAD~1", "--install", " ".join(INSTALL)]
+        result = CliRunner().invoke(app, [*fixed, *map(str, words)])
+        assert isinstance(result.exception, SystemExit | None), result.output
+        assert git(repository, "worktree", "list").count("\n") == 1
+        assert git(repository, "status", "--porcelain", "--untracked-files=no") == ""
+        return result.exit_code, result.output
+
+    return run
+
+
+def test_the_command_finds_a_slower_commit_and_keeps_what_it_found(command, repository, tmp_path):
+    store, summary, verdicts = tmp_path / "store", tmp_path / "gate.md", tmp_path / "gate.json"
+    code, text = command(
+        "--threshold=20%", "--record", store, "--summary", summary, "--json", verdicts, "--times", tmp_path
     )
-    assert slower.outcome == "regression", slower
-    assert new.outcome == "unusable"
-    assert "The base has no such benchmark" in new.why
-    assert git(repository, "worktree", "list").count("\n") == 1
-    assert git(repository, "status", "--porcelain", "--untracked-files=no") == ""
+    assert code == 3, text
+    (verdict,) = [v for v in json.loads(verdicts.read_text())["verdicts"] if v["figure"] == "seconds"]
+    assert (verdict["benchmark"], verdict["outcome"]) == ("benchmarks/test_sums.py::test_committed", "regression")
+    assert "by more than 20 %, in 3 launches" in verdict["why"]
+    assert summary.read_text().startswith(f"{MARKER}\n### ❌ Performance gate: regression")
+    ((kept,), errors) = history.read(store)
+    assert not errors
+    assert (kept.outcome, kept.commit) == ("regression", git(repository, "rev-parse", "HEAD").strip())
+    assert history.last_passed([kept]) is None
 
     base, head = (json.loads((tmp_path / f"{side}.json").read_text()) for side in ("base", "head"))
     assert base["commit_info"]["id"] == git(repository, "rev-parse", "HEAD~1").strip() != head["commit_info"]["id"]
@@ -324,6 +377,18 @@ def test_a_gate_against_a_commit(repository, cache, monkeypatch, tmp_path):
         [sys.executable, "-m", "pytest_benchmark", "compare", *files], capture_output=True, text=True
     )
     assert "test_committed" in table.stdout, table.stderr
+
+
+def test_the_command_is_inconclusive_where_the_budget_is_too_small(command):
+    code, text = command("--budget", 1)
+    assert code == 4, text
+    assert "budget above 1 s" in text
+
+
+def test_a_benchmark_that_the_base_lacks_is_named():
+    comparison = Comparison("test_a.py::test_new", 5.0, 40)
+    assert timed._uncollected(comparison, {"base": {"test_a.py::test_new": ""}, "head": {}})
+    assert "The base has no such benchmark" in comparison.verdict.why
 
 
 def test_two_gates_at_once_share_nothing_and_leave_nothing(repository, checkout):
@@ -352,7 +417,6 @@ def test_a_killed_gates_checkout_is_no_obstacle(repository, checkout):
     git(repository, "worktree", "add", "--detach", str(tree), "HEAD")
     with checkout(repository / "sub", "HEAD~1", say=print) as side:
         assert "units=60" not in (side.folder / "benchmarks" / "test_sums.py").read_text()
-        assert "test_new" not in (side.folder / "benchmarks" / "test_sums.py").read_text()
 
 
 def test_an_uncommitted_change_is_said(repository, checkout):
