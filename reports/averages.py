@@ -19,6 +19,16 @@ def harmonic_mean(base_percent: float, new_percent: float) -> float:
     return 2 * base_percent * new_percent / total if total else 0.0
 
 
+def tangent_h(base: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """H of each run (a line a row, a column a run) by the tangent at its row's mean base and mean new.
+
+    The mean of a row is then exactly H of its means, and runs can be compared in pairs (delta method).
+    """
+    mean_base, mean_new = base.mean(axis=1), new.mean(axis=1)
+    squared = ((mean_base + mean_new) ** 2).replace(0, 1)
+    return base.mul(2 * mean_new**2 / squared, axis=0) + new.mul(2 * mean_base**2 / squared, axis=0)
+
+
 def ranking(section: Section, scores: pd.DataFrame) -> tuple[tuple[str, ...], str]:
     """The columns of scores, and the one to rank by: H, the targets of a transfer, or plain accuracy."""
     if section.paired:

@@ -19,7 +19,7 @@ from reports.views import ranked, stands_out
 
 TIE_LEGEND = (
     "Bold: the best. Underlined: tied with it, which is to say that a paired comparison over the seeds, "
-    f"with Holm's correction, can't tell them apart ({100 * SIGNIFICANCE:.0f} %)."
+    f"with Holm's correction for all pairs, can't tell them apart ({100 * SIGNIFICANCE:.0f} %)."
 )
 
 

@@ -37,8 +37,8 @@ INTERVAL_HELP = (
 )
 GROUP_HELP = (
     "rows that share a letter can't be told apart: paired comparison over datasets and seeds (the mean of the datasets' mean "
-    "differences against its standard error, Welch and Satterthwaite's degrees of freedom), Holm's correction for all pairs, "
-    "5 %"
+    "differences against its standard error, Welch and Satterthwaite's degrees of freedom; H by its tangent at each row's "
+    "averages; an exact sign test where nothing differs from seed to seed), Holm's correction for all pairs, 5 %"
 )
 
 

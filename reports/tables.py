@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reports import statistics
-from reports.averages import ranking, result_frame, run_frame, score_frame, summary_frame, unit_frame
+from reports.averages import ranking, result_frame, run_frame, score_frame, summary_frame, tangent_h, unit_frame
 from reports.costs import PeakField, peak_field
 from reports.groups import REFERENCE, Row, Section
 from reports.text import short, visible
@@ -76,14 +76,25 @@ class Tables:
             return float("nan") if line is None or line["seeds"] < line["expected"] else float(line["h"])
         return float(np.mean([self.by_run.get((row.label, dataset, seed), np.nan) for seed in row.seeds]))
 
+    def paired_runs(self, metric: str, unit: str | None = None) -> pd.DataFrame:
+        """What comparisons pair: a line a row, columns (dataset, seed), whose means are the scores shown (on a unit).
+
+        NaN where a run did not finish. H by its tangent at the row's averages.
+        """
+        if metric == "h":
+            return tangent_h(self.paired_runs("base", unit), self.paired_runs("new", unit))
+        wanted = self.scores[self.scores["metric"] == metric]
+        runs = wanted[(wanted["unit"] == unit) | (unit is None)].groupby(["row", "dataset", "seed"])["percent"]
+        return runs.mean().where(runs.count() == runs.size()).unstack(["dataset", "seed"])
+
     @cached_property
     def comparisons(self) -> dict[statistics.Pair, float]:
         """Holm's p of every pair of complete rows, from the runs they have in common: each dataset, each seed."""
-        return statistics.comparisons(self._complete_runs)
+        return statistics.comparisons(self._complete_runs(self.main))
 
-    def compared_with(self, label: str) -> dict[statistics.Pair, float]:
-        """Holm's p of every complete row against one of them."""
-        return statistics.comparisons(self._complete_runs, label)
+    def compared_with(self, label: str, metric: str | None = None) -> dict[statistics.Pair, float]:
+        """Holm's p of every complete row against one of them, in a metric or in the one to rank by."""
+        return statistics.comparisons(self._complete_runs(metric or self.main), label)
 
     def tied_with_best(self) -> list[str]:
         """The competing rows that can't be told from the best one, best first."""
@@ -97,18 +108,19 @@ class Tables:
     def rivals(self, unit: str, metric: str) -> pd.Series:
         """The figures on a unit that are their rows' own, of the rows of which every seed finished there."""
         found = self._by_unit.get(unit, self._nothing)[metric]
-        counts_for = self.metric_of[unit] if metric == "accuracy" else metric
+        counts_for = self._counts_for(metric, unit)
         return found.drop(index=[row for row in found.index if self.borrowed(row, counts_for, unit)])
 
     def tied_on(self, unit: str) -> list[str]:
-        """The rows that can't be told from the best one on a unit, among those of which every seed finished."""
+        """The rows that can't be told from the best one on a unit, among those of which every seed finished.
+
+        Any row may turn out best, so Holm's correction is for all pairs.
+        """
         on_unit = self.rivals(unit, self.unit_main)
         if on_unit.isna().all():
             return []
-        best = str(on_unit.idxmax())
-        cells = self.results[(self.results["unit"] == unit) & self.results["row"].isin(on_unit.index)]
-        wide = cells.pivot(index="row", columns=["dataset", "seed"], values="percent")
-        return statistics.tied(best, list(on_unit.index), statistics.comparisons(wide, best))
+        runs = self.paired_runs(self._counts_for(self.unit_main, unit), unit).loc[list(on_unit.index)]
+        return statistics.tied(str(on_unit.idxmax()), list(on_unit.index), statistics.comparisons(runs))
 
     def competing(self, metric: str) -> pd.DataFrame:
         """The complete rows whose figure is their own, and not that of the pretrained backbone; in the order of `complete`."""
@@ -148,11 +160,12 @@ class Tables:
                     found[str(row)].add(metric)
         return found
 
-    @cached_property
-    def _complete_runs(self) -> pd.DataFrame:
-        """`by_run` of the complete rows: a line a row, columns (dataset, seed)."""
-        by_run = pd.Series(self.by_run).rename_axis(["row", "dataset", "seed"]).unstack(["dataset", "seed"])
-        return by_run.loc[list(self.complete.index)]
+    def _counts_for(self, metric: str, unit: str) -> str:
+        """The metric of the section that a unit's figure counts for."""
+        return self.metric_of[unit] if metric == "accuracy" else metric
+
+    def _complete_runs(self, metric: str) -> pd.DataFrame:
+        return self.paired_runs(metric).loc[list(self.complete.index)]
 
     @property
     def _nothing(self) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from reports.averages import tangent_h
 from reports.statistics import comparisons, holm, margin, p_value, rank_groups, tied
 
 
@@ -60,9 +61,48 @@ def test_no_interval_and_no_comparison_from_one_seed():
     assert np.isnan(p_value([[3.0, 2.0, 4.0], [3.0, np.nan, np.nan]]))
 
 
-def test_differences_without_any_scatter():
-    assert p_value([[2.0, 2.0, 2.0]]) == 0
+@pytest.mark.parametrize("steps", [[2.0], [0.5, 2.0], [2.0, -1.0], [3.0, 0.0, 1.0], [1.0] * 11])
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_differences_without_any_scatter_take_the_exact_sign_test(steps, seeds):
+    signs = [step > 0 for step in steps if step for _ in range(seeds)]
+    expected = stats.binomtest(sum(signs), len(signs)).pvalue
+    assert p_value([[step] * seeds for step in steps]) == pytest.approx(expected)
+
+
+def test_a_few_equal_differences_are_no_proof():
+    assert p_value([[5.0, 5.0]]) == 0.5
+    assert p_value([[5.0, 5.0, 5.0]]) == 0.25
     assert p_value([[0.0, 0.0, 0.0]]) == 1
+    assert p_value([[0.3, 0.3, 0.3]] * 11) < 1e-9
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_coarse_accuracies_of_equal_methods_are_told_apart_no_more_often(seeds):
+    """40 test images: one seed's difference is often another's, so that nothing scatters by chance."""
+    percent = np.random.default_rng(seeds).binomial(40, 0.7, size=(2, 4000, 1, seeds)) / 0.4
+    assert np.mean([p_value(draw) <= 0.05 for draw in percent[0] - percent[1]]) < 0.05
+
+
+def test_equal_h_is_told_apart_in_5_of_100_cases_however_base_and_new_make_it_up():
+    """Methods whose average base and new are equal, and whose datasets share them out differently; 4000 pairs of them."""
+    chance, level = np.random.default_rng(3), {"uneven": ([95, 60], [45, 80]), "even": ([77.5, 77.5], [62.5, 62.5])}
+    columns = pd.MultiIndex.from_product([["digits", "shapes"], [1, 2, 3]])
+    shares = {
+        name: tangent_h(*(pd.DataFrame(np.repeat(means, 3) + 2 * chance.normal(size=(4000, 6)), columns=columns)
+                          for means in halves))
+        for name, halves in level.items()
+    }  # fmt: skip
+    differences = (shares["uneven"] - shares["even"]).to_numpy().reshape(4000, 2, 3)
+    assert 0.03 < np.mean([p_value(draw) <= 0.05 for draw in differences]) < 0.07
+
+
+def test_the_best_of_many_equal_methods_is_told_from_another_in_at_most_5_of_100_cases():
+    chance, found = np.random.default_rng(4), 0
+    columns = pd.MultiIndex.from_product([["digits"], [1, 2, 3]])
+    for _ in range(400):
+        cells = pd.DataFrame(chance.normal(size=(6, 3)), list("uvwxyz"), columns)
+        found += len(tied(cells.mean(axis=1).idxmax(), list(cells.index), comparisons(cells))) < 5
+    assert found / 400 <= 0.05
 
 
 def ties(ranked, tied_pairs):

@@ -185,7 +185,7 @@ def test_a_transfer_averages_its_targets_and_keeps_its_source_apart(record):
     assert line["target_margin"] == pytest.approx(T * 0.5, rel=1e-4)
     assert found.on("coop", "a")["accuracy"] == 42
     assert found.complete.index[0] == "maple"
-    assert found.comparisons == {frozenset(("coop", "maple")): 0}  # 4.5 points in every seed
+    assert found.comparisons == {frozenset(("coop", "maple")): 0.5}  # 4.5 points in either seed: twice the same sign
 
 
 def test_all_classes_of_one_dataset_are_plain_accuracy(record):
@@ -204,6 +204,49 @@ def test_rows_are_compared_over_datasets_and_seeds(record):
     assert found.tied_with_best() in (["alike"], ["high"])
     assert found.rank_groups() == {"alike": (0,), "high": (0,), "low": (1,)}
     assert set(found.tied_on("digits")) | {found.complete.index[0]} == {"alike", "high"}
+
+
+@pytest.fixture
+def equal_h(record):
+    """Base and new average 77.5 and 62.5 in both rows, so H is 69.20 in both; the mean of the datasets' H is 64.82 in one."""
+    levels = {
+        "uneven": {"digits": (95, 45), "shapes": (60, 80)},
+        "even": {"digits": (77.5, 62.5), "shapes": (77.5, 62.5)},
+    }
+    return [
+        record(row, d, s, base=b + (s - 2) * (1 + (row == "even") / 5), new=n + (s - 2))
+        for row, datasets in levels.items() for d, (b, n) in datasets.items() for s in (1, 2, 3)
+    ]  # fmt: skip
+
+
+def test_the_runs_that_are_compared_average_to_the_score_that_is_shown(equal_h, two_by_two):
+    for runs in (equal_h, two_by_two):
+        _, found = of(runs)
+        for label in found.complete.index:
+            assert found.paired_runs("h").loc[label].mean() == pytest.approx(found.line(label)["h"], abs=1e-9)
+            for unit in ("digits", "shapes"):
+                shown = found.on(label, unit)["h"]
+                assert found.paired_runs("h", unit).loc[label].mean() == pytest.approx(shown, abs=1e-9)
+
+
+def test_rows_of_one_h_are_tied_however_their_datasets_share_it_out(equal_h):
+    _, found = of(equal_h)
+    assert found.comparisons[frozenset(("uneven", "even"))] > 0.9
+    assert found.compared_with("even", "base")[frozenset(("uneven", "even"))] > 0.9
+    assert len(found.tied_with_best()) == 1
+
+
+def test_on_one_dataset_all_pairs_count_since_any_row_may_turn_out_best(record):
+    """Both others differ from the best with p = 0.022: enough for two pairs (0.044), and not for three (0.067)."""
+    wobbles = {"best": (5, 0.0), "up": (0, 1.31), "down": (0, -1.31)}
+    runs = [record(m, seed=s, base=(v := 70 + s + gain + w * (s - 2)), new=v)
+            for m, (gain, w) in wobbles.items() for s in (1, 2, 3)]  # fmt: skip
+    assert of(runs)[1].tied_on("digits") == ["down", "up"]
+
+
+def test_a_harmonic_mean_of_nothing_has_a_tangent(record):
+    _, found = of([record(seed=s, base=0.0, new=0.0) for s in (1, 2)])
+    assert (found.paired_runs("h") == 0).all(axis=None)
 
 
 def test_harmonic_mean():
