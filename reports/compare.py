@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ from reports import statistics, units
 from reports.cells import Cell, Column, Table
 from reports.costs import peak_field
 from reports.document import render
-from reports.groups import Section, sections
+from reports.groups import Condition, Section, plain, sections
 from reports.page import section_titles
+from reports.provenance import TIMED_BY, doubts, few, origins
 from reports.quantities import PEAK_NAMES, TITLES
 from reports.tables import Tables, tables
 from reports.text import listed, plural, short, visible
@@ -22,9 +23,12 @@ from reports.text import listed, plural, short, visible
 COSTS = (("train_seconds", "Train time", units.duration), ("step_seconds", "Step", units.duration),
          ("train_peak_bytes", "Peak memory", units.size))  # fmt: skip
 SURE_HELP = (
-    "paired comparison of the same runs over datasets and seeds, Holm's correction for the number of methods, 5 %"
+    "paired comparison of the runs of both over datasets and seeds, Holm's correction for the number of methods, 5 %"
 )
 NO_COST = "The machines differ, so times and memory are not compared."
+
+Run = tuple[str, str, int, frozenset[str]]
+"""A row's label, dataset, seed and tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +45,18 @@ def compare(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> tuple[li
 
     Where there is none from the same machine, one from another is taken, for accuracy alone.
     """
-    mine, others = sections(before), list(sections(after))
+    mine, left = sections(before), list(sections(after))
+    matches = _matches(mine, left)
     found: list[Comparison] = []
     alone: list[str] = []
-    for title, section in zip(section_titles(mine), mine, strict=True):
-        match = _match(section, others)
+    for title, section, match in zip(section_titles(mine), mine, matches, strict=True):
         if match is None:
             alone.append(f"Only in A: {title}.")
+        elif not _runs(section).keys() & _runs(match).keys():
+            alone.append(f"No run of {title} is in both with the same tests.")
         else:
-            others.remove(match)
-            common = _common(section, match)
-            if not common[0].rows or len({(s.paired, s.transfers) for s in common}) > 1:
-                alone.append(f"No run of {title} is in both with the same tests.")
-                continue
             found.append(_comparison(f"c{len(found)}", title, section, match))
-    return found, [*alone, *(f"Only in B: {title}." for title in section_titles(others))]
+    return found, [*alone, *(f"Only in B: {title}." for title in section_titles(left))]
 
 
 def compare_page(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> str:
@@ -64,48 +65,61 @@ def compare_page(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> str
     return render("compare.html.j2", title="Comparison of two result sets", comparisons=found, alone=alone)
 
 
-def _match(section: Section, others: Sequence[Section]) -> Section | None:
-    def asked(condition: Section) -> object:
-        return replace(condition.condition, machine="", device="")
+def _matches(mine: Sequence[Section], others: list[Section]) -> list[Section | None]:
+    """For each section the other of the same condition; then, where there is none, one from another machine.
 
-    alike = [other for other in others if asked(other) == asked(section)]
-    return next((o for o in alike if o.condition == section.condition), alike[0] if alike else None)
+    What is taken leaves `others`.
+    """
+    found: list[Section | None] = [None] * len(mine)
+    for asked in (lambda section: section.condition, _anywhere):
+        for i, section in enumerate(mine):
+            match = next((o for o in others if asked(o) == asked(section)), None)
+            if match is not None and found[i] is None:
+                found[i] = match
+                others.remove(match)
+    return found
+
+
+def _anywhere(section: Section) -> Condition:
+    return replace(section.condition, machine="", device="")
 
 
 def _comparison(name: str, title: str, whole_a: Section, whole_b: Section) -> Comparison:
     a, b = _common(whole_a, whole_b)
     numbers = tables(a), tables(b)
-    same_machine = a.condition == b.condition
+    costs = _comparable(a, b)
     same_meter = peak_field(a.records) == peak_field(b.records)
     main = numbers[0].main
     scores = [] if a.costs_only else [Column(TITLES[main], "A, %"), Column(TITLES[main], "B, %"),
               Column("B − A", "points"), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
-    costs = [column for _, word, _ in COSTS for column in (Column(word, "A"), Column(word, "B"), Column(word, "B / A"))]
-    columns = [Column("Method", numeric=False), *scores, *(costs if same_machine else ())]
+    divided = [Column(word, side) for _, word, _ in costs for side in ("A", "B", "B / A")]
+    columns = [Column("Method", numeric=False), *scores, *divided]
     table = Table(name, f"A beside B: {title}", columns, kind="wordy")
     sure = _sureness(*numbers)
     for row in a.rows:
-        if any(row.label == other.label for other in b.rows):
-            cells = [Cell(row.label)]
-            cells += _score_cells(table, row.label, numbers, sure) if scores else []
-            for column, _, text in COSTS if same_machine else ():
-                cells += _cost_cells(
-                    table, row.label, numbers, column, text, column != "train_peak_bytes" or same_meter
-                )
-            table.rows.append(cells)
+        cells = [Cell(row.label)]
+        cells += _score_cells(table, row.label, numbers, sure) if scores else []
+        for column, _, text in costs:
+            cells += _cost_cells(table, row.label, numbers, column, text, column != "train_peak_bytes" or same_meter)
+        table.rows.append(cells)
     return Comparison(title, [*_cautions(a, b), *_left_out((whole_a, a), (whole_b, b))], table)
 
 
+def _runs(section: Section) -> dict[Run, RunRecord]:
+    return {
+        (row.label, r.key.dataset, r.key.seed, frozenset(section.tests(r))): r
+        for row in section.rows
+        for r in row.records
+    }
+
+
 def _common(*both: Section) -> list[Section]:
-    """The two sections, each without the runs that the other lacks: a run is a row, a dataset and a seed."""
-    runs = [{(row.label, r.key.dataset, r.key.seed) for row in section.rows for r in row.records} for section in both]
-    common = set.intersection(*runs)
+    """The two sections, each without the runs that the other lacks."""
+    common = set.intersection(*(set(_runs(section)) for section in both))
     kept = []
     for section in both:
-        rows = [
-            replace(row, records=tuple(r for r in row.records if (row.label, r.key.dataset, r.key.seed) in common))
-            for row in section.rows
-        ]
+        own = {id(r) for run, r in _runs(section).items() if run in common}
+        rows = [replace(row, records=tuple(r for r in row.records if id(r) in own)) for row in section.rows]
         kept.append(replace(section, rows=tuple(row for row in rows if row.records)))
     return kept
 
@@ -122,20 +136,63 @@ def _left_out(*sides: tuple[Section, Section]) -> list[str]:
     return found
 
 
+def _comparable(a: Section, b: Section) -> Sequence[tuple[str, str, Callable[[float], str]]]:
+    """The costs that may be divided: none of unlike machines, no time where what it depends on differs."""
+    if a.condition != b.condition:
+        return ()
+    return [cost for cost in COSTS if cost[0] == "train_peak_bytes"] if TIMED_BY & _unlike(a, b).keys() else COSTS
+
+
+def _unlike(a: Section, b: Section) -> dict[str, str]:
+    """Weights, commit, machine and software: what is not one and the same in all runs of both, in words."""
+    sides = origins(a.records), origins(b.records)
+    facts = {**sides[0], **sides[1]} if all(sides) else {}
+    values = {fact: [side.get(fact, {"unknown"}) for side in sides] for fact in facts}
+    return {fact: _either(own, other) for fact, (own, other) in values.items() if len(own | other) > 1}
+
+
+def _either(own: Collection[str], other: Collection[str]) -> str:
+    return f"{few(own)} in A, {few(other)} in B"
+
+
 def _cautions(a: Section, b: Section) -> list[str]:
+    unlike = _unlike(a, b)
+    times = [f"{fact} ({values})" for fact, values in unlike.items() if fact in TIMED_BY]
+    others = [f"{fact} ({values})" for fact, values in unlike.items() if fact not in TIMED_BY]
     found = []
     if a.condition != b.condition:
         machines = [f"{s.condition.machine} ({s.condition.device})" for s in (a, b)]
         found.append(f"{NO_COST} A: {short(visible(machines[0]), 120)}. B: {short(visible(machines[1]), 120)}.")
-    for what, values in (("Commits", [{r.environment.commit for r in s.records} for s in (a, b)]),
-                         ("Weights", [{r.weights_sha256 for r in s.records} for s in (a, b)])):  # fmt: skip
-        if values[0] != values[1]:
-            shown = [listed(sorted(v[:12] for v in side if v)) or "unknown" for side in values]
-            found.append(f"{what} differ. A: {shown[0]}. B: {shown[1]}.")
-    for side, section in (("A", a), ("B", b)):
-        if any(w.contended for r in section.records for w in r.windows.values()):
-            found.append(f"Some runs of {side} shared the processor with others: their times are too long.")
-    return found
+    elif times:
+        found.append(f"The machines differ, so times are not compared: {listed(times)}.")
+    if others:
+        found.append(f"Not of one origin: {listed(others)}.")
+    found += [f"{side}: {doubt}" for side, section in (("A", a), ("B", b)) for doubt in doubts(section)]
+    return found + _configured(a, b)
+
+
+def _configured(a: Section, b: Section) -> list[str]:
+    """The rows whose settings or recipe are not the same in A and B, with the fields."""
+    theirs = _runs(b)
+    found: dict[str, dict[str, tuple[set[str], set[str]]]] = {}
+    for run, record in _runs(a).items():
+        own, other = _fields(record), _fields(theirs[run])
+        for name in sorted(n for n in {**own, **other} if own.get(n) != other.get(n)):
+            values = found.setdefault(run[0], {}).setdefault(name, (set(), set()))
+            for side, fields in zip(values, (own, other), strict=True):
+                side.add(fields.get(name, "none"))
+    return [
+        f"{label} was not run alike: "
+        + "; ".join(f"{short(visible(name), 60)} {_either(*values)}" for name, values in fields.items()) + "."
+        for label, fields in found.items()
+    ]  # fmt: skip
+
+
+def _fields(record: RunRecord) -> dict[str, str]:
+    """Settings and recipe, each value as ``--set`` takes it."""
+    recipe = asdict(record.key.recipe)
+    del recipe["settings"]  # the run's settings hold them
+    return {name: plain(value) for name, value in {**recipe, **record.key.settings}.items()}
 
 
 def _score_cells(table: Table, label: str, numbers: tuple[Tables, Tables], sure: dict[str, str]) -> list[Cell]:
@@ -152,15 +209,9 @@ def _score_cells(table: Table, label: str, numbers: tuple[Tables, Tables], sure:
 def _sureness(a: Tables, b: Tables) -> dict[str, str]:
     """In words, for the rows of which every run finished on both sides; Holm's correction over the rows."""
     both = [label for label in a.complete.index if label in b.complete.index]
-    found = {frozenset((str(label),)): statistics.p_value(_differences(a, b, str(label))) for label in both}
+    changes = b.paired_runs(b.main) - a.paired_runs(a.main)
+    found = {frozenset((str(label),)): statistics.p_value(changes.loc[label].unstack()) for label in both}
     return {label: statistics.in_words(p) for (label,), p in statistics.holm(found).items()}
-
-
-def _differences(a: Tables, b: Tables, label: str) -> np.ndarray:
-    """(datasets, seeds), NaN where only one has the run."""
-    own, other = ({(d, s): v for (r, d, s), v in n.by_run.items() if r == label} for n in (a, b))
-    series = pd.Series({key: other[key] - own[key] for key in own if key in other}, dtype=float)
-    return series.unstack().to_numpy(float) if len(series) else np.empty((0, 0))
 
 
 def _cost_cells(

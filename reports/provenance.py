@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +20,8 @@ from reports.text import block, listed, plural, short, visible
 _ENVIRONMENT = TypeAdapter(Environment)
 LONG = 160
 """Characters from which a text is folded away."""
+TIMED_BY = frozenset({"GPU memory", "Driver", "CUDA", "TF32", "CPU", "Threads"})
+"""Facts of a machine that times depend on, beside the words that tell machines apart."""
 
 
 def failure_table(sections: Sequence[Section]) -> Table:
@@ -107,15 +109,21 @@ def warnings(sections: Sequence[Section]) -> list[tuple[str, str]]:
 
 def cautions(section: Section) -> list[str]:
     """What makes a section's figures less alike, or less sure, than they look."""
+    unlike = {fact: few(values) for fact, values in origins(section.records).items() if len(values) > 1}
+    machines = [f"{fact} ({shown})" for fact, shown in unlike.items() if fact in TIMED_BY]
+    others = [f"{fact} ({shown})" for fact, shown in unlike.items() if fact not in TIMED_BY]
+    found = []
+    if machines:
+        found.append(f"Figures of unlike machines are averaged here: {listed(machines)}.")
+    if others:
+        found.append(f"The runs are not all of one origin: {listed(others)}; see the provenance below.")
+    return found + doubts(section)
+
+
+def doubts(section: Section) -> list[str]:
+    """What makes a section's figures less sure, whatever they are compared with."""
     records = section.records
     found = []
-    for what, values in (
-        ("weights hashes", {r.weights_sha256 for r in records if r.weights_sha256}),
-        ("commits", {r.environment.commit for r in records}),
-        ("sets of library versions", {canonical(r.environment.versions) for r in records}),
-    ):
-        if len(values) > 1:
-            found.append(f"The records come from {len(values)} different {what}; see the provenance below.")
     if dirty := sum(bool(r.environment.dirty) for r in records):
         found.append(f"{dirty} of {plural(len(records), 'run')} started from a working tree with uncommitted changes.")
     if contended := sum(any(w.contended for w in r.windows.values()) for r in records):
@@ -127,6 +135,25 @@ def cautions(section: Section) -> list[str]:
             f"{plural(section.repeats, 'older repeat')} of the same runs left out; the newest finished one counts."
         )
     return found
+
+
+def origins(records: Iterable[RunRecord]) -> dict[str, set[str]]:
+    """By fact that figures may depend on (weights, commit, machine, software): its values in the finished runs."""
+    finished = [r for r in records if r.status == "ok"]
+    facts = [
+        {"Weights": r.weights_sha256 and r.weights_sha256[:12]}
+        | _facts(r.environment)
+        | {"Commit": r.environment.commit and r.environment.commit[:12]}
+        for r in finished
+    ]
+    names = dict.fromkeys(name for found in facts for name in found if name not in ("Device", "Host (hash)"))
+    return {name: {found.get(name) or "unknown" for found in facts} for name in names}
+
+
+def few(values: Collection[str]) -> str:
+    """The first three, for a sentence."""
+    shown = " / ".join(short(visible(value), 60) for value in sorted(values)[:3])
+    return f"{shown} and {len(values) - 3} more" if len(values) > 3 else shown
 
 
 def _failure(table: Table, label: str, record: RunRecord) -> list[Cell]:

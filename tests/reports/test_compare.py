@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.recipe import Recipe
 from harness.records import to_json
 from reports import __main__ as command
 from reports.compare import compare, compare_page
@@ -82,7 +83,78 @@ def test_commits_and_weights_are_named(record):
         replace(r, environment=replace(r.environment, commit="f" * 40), weights_sha256="b" * 64) for r in runs(record)
     ]
     ((found,), _) = compare(runs(record), after)
-    assert [c.split(".")[0] for c in found.cautions] == ["Commits differ", "Weights differ"]
+    assert found.cautions == [
+        "Not of one origin: Weights (aaaaaaaaaaaa in A, bbbbbbbbbbbb in B) and Commit (0123456789ab in A, ffffffffffff in B)."
+    ]
+
+
+def test_versions_are_named_and_do_not_hide_times(record):
+    newer = replace(record().environment, versions={"torch": "2.16.0", "open_clip_torch": "3.3.0"})
+    ((found,), _) = compare(runs(record), runs(record, environment=newer))
+    assert found.cautions == ["Not of one origin: torch (2.15.0 in A, 2.16.0 in B)."]
+    assert cells(found)["Train time B / A"] == "1.00"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("cpu", "Other CPU"), ("driver", "580.2"), ("cuda", "13.0"), ("threads", 8), ("tf32", True)]
+)
+def test_one_gpu_in_unlike_hosts_has_no_ratio_of_times(record, gpu, name, value):
+    ((found,), _) = compare(
+        runs(record, environment=gpu), runs(record, environment=replace(gpu, **{name: value}), train_seconds=5.0)
+    )
+    shown = cells(found)
+    assert not any("time" in title or "Step" in title for title in shown)
+    assert shown["Peak memory B / A"] == "1.00"
+    (caution,) = found.cautions
+    assert caution.startswith("The machines differ, so times are not compared: ")
+
+
+def test_a_side_that_mixes_hosts_has_no_ratio_of_times_even_with_one_alike(record, gpu):
+    mixed = runs(record, environment=gpu)[:5] + runs(record, environment=replace(gpu, driver="580.2"))[5:]
+    ((found,), _) = compare(mixed, mixed)
+    assert "Train time A" not in cells(found)
+    assert found.cautions == [
+        "The machines differ, so times are not compared: Driver (570.1 / 580.2 in A, 570.1 / 580.2 in B)."
+    ]
+
+
+def test_rows_that_were_not_run_alike_are_named_with_the_fields(record):
+    short, long = (Recipe(epochs=epochs, batch_size=4, learning_rate=2e-3) for epochs in (20, 50))
+    before = [*runs(record, settings={"depth": 4}, recipe=short), record("zero_shot")]
+    after = [*runs(record, settings={"depth": 6}, recipe=long), record("zero_shot")]
+    ((found,), _) = compare(before, after)
+    assert found.cautions == ["coop was not run alike: depth 4 in A, 6 in B; epochs 20 in A, 50 in B."]
+
+
+def test_a_recipe_that_differs_on_one_dataset_is_named(record):
+    other = Recipe(epochs=5, batch_size=4, learning_rate=2e-3)
+    ((found,), _) = compare(runs(record), runs(record, recipe=other)[:3] + runs(record)[3:])
+    assert found.cautions == ["coop was not run alike: epochs 20 in A, 5 in B."]
+
+
+def test_the_same_machine_is_matched_before_another(record, gpu):
+    """The laptop sorts first, and would do for the server where there is nothing else."""
+    ((found,), alone) = compare(
+        runs(record) + runs(record, environment=gpu), runs(record, environment=gpu, train_seconds=5.0)
+    )
+    assert cells(found)["Train time B / A"] == "0.50"
+    assert alone == ["Only in A: base2new, Example CPU 2.0 GHz, 2 threads, cpu."]
+
+
+def test_runs_with_other_tests_are_no_counterparts(record):
+    def transfer(*targets):
+        return record(suite="transfer", dataset="a", accuracy=dict.fromkeys(["a", *targets], 50.0))
+
+    assert compare([transfer("b", "c")], [transfer("b")]) == (
+        [],
+        ["No run of transfer is in both with the same tests."],
+    )
+
+
+def test_what_makes_a_side_less_sure_is_said_of_it(record):
+    dirty = replace(record().environment, dirty=True)
+    ((found,), _) = compare(runs(record), runs(record, environment=dirty))
+    assert found.cautions == ["B: 6 of 6 runs started from a working tree with uncommitted changes."]
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "\u202egnp", "x" * 10_000])

@@ -93,8 +93,23 @@ def test_provenance_names_commit_recipe_settings_seeds_and_command(record):
 
 
 def test_mixed_weights_and_versions_are_pointed_out(record):
-    text = plain(page([record(), record(seed=2, weights_sha256="b" * 64)]))
-    assert "2 different weights hashes" in text
+    newer = replace(record().environment, versions={"torch": "2.16.0", "open_clip_torch": "3.3.0"})
+    text = plain(page([record(), record(seed=2, weights_sha256="b" * 64, environment=newer)]))
+    assert (
+        "The runs are not all of one origin: Weights (aaaaaaaaaaaa / bbbbbbbbbbbb) and torch (2.15.0 / 2.16.0)" in text
+    )
+
+
+def test_hosts_that_share_a_gpu_alone_are_pointed_out(record, gpu):
+    other = replace(gpu, cpu="Other CPU", driver="580.2", cuda=None, tf32=True, hostname_sha256="2" * 64)
+    text = plain(page([record(environment=gpu), record(seed=2, environment=other)]))
+    said = "Driver (570.1 / 580.2), CUDA (12.9 / unknown), TF32 (off / on) and CPU (Example CPU 3.0 GHz / Other CPU)."
+    assert f"Figures of unlike machines are averaged here: {said}" in text
+    alike = replace(gpu, device="cuda:1", hostname_sha256="2" * 64, load_average=9.0)
+    failed = record(seed=3, status="failed", accuracy={}, windows={}, environment=replace(gpu, driver=None))
+    unmixed = plain(page([record(environment=gpu), record(seed=2, environment=alike), failed]))
+    assert "unlike machines" not in unmixed
+    assert "one origin" not in unmixed
 
 
 HOSTILE = [
