@@ -10,7 +10,7 @@ import pandas as pd
 from reports import units
 from reports.cells import Cell, Column, Table
 from reports.charts import Style
-from reports.costs import simulated_peak_bytes, train_peak_bytes
+from reports.costs import simulated_peak_bytes, train_peak_bytes, train_seconds
 from reports.groups import Row, Section
 from reports.literature import AVERAGE, MEANS, SOURCE, Line, formula_bytes, lines, published_cost
 from reports.overview import Found
@@ -18,6 +18,7 @@ from reports.protocol import protocol_table
 from reports.provenance import manner
 from reports.quantities import PEAK_NAMES, TITLES
 from reports.tables import Tables
+from reports.text import plural
 
 MEGABYTE = 1e6
 
@@ -116,12 +117,12 @@ def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style
         if published and not (pd.isna(line["train_seconds"]) and pd.isna(line["train_peak_bytes"])):
             seconds, megabytes = published
             finished = [r for r in row.records if r.status == "ok"]
-            datasets = max(len({r.key.dataset for r in finished}), 1)
+            part = [f"{len(finished)} of {plural(len(row.records), 'run')}"] if len(finished) < len(row.records) else []
             measured = [] if numbers.peak == "simulated" else [train_peak_bytes(r, numbers.peak) for r in finished]
             table.rows.append([
-                Cell(row.label, details=(manner(row.records),), style=styles[row.label]),
+                Cell(row.label, details=(manner(row.records), *part), style=styles[row.label]),
                 Cell(units.duration(seconds), seconds),
-                _seconds(table, line["train_seconds"] / datasets, section),
+                _seconds(table, _mean([train_seconds(r) for r in finished]), section),
                 Cell(f"{megabytes:,.0f}", megabytes),
                 _megabytes(table, formula_bytes(section.condition.suite, row.method), "The method's card doesn't say."),
                 _megabytes(table, _mean([simulated_peak_bytes(r) for r in finished]),
@@ -136,14 +137,14 @@ def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style
     return table
 
 
-def _seconds(table: Table, value: float, section: Section) -> Cell:
+def _seconds(table: Table, value: float | None, section: Section) -> Cell:
     if section.costs_only:
         return table.absent("Training was cut off after a few steps.")
-    return table.absent("Not recorded.") if pd.isna(value) else Cell(units.duration(value), value)
+    return table.absent("Not recorded.") if value is None else Cell(units.duration(value), value)
 
 
 def _mean(found: Sequence[float | None]) -> float | None:
-    """The mean over datasets and seeds, as the published column is a mean over datasets; None where one is missing."""
+    """The mean over finished runs, as the published column is a mean over datasets; None where one has no figure."""
     known = [value for value in found if value is not None]
     return sum(known) / len(known) if known and len(known) == len(found) else None
 

@@ -135,3 +135,14 @@ def test_the_formula_gives_the_published_memory():
 def test_a_method_of_ones_own_has_nothing_beside_it(record):
     assert beside([record("mine", "eurosat")]) == []
     assert "Beside published figures" not in page([record("mine", "eurosat")])
+
+
+def test_time_and_memory_are_means_over_the_runs_that_finished(record):
+    """One dataset is complete and takes 10 s a run; of the other, one run of two finished, in 40 s."""
+    runs = [record("coop", "a", s, train_seconds=10.0, peak_bytes=100_000_000) for s in (1, 2)]
+    runs.append(record("coop", "b", 1, train_seconds=40.0, peak_bytes=400_000_000))
+    runs.append(record("coop", "b", 2, status="failed", accuracy={}, windows={}))
+    (part,) = beside(runs)
+    (cells,) = part.costs.rows
+    assert (cells[2].text, cells[6].text) == ("20.0 s", "200")
+    assert cells[0].details[1:] == ("3 of 4 runs",)
