@@ -24,10 +24,13 @@ _RECORD = TypeAdapter(RunRecord)
 
 def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """A line a run and test, or a run without tests; full precision, NaN (or None) where there is nothing."""
-    peak = peak_field(records)
     lines = []
     for record in records:
-        run = {**_identity(record), **costs(record, peak), "images_per_second": images_per_second(record)}
+        run = {
+            **_identity(record),
+            **costs(record, peak_field([record])),
+            "images_per_second": images_per_second(record),
+        }
         for test, found in record.accuracy.items() or ((None, None),):
             counts = {name: getattr(found, name, None) for name in ("accuracy_percent", "correct", "images", "classes")}
             lines.append(

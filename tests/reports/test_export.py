@@ -3,12 +3,13 @@
 import io
 import json
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from harness.errors import ConfigError
-from harness.records import from_json, to_json
+from harness.records import ProfileRecord, SimulationRecord, from_json, to_json
 from reports import __main__ as command
 from reports.export import FORMATS, as_csv, as_json_lines, as_latex, as_markdown, as_parquet
 from reports.trackers import TRACKERS, to_tensorboard
@@ -40,6 +41,17 @@ def test_a_line_a_run_and_test_in_full_precision(runs, read):
     assert frame["accuracy_percent"][2] == 80.123456789
     assert frame["train_seconds"].isna().tolist() == [True, True, False, False, True]
     assert frame["reason"].iloc[4] == 'no "memory",\nnone'
+
+
+@pytest.mark.parametrize("read", [read_csv, read_parquet])
+def test_every_run_keeps_its_peak_whatever_its_meter(record, gpu, read):
+    simulated = record(suite="cost", seed=2, accuracy={}, windows={}, profile=ProfileRecord(
+        simulated={"fast": SimulationRecord(peak_bytes={"train": {"weights": 7}}, step_flops=1, test_batch_flops=1)}
+    ))  # fmt: skip
+    simulated = replace(simulated, key=replace(simulated.key, simulated=True))
+    frame = read([record(peak_bytes=5), record(peak_bytes=6, environment=gpu), simulated]).drop_duplicates("peak_meter")
+    found = frame.set_index("peak_meter")["train_peak_bytes"].to_dict()
+    assert found == {"peak_tensor_bytes": 5, "peak_allocated_bytes": 6, "simulated": 7}
 
 
 def test_json_lines_are_whole_records(runs):
