@@ -88,21 +88,28 @@ def _known(tables: Tables, costs: Sequence[str]) -> list[str]:
 
 def seed_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
     """A line a row and seed: what the means are means of."""
-    scores = tables.results[tables.results["counts"]].groupby(["row", "seed"])["percent"].agg(_mean_if_whole)
-    sums = tables.runs.groupby(["row", "seed"])["train_seconds"].agg(lambda column: column.sum(skipna=False))
+    by_unit = tables.results[tables.results["counts"]].groupby(["row", "seed", "unit"])["percent"].mean().unstack()
+    by_dataset = tables.runs.groupby(["row", "seed", "dataset"])["train_seconds"].sum(min_count=1).unstack()
+    scores = by_unit.mean(axis=1, skipna=False)
+    times = by_dataset.reindex(columns=section.datasets).sum(axis=1, skipna=False)
+    finished = tables.runs.groupby(["row", "seed"])["dataset"].nunique()
     table = Table(name, "Each seed by itself", [_method_column(), Column("Seed"), Column(SEED_SCORE[tables.main], "%"),
                   Column("Train time", "all datasets")], features=("filter",))  # fmt: skip
     for row in ranked(section, tables):
         for seed in row.seeds:
+            own = row.label, seed
+            whole = finished.get(own) == len(section.datasets)
+            untimed = reason(row, "train_seconds", tables.peak) if whole else GAP
             table.rows.append([
                 Cell(row.label, style=styles[row.label]),
                 Cell(str(seed), seed),
-                _number(table, scores.get((row.label, seed)), units.percent, "A run of this seed is missing."),
-                _number(table, sums.get((row.label, seed)), units.duration, reason(row, "train_seconds", tables.peak)),
+                _number(table, scores.get(own), units.percent, GAP),
+                _number(table, times.get(own), units.duration, untimed),
             ])  # fmt: skip
     return table
 
 
+GAP = "A run of this seed is missing."
 SEED_SCORE = {"h": "Mean H", "accuracy": "Accuracy", "target": "Targets"}
 
 
@@ -171,10 +178,6 @@ def stands_out(value: float, among: pd.Series, text: Callable[[float], str], bet
     """Whether a value reads as the best of `among`, and not just because all of them read alike."""
     low, high = text(among.min()), text(among.max())
     return low != high and text(value) == (high if better > 0 else low)
-
-
-def _mean_if_whole(column: pd.Series) -> float:
-    return column.mean(skipna=False)
 
 
 def _number(table: Table, value: float | None, text: Callable[[float], str], why: str) -> Cell:

@@ -1,0 +1,58 @@
+"""Tables of a section that no other file names: each seed by itself."""
+
+from dataclasses import replace
+
+import pytest
+
+from reports.groups import sections
+from reports.page import row_styles
+from reports.tables import tables
+from reports.views import GAP, seed_table
+
+
+def by_seed(records):
+    """{(method, seed): (score, train time)}, each as its text or the reason for its absence."""
+    (section,) = sections(records)
+    found = tables(section)
+    table = seed_table("t", section, found, row_styles([(section, found)]))
+    return {
+        (method.text, int(seed.text)): tuple(table.notes[c.note - 1] if c.absent else c.text for c in figures)
+        for method, seed, *figures in table.rows
+    }
+
+
+@pytest.fixture
+def runs(record):
+    """Accuracy 60, 70 by seed on digits and 20 more on shapes; training takes 10 s and 30 s."""
+    return [
+        record("coop", d, s, accuracy={d: 50 + 10 * s + more}, train_seconds=seconds)
+        for d, more, seconds in (("digits", 0.0, 10.0), ("shapes", 20.0, 30.0))
+        for s in (1, 2)
+    ]
+
+
+def test_a_seed_is_averaged_and_summed_over_all_datasets(runs):
+    assert by_seed(runs) == {("coop", 1): ("70.00", "40.0 s"), ("coop", 2): ("80.00", "40.0 s")}
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["failed", "never made"])
+def test_a_seed_with_a_gap_shows_no_part_of_a_total(runs, made):
+    *kept, last = runs
+    failed = [replace(last, status="failed", accuracy={}, windows={})] if made else []
+    assert by_seed(kept + failed) == {("coop", 1): ("70.00", "40.0 s"), ("coop", 2): (GAP, GAP)}
+
+
+def test_a_dataset_that_a_row_lacks_altogether_is_a_gap_in_every_seed(runs, record):
+    mine = record("mine", "digits", accuracy={"digits": 90.0})
+    assert by_seed([*runs, mine])["mine", 1] == (GAP, GAP)
+    assert by_seed([*runs, mine])["coop", 1] == ("70.00", "40.0 s")
+
+
+def test_a_dataset_on_which_nothing_finished_is_a_gap(runs):
+    failed = [replace(r, status="failed", accuracy={}, windows={}) for r in runs[2:]]
+    assert set(by_seed(runs[:2] + failed).values()) == {(GAP, GAP)}
+
+
+def test_no_training_is_its_own_reason(record):
+    zero_shot = record("zero_shot", "digits", accuracy={"digits": 50.0})
+    assert by_seed([zero_shot]) == {("zero_shot", 1): ("50.00", "This method trains nothing.")}
