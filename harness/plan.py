@@ -183,10 +183,16 @@ def _method_names(suite: Suite, names: Sequence[str]) -> list[str]:
 
 
 def _check_template(template: str | None) -> None:
-    if template is not None and template.count("{}") != 1:
+    if template is None:
+        return
+    try:
+        right = template.count("{}") == 1 and "\0" in template.format("\0")
+    except (LookupError, ValueError):  # of other braces
+        right = False
+    if not right:
         raise ConfigError(
             f"--template '{template}' doesn't say once where the class name goes.",
-            "Mark the place by {}, as in: --template 'a photo of a {}.'",
+            "Mark the place by {}, with no other braces, as in: --template 'a photo of a {}.'",
         )
 
 

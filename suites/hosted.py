@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def read_torchvision(name: str, root: Path) -> Splits:
         names = _class_names(name, found)
         for index, label in enumerate(_labels(found)):
             key = f"{part or 'all'}/{index:06}"
-            rows.append(Row(key, names[label], part))
+            rows.append(Row(key, names[label], part, label))
             images[key] = partial(_torchvision_image, found, index)
     return split(rows, partial(_open, images))
 
@@ -112,21 +112,30 @@ def read_hugging_face(name: str) -> Splits:
             f"the Hugging Face dataset '{name}' can't be loaded: {(str(error).splitlines() or [type(error).__name__])[0][:300]}",
             "Check its name on the hub; a gated one needs 'hf auth login' first.",
         ) from error
+    features = next(iter(loaded.values())).features  # of all splits
+    image, label = _columns(name, features, datasets)
+    labelled = {word: _labelled(found[label]) for word, found in loaded.items()}
     rows: list[Row] = []
     images: dict[str, Callable[[], Image]] = {}
-    parts: Mapping[str, str | None] = {word: part_named(word) for word in loaded}
-    if "train" not in parts.values() or len(loaded) == 1:
-        parts = dict.fromkeys(loaded)
-    for word, found in loaded.items():
-        if len(loaded) > 1 and parts[word] is None and any(parts.values()):
-            continue  # an extra split, such as "unsupervised"
-        image, label = _columns(name, found.features, datasets)
-        names = found.features[label].names
-        for index, number in enumerate(found[label]):
+    for word, part in _parts([word for word, found in labelled.items() if found]).items():
+        for index, number in labelled[word]:
             key = f"{word}/{index:06}"
-            rows.append(Row(key, names[number], parts[word]))
-            images[key] = partial(_hugging_face_image, found, index, image)
+            rows.append(Row(key, features[label].names[number], part, number))
+            images[key] = partial(_hugging_face_image, loaded[word], index, image)
     return split(rows, partial(_open, images))
+
+
+def _labelled(labels: Iterable[int | None]) -> list[tuple[int, int]]:
+    """Place and label of each image that has a label: one withheld is -1 or null."""
+    return [(index, label) for index, label in enumerate(labels) if label is not None and label >= 0]
+
+
+def _parts(words: Sequence[str]) -> dict[str, str | None]:
+    """The splits to read, and the part that each is: None for all if they are to be divided anew."""
+    named = {word: part for word in words if (part := part_named(word))}
+    if "train" not in named.values():
+        return dict.fromkeys(words)
+    return {**named} if len(named) > 1 else dict.fromkeys(named)
 
 
 def _columns(name: str, features: Mapping[str, Any], datasets: Any) -> tuple[str, str]:

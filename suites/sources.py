@@ -33,6 +33,9 @@ def folder(path: str) -> Dataset:
     parts = {name: part_named(name) for name in below}
     if "train" in parts.values():
         rows = [row for name, part in parts.items() if part for row in _class_folders(home, f"{name}/", part)]
+    elif any(parts.values()):
+        alone = next(name for name, part in parts.items() if part)
+        raise ConfigError(f"folder:{path} has the folder '{alone}', and no 'train' beside it.", LAYOUT)
     else:
         rows = list(_class_folders(home, "", None))
     _require_classes(f"folder:{path}", rows, LAYOUT)
@@ -54,6 +57,7 @@ def csv_file(path: str) -> Dataset:
     if not lines or not {"image", "label"} <= set(lines[0]):
         raise ConfigError(f"csv:{path} has no lines with an image and a label.", advice)
     rows = [_csv_row(path, number, line) for number, line in enumerate(lines, start=2)]
+    _require_no_image_twice(path, rows)
     _require_classes(f"csv:{path}", rows, advice)
     return _local("csv", file.stem, file.parent, rows)
 
@@ -65,8 +69,15 @@ def torchvision(name: str) -> Dataset:
 
 def hugging_face(name: str) -> Dataset:
     """An image classification dataset of the Hugging Face hub, or in a local folder (the network path is untested)."""
-    own = Path(name).name if os.path.isdir(name) else name.replace("/", "--")
-    return _remote(f"hf:{own}", own, partial(_read_hugging_face, name))
+    if not os.path.isdir(name):
+        own = name.replace("/", "--")
+        return _remote(f"hf:{own}", own, partial(_read_hugging_face, name))
+    home = Path(name).absolute()
+    files = sorted(
+        (path.relative_to(home).as_posix(), path.stat().st_size) for path in home.rglob("*") if path.is_file()
+    )
+    digest = _digest(file for file in files if "/." not in f"/{file[0]}")
+    return _remote(f"hf:{home.name}@{digest}", home.name, partial(_read_hugging_face, name))
 
 
 def _remote(name: str, title: str, read: Callable[[Folders], Splits]) -> Dataset:
@@ -74,26 +85,44 @@ def _remote(name: str, title: str, read: Callable[[Folders], Splits]) -> Dataset
 
 
 def _local(source: str, title: str, home: Path, rows: Sequence[Row]) -> Dataset:
-    digest = hashlib.sha256()
-    for row in rows:
-        path = home / row.image
-        size = path.stat().st_size if path.is_file() else -1
-        digest.update(repr((row.part, row.image, row.classname, size)).encode())
+    digest = _digest((row.part, row.image, row.classname, _size(home / row.image)) for row in rows)
 
     def read(folders: Folders) -> Splits:
         splits = split(rows, ImageFolder(home))
         require_images(splits, home)
         return splits
 
-    return _remote(f"{source}:{title}@{digest.hexdigest()[:12]}", title, read)
+    return _remote(f"{source}:{title}@{digest}", title, read)
+
+
+def _digest(entries: Iterable[tuple[object, ...]]) -> str:
+    """What tells two lists of files apart."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        digest.update(repr(entry).encode())
+    return digest.hexdigest()[:12]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
 
 
 def _class_folders(home: Path, below: str, part: str | None) -> Iterable[Row]:
+    """The images of every class folder. Raises ConfigError for one with images in folders of its own only: those are classes."""
     for name in _subfolders(home / below):
-        for folder_, _, files in sorted(os.walk(home / below / name)):
-            images = sorted(f for f in files if f.lower().endswith(IMAGE_SUFFIXES) and not f.startswith("."))
-            for image in images:
-                yield Row(Path(folder_, image).relative_to(home).as_posix(), name, part)
+        images = [
+            Path(folder_, file).relative_to(home).as_posix()
+            for folder_, _, files in sorted(os.walk(home / below / name))
+            for file in sorted(files)
+            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith(".")
+        ]
+        own = f"{below}{name}/"
+        if images and all("/" in image.removeprefix(own) for image in images):
+            raise ConfigError(
+                f"folder:{home}: '{own}' is no class, its images lie in folders below it, such as '{images[0]}'.",
+                LAYOUT,
+            )
+        yield from (Row(image, name, part) for image in images)
 
 
 def _subfolders(home: Path) -> list[str]:
@@ -119,6 +148,17 @@ def _require_classes(name: str, rows: Sequence[Row], advice: str) -> None:
     classes = {row.classname for row in rows}
     if len(classes) < 2:
         raise ConfigError(f"{name} has images of {len(classes)} classes; telling apart takes 2.", advice)
+
+
+def _require_no_image_twice(path: str, rows: Sequence[Row]) -> None:
+    lines: dict[str, int] = {}
+    for number, row in enumerate(rows, start=2):
+        first = lines.setdefault(os.path.normpath(row.image), number)
+        if first != number:
+            raise ConfigError(
+                f"csv:{path}: the image '{row.image}' is in line {first} and in line {number}.",
+                "Keep one of them: an image has one class, and is to train on or to test on.",
+            )
 
 
 def _read_torchvision(name: str, folders: Folders) -> Splits:

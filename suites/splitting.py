@@ -29,11 +29,12 @@ NO_TEST = "no test list in the source: its validation list is the test list"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An image's key, its class, and the part its source puts it in, if any."""
+    """An image's key, its class, the part its source puts it in, if any, and the number its source gives the class, if any."""
 
     image: str
     classname: str
     part: str | None
+    label: int | None = None
 
 
 def part_named(text: str) -> str | None:
@@ -43,12 +44,15 @@ def part_named(text: str) -> str | None:
 
 
 def split(rows: Sequence[Row], open_image: Callable[[str], Image]) -> Splits:
-    """Labels are the ranks of the class names. Raises DataError for a class that is too small or has nothing to train on."""
-    names = sorted({row.classname for row in rows})
-    labels = {name: label for label, name in enumerate(names)}
+    """Labels are the source's, else the ranks of the class names.
+
+    Raises DataError for a class that is too small or has nothing to train on.
+    """
+    ranks = {name: rank for rank, name in enumerate(sorted({row.classname for row in rows}))}
     by_part: dict[str | None, list[Item]] = {}
     for row in rows:
-        by_part.setdefault(row.part, []).append(Item(row.image, labels[row.classname], row.classname))
+        label = ranks[row.classname] if row.label is None else row.label
+        by_part.setdefault(row.part, []).append(Item(row.image, label, row.classname))
     if None in by_part and len(by_part) > 1:
         raise DataError(
             f"{len(by_part[None])} images are in no part, the others are.", "Give every image a part, or none of them."

@@ -11,6 +11,7 @@ from PIL import Image
 from harness import plugins
 from harness.errors import ConfigError, DataError
 from harness.plan import Request, plan
+from harness.splits import classnames, subset
 from harness.suite import Folders
 from suites import splitting
 from suites.splitting import Row, split
@@ -107,6 +108,21 @@ class TestFolder:
         with pytest.raises(ConfigError, match=r"(?s)folder:.*one folder a class"):
             load(f"folder:{home}")
 
+    @pytest.mark.parametrize(
+        ("parts", "message"),
+        [
+            (("training_set", "test_set"), "'test_set/' is no class"),
+            (("val", "test"), "'test', and no 'train' beside it"),
+            (("train/train", "test/test"), "'test/test/' is no class"),
+        ],
+    )
+    def test_parts_in_other_places_are_no_classes(self, tmp_path, parts, message):
+        home = tmp_path / "parted"
+        for part in parts:
+            paint(home / part, count=4)
+        with pytest.raises(ConfigError, match=rf"(?s){message}.*one folder a class"):
+            load(f"folder:{home}")
+
     def test_a_class_too_small_to_divide_is_named(self, tmp_path):
         home = paint(tmp_path / "few", count=3)
         with pytest.raises(DataError, match=r"(?s)'Tiger' has 3 images.*divide them yourself"):
@@ -126,7 +142,9 @@ class TestFolder:
         with pytest.raises(ConfigError, match=r"has changed"):
             run.dataset(run.key.dataset)
 
-    @pytest.mark.parametrize("template", ["a photo", "{} and {}"])
+    @pytest.mark.parametrize(
+        "template", ["a photo", "{} and {}", "a {nice} photo of {}.", "{{}} photo", "a } photo of {}.", "{} {1}"]
+    )
     def test_a_template_names_one_place(self, animals, template):
         with pytest.raises(ConfigError, match=r"(?s)--template.*Mark the place"):
             plan(Request(suite="few-shot", datasets=[f"folder:{animals}"], template=template), "demo")
@@ -160,6 +178,7 @@ class TestCsv:
             ("image,label\na.png,", "line 2: image 'a.png', label ''"),
             ("image,label,split\na.png,b,fold1", "line 2: the split 'fold1'"),
             ("image,label\na.png,b", "images of 1 classes"),
+            ("image,label,split\na.png,b,train\nc.png,d,train\n./a.png,b,test", "'./a.png' is in line 2 and in line 4"),
         ],
     )
     def test_a_wrong_file_is_told_where(self, tmp_path, text, message):
@@ -177,6 +196,17 @@ def test_parts_for_some_images_only_are_refused():
     rows = [Row("a", "x", "train"), Row("b", "y", "test"), Row("c", "y", None)]
     with pytest.raises(DataError, match="1 images are in no part"):
         split(rows, Image.open)
+
+
+def test_a_sources_own_labels_are_kept_and_tell_classes_of_one_name_apart():
+    rows = [
+        Row(f"{label}/{n}", name, None, label)
+        for label, name in ((7, "crane"), (3, "egret"), (9, "crane"))
+        for n in range(4)
+    ]
+    splits = split(rows, Image.open)
+    assert classnames(splits) == ("egret", "crane", "crane")
+    assert {(i.image[0], i.label) for i in splits.test} == {("3", 3), ("7", 7), ("9", 9)}
 
 
 class TestTorchvision:
@@ -200,7 +230,10 @@ class TestTorchvision:
         splits = dataset.read(Folders(root, root))
         assert dataset.name == "torchvision:FashionMNIST"
         assert (len(splits.train), len(splits.val), len(splits.test)) == (30, 10, 20)
-        assert {(i.label, i.classname) for i in splits.test} >= {(0, "Ankle boot"), (8, "T-shirt/top")}
+        assert classnames(splits) == (
+            "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+        )  # fmt: skip
+        assert {i.classname for i in subset(splits, "base").test} == set(classnames(splits)[:5])
         assert splits.open(splits.test[0].image).mode == "RGB"
 
     @pytest.mark.parametrize(
@@ -221,17 +254,47 @@ class TestTorchvision:
 
 
 class TestHuggingFace:
-    def test_a_local_image_folder(self, tmp_path, monkeypatch):
+    @pytest.fixture(autouse=True)
+    def hub(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+
+    def test_a_local_image_folder(self, tmp_path):
         home = tmp_path / "pictures"
         for part, count in (("train", 5), ("test", 3)):
             paint(home / part, count=count)
         dataset = load(f"hf:{home}")
-        assert dataset.name == "hf:pictures"
+        assert dataset.name.startswith("hf:pictures@")
         splits = dataset.read(Folders(None, tmp_path))
         assert (len(splits.train), len(splits.val), len(splits.test)) == (12, 3, 9)
         assert {i.classname for i in splits.train} == set(CLASSES)
         assert splits.open(splits.test[0].image).size == (20, 16)
 
+    def test_folders_of_one_name_are_told_apart(self, tmp_path):
+        one, other = (paint(tmp_path / place / "pictures", count=count) for place, count in (("a", 1), ("b", 2)))
+        assert load(f"hf:{one}").name != load(f"hf:{other}").name
+        shutil.copytree(one, tmp_path / "c" / "pictures")
+        assert load(f"hf:{tmp_path / 'c' / 'pictures'}").name == load(f"hf:{one}").name
+
+    def test_images_whose_labels_are_withheld_are_left_out(self, tmp_path):
+        home = tmp_path / "pictures"
+        home.mkdir()
+        parquet(home / "train.parquet", [1, 0, 1, 0, None, 1, 1, 0, 0, 0])
+        parquet(home / "validation.parquet", [0, 1, -1])
+        parquet(home / "test.parquet", [-1, -1, -1])
+        splits = load(f"hf:{home}").read(Folders(None, tmp_path))
+        assert (len(splits.train), len(splits.val), len(splits.test)) == (9, 2, 2)
+        assert splits.rule == splitting.NO_TEST
+        assert classnames(splits) == ("zebra", "Tiger")
+        assert splits.open(splits.test[1].image).getpixel((0, 0)) == (1, 0, 0)
+
     def test_a_name_of_the_hub_has_no_slash(self):
         assert load("hf:ethz/food101").name == "hf:ethz--food101"
+
+
+def parquet(path, labels):
+    """Images whose red counts them, with these labels of two classes, which are not in the order of their names."""
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["zebra", "Tiger"])})
+    pictures = [Image.new("RGB", (4, 4), (number, 0, 0)) for number in range(len(labels))]
+    datasets.Dataset.from_dict({"image": pictures, "label": labels}, features).to_parquet(path)
