@@ -45,14 +45,16 @@ class Peak:
 class Ledger(EagerMode):
     """Context in which tensor bytes are counted. `peak_bytes` is the high-water mark since the last `reset_peak`.
 
-    `peaks` has the peak of every phase since then. With `host_apart`, what the harness keeps in host memory counts in its
-    category only: the total is a GPU's.
+    `peaks` has the peak of every phase since then. `allocated_bytes` is the sum of all storages born in here, also of those
+    that are freed again. With `host_apart`, what the harness keeps in host memory counts in its category only: the total is a
+    GPU's.
     """
 
     def __init__(self, existing: Iterable[Tensor] = (), *, host_apart: bool = False) -> None:
         super().__init__()
         self.live: dict[Category, int] = {}
         self.live_bytes = 0
+        self.allocated_bytes = 0
         self.phase = "setup"
         self.peaks: dict[str, Peak] = {}
         self.host_peak_bytes = 0
@@ -94,17 +96,19 @@ class Ledger(EagerMode):
         in_backward = torch._C._current_graph_task_id() != -1
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
-                self._add(leaf, "temporaries" if in_backward else self.birth)
+                self.allocated_bytes += self._add(leaf, "temporaries" if in_backward else self.birth)
         return result
 
-    def _add(self, tensor: Tensor, category: Category) -> None:
+    def _add(self, tensor: Tensor, category: Category) -> int:
+        """The bytes of its storage, 0 if that is known already."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._seen:
-            return
+            return 0
         size = -(-storage.nbytes() // GRANULE_BYTES) * GRANULE_BYTES
         self._seen[key] = [weakref.finalize(storage, self._drop, key), size, category]
         self._count(size, category)
+        return size
 
     def _drop(self, key: int) -> None:
         _, size, category = self._seen.pop(key)

@@ -33,11 +33,13 @@ CLASSES, SHOTS = 10, 4
 class Figures:
     """Of one step. flops: 2 a multiply-add. peak_tensor_bytes: the most that lived at once, weights and optimiser state included.
 
-    saved_activation_bytes: what autograd kept for the backward pass, each storage once, weights apart.
+    allocated_bytes: of all tensors that the step makes, also of those freed before the peak. saved_activation_bytes: what autograd
+    kept for the backward pass, each storage once, weights apart.
     """
 
     flops: int
     peak_tensor_bytes: int
+    allocated_bytes: int
     saved_activation_bytes: int
     trainable_parameters: int
 
@@ -72,13 +74,15 @@ def count(key: RunKey, part: Part) -> tuple[Work, Figures]:
         ready.step()
         with _no_collection():
             ledger.reset_peak()
+            before = ledger.allocated_bytes
             ready.step()
-        peak_bytes = ledger.peak_bytes
+        peak_bytes, allocated_bytes = ledger.peak_bytes, ledger.allocated_bytes - before
     with FlopCount(lambda: "step") as flops, SavedBytes(model_tensors(ready.model)) as saved:
         ready.step()
     return ready, Figures(
         flops=flops.by_phase["step"],
         peak_tensor_bytes=peak_bytes,
+        allocated_bytes=allocated_bytes,
         saved_activation_bytes=saved.total_bytes,
         trainable_parameters=sum(p.numel() for p in ready.model.parameters() if p.requires_grad),
     )

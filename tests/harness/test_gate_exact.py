@@ -1,5 +1,7 @@
 """Exact figures against figures worked out by hand, and equal to the byte however often they are taken."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from harness.method import Classes
 from harness.simulate import class_names, simulate
 
 pytestmark = pytest.mark.usefixtures("tinyworld", "one_thread")
-BATCH, WIDTH = 4, 32  # of `gated` on the tiny backbone
+BATCH, TEST_IMAGES, WIDTH = 4, 100, 32  # of `gated` on the tiny backbone
 ACTIVATION_BYTES = BATCH * WIDTH * 4
 
 
@@ -37,7 +39,20 @@ class TestByHand:
         before, after = (figures("gated:Squares", copies=copies) for copies in (0, 1))
         assert after.saved_activation_bytes - before.saved_activation_bytes == ACTIVATION_BYTES
         assert after.peak_tensor_bytes - before.peak_tensor_bytes == ACTIVATION_BYTES
+        assert after.allocated_bytes - before.allocated_bytes == ACTIVATION_BYTES
         assert (after.flops, after.trainable_parameters) == (before.flops, before.trainable_parameters)
+
+    def test_a_copy_that_is_freed_before_the_peak_is_seen_too(self):
+        before, after = (asdict(figures("gated:Squares", "evaluate", copies=copies)) for copies in (0, 1))
+        assert after.pop("allocated_bytes") - before.pop("allocated_bytes") == TEST_IMAGES * WIDTH * 4
+        assert after == before
+
+    @pytest.mark.parametrize("part", ["train", "evaluate"])
+    def test_no_figure_depends_on_threads(self, part):
+        torch.set_num_threads(1)
+        alone = figures("coop", part)
+        torch.set_num_threads(2)
+        assert figures("coop", part) == alone
 
 
 @pytest.mark.parametrize("method", ["coop", "full_finetuning"])

@@ -71,15 +71,17 @@ def test_a_planted_copy_of_an_activation_fails_and_all_other_figures_are_equal_i
         ("test_answers", a) for a in ANSWERS
     }
     changed = {name: v["head"] - v["base"] for name, v in found.items() if v["outcome"] != "pass"}
-    activation_bytes = 4 * 32 * 4
+    activation_bytes, test_batch_bytes = 4 * 32 * 4, 100 * 32 * 4
     assert changed == {
         ("test_step", "peak_tensor_bytes"): activation_bytes,
+        ("test_step", "allocated_bytes"): activation_bytes,
         ("test_step", "saved_activation_bytes"): activation_bytes,
+        ("test_evaluation", "allocated_bytes"): test_batch_bytes,
     }
 
 
 STEPS = ("test_step", "test_evaluation", "test_registered")
-FIGURES = ("flops", "peak_tensor_bytes", "saved_activation_bytes", "trainable_parameters")
+FIGURES = ("flops", "peak_tensor_bytes", "allocated_bytes", "saved_activation_bytes", "trainable_parameters")
 ANSWERS = [
     f"correct, {method}, tiny-colours/{half}, seed 1"
     for method in ("zero_shot", "my_pkg:Squares")

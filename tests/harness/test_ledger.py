@@ -33,6 +33,14 @@ def test_a_temporary_inside_an_expression_counts_while_it_lives():
         del b
 
 
+def test_what_is_allocated_counts_also_when_it_is_freed_and_only_what_is_born():
+    a = torch.zeros(FLOATS)
+    with Ledger() as ledger:
+        for _ in range(3):
+            (a + 1).mul_(2).view(-1, 2)
+        assert (ledger.live_bytes, ledger.allocated_bytes) == (MIB, 3 * MIB)
+
+
 def test_views_and_in_place_operators_add_nothing():
     with Ledger() as ledger:
         a = torch.zeros(4, FLOATS)
