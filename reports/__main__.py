@@ -22,7 +22,13 @@ def report(
         list[Path], typer.Argument(metavar="RESULTS", help="Folders of run records (JSON), searched deeply.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="SITE", help="The folder to write index.html to.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="SITE",
+            help="The folder to write index.html to; a name in .html is the page itself.",
+        ),
     ] = Path("site"),
     pages: Annotated[
         bool | None,
@@ -34,8 +40,11 @@ def report(
     """Render run records into an offline HTML page, or a site of pages: accuracy, cost, failures and provenance."""
     from reports.terminal import print_headlines  # here, so that other commands don't wait for pandas and matplotlib
 
+    if pages and output.suffix == ".html":
+        raise ConfigError(f"{output} is one page, and --pages makes many.", "Name a folder: -o SITE.")
     records, problems = _read_and_warn(results)
-    path = write(output, _rendered(records, problems, len(records) >= MANY if pages is None else pages))
+    many = len(records) >= MANY and output.suffix != ".html" if pages is None else pages
+    path = write(output, _rendered(records, problems, many))
     print_headlines(records)
     typer.echo(f"Report on {plural(len(records), 'run')}: {path}")
 
@@ -45,7 +54,9 @@ def compare(
     after: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="SITE", help="Also write a page, index.html, to this folder."),
+        typer.Option(
+            "--output", "-o", metavar="SITE", help="Also write index.html to this folder, or the page NAME.html."
+        ),
     ] = None,
 ) -> None:
     """Two result sets side by side: before and after, two machines, two commits."""
@@ -112,24 +123,25 @@ def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     return records, problems
 
 
-def write(folder: Path, files: Iterable[tuple[str, str]]) -> Path:
-    """Writes each (path, text) below `folder`, ``index.html`` whole or not at all, and returns its path.
+def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
+    """Writes each (path, text) below the folder `output`, ``index.html`` whole or not at all, and returns its path.
 
-    Raises ConfigError where that is impossible.
+    Where `output` ends in .html it is that file. Raises ConfigError where it can't be written.
     """
-    target = folder / "index.html"
+    target = output if output.suffix == ".html" else output / "index.html"
+    folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files:
             path = folder / name
-            if path == target:
-                write_atomically(path, text.encode())
+            if name == "index.html":
+                write_atomically(target, text.encode())
             else:
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(text.encode())
     except OSError as error:
         raise ConfigError(
-            f"the report can't be written to {folder}: {error.strerror}.", "Name another folder: -o SITE."
+            f"the report can't be written to {output}: {error.strerror}.", "Name another place: -o SITE."
         ) from error
     return target
 

@@ -147,7 +147,7 @@ def origins(records: Iterable[RunRecord]) -> dict[str, set[str]]:
         for r in finished
     ]
     names = dict.fromkeys(name for found in facts for name in found if name not in ("Device", "Host (hash)"))
-    return {name: {found.get(name) or "unknown" for found in facts} for name in names}
+    return {short(visible(name), 60): {found.get(name) or "unknown" for found in facts} for name in names}
 
 
 def few(values: Collection[str]) -> str:

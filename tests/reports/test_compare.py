@@ -172,4 +172,6 @@ def test_the_command_prints_and_writes(record, tmp_path, capsys):
     command.compare(tmp_path / "a", tmp_path / "b", tmp_path / "site")
     out = capsys.readouterr().out
     assert "+1.00" in out
-    assert "Comparison of two result sets" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    command.compare(tmp_path / "a", tmp_path / "b", tmp_path / "compared.html")
+    for page in (tmp_path / "site" / "index.html", tmp_path / "compared.html"):
+        assert "Comparison of two result sets" in page.read_text(encoding="utf-8")

@@ -40,6 +40,29 @@ def test_report_writes_one_page_and_says_where(results, tmp_path, capsys):
     assert (tmp_path / "site" / "index.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+@pytest.mark.parametrize("many", [1, 1000], ids=["so many runs that they would be a site", "few runs"])
+def test_an_output_that_ends_in_html_is_the_one_page(results, tmp_path, monkeypatch, capsys, many):
+    monkeypatch.setattr(command, "MANY", many)
+    command.report([results], tmp_path / "pages" / "report.html")
+    assert "pages/report.html" in capsys.readouterr().out
+    assert [p.name for p in (tmp_path / "pages").iterdir()] == ["report.html"]
+    text = (tmp_path / "pages" / "report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert "30 runs, each in full" in text
+    assert "page.css" not in text
+
+
+def test_one_page_can_not_be_many(results, tmp_path):
+    with pytest.raises(ConfigError, match=r"one page, and --pages makes many\.\nName a folder"):
+        command.report([results], tmp_path / "report.html", pages=True)
+
+
+def test_a_folder_that_is_named_like_a_page_is_a_clear_error(results, tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(ConfigError, match="can't be written to"):
+        command.report([results], tmp_path / "report.html")
+
+
 def test_unreadable_files_are_listed_and_do_not_stop_it(results, tmp_path, capsys):
     (results / "cut.json").write_text('{"schema_version": 1, "key"')
     (results / "other.json").write_text('{"schema_version": 99}')
