@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+
 import pandas as pd
 from markupsafe import Markup
 
 from reports import units
 from reports.groups import REFERENCE
 from reports.overview import strong
+from reports.statistics import SIGNIFICANCE
 from reports.tables import Tables
 from reports.text import listed, plural
 
 NAMED = 3
 """So many methods are named at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """Rows beside the reference on one metric: their gains, lowest first, and Holm's p of each, NaN without a comparison."""
+
+    gains: pd.Series
+    p: pd.Series
+
+    @property
+    def above(self) -> pd.Series:
+        return self.gains[(self.gains > 0) & (self.p <= SIGNIFICANCE)]
+
+    @property
+    def below(self) -> pd.Series:
+        return self.gains[(self.gains < 0) & (self.p <= SIGNIFICANCE)]
 
 
 def answer(tables: Tables) -> Markup:
@@ -25,27 +46,58 @@ def answer(tables: Tables) -> Markup:
 
 
 def _kept(tables: Tables, trained: str, other: str, on_trained: str, on_other: str) -> Markup:
-    """How many rows gain where they were trained, and which lose elsewhere."""
-    rows = tables.competing(other)
-    rows = rows[(rows["method"] != REFERENCE) & rows[f"{other}_gain"].notna()].sort_values(f"{other}_gain")
-    if rows.empty:
+    """How many rows are surely above the reference where they were trained, and which are surely below it elsewhere."""
+    rows = list(tables.competing(other)[f"{other}_gain"].dropna().index)
+    if not rows:
         return Markup("")
-    gaining = int((rows[f"{trained}_gain"] > 0).sum())
-    losing = rows[rows[f"{other}_gain"] < 0]
-    sentence = Markup("Of {}, {} above {} on {}").format(
-        plural(len(rows), "adapted method"), f"{gaining} {'scores' if gaining == 1 else 'score'}", REFERENCE, on_trained
-    )
-    if losing.empty:
-        return sentence + Markup(", and none below it on {}.").format(on_other)
-    verb = "scores" if len(losing) == 1 else "score"
-    return sentence + Markup(" and {} {} below it on {}: {}.").format(
-        len(losing), verb, on_other, _named(losing, other)
+    here, there = (_against(tables, rows, metric) for metric in (trained, other))
+    if here.p.isna().all() and there.p.isna().all():
+        return _unsure(tables, here.gains, there.gains, on_trained, on_other)
+    first, *rest = _clauses(here, REFERENCE)
+    opening = Markup("Of {}, {} on {}").format(plural(len(rows), "adapted method"), first, on_trained)
+    return Markup("{}. On {}, {}.").format(
+        Markup("; ").join([opening, *rest]), on_other, Markup("; ").join(_clauses(there, "it", named=True))
     )
 
 
-def _named(losing: pd.DataFrame, metric: str) -> Markup:
+def _against(tables: Tables, rows: Sequence[str], metric: str) -> Against:
+    """Tested on that very metric, with Holm's correction for the rows that have finished."""
+    reference = str(tables.complete.index[tables.complete["method"] == REFERENCE][0])
+    found = tables.compared_with(reference, metric)
+    gains = tables.summary[f"{metric}_gain"].loc[list(rows)].sort_values()
+    return Against(gains, pd.Series({row: found[frozenset((reference, row))] for row in gains.index}))
+
+
+def _clauses(against: Against, reference: str, named: bool = False) -> Iterator[Markup]:
+    """How many are above and below the reference, which is "it" from the second clause on; named: those below. Then the rest."""
+    above, below, it = against.above, against.below, chain([reference], repeat("it"))
+    unsure = len(against.gains) - len(above) - len(below)
+    if len(above):
+        yield Markup("{} above {}").format(_score(len(above)), next(it))
+    if len(below):
+        yield Markup("{} below {}{}").format(
+            _score(len(below)), next(it), Markup(": ") + _losers(below) if named else ""
+        )
+    if unsure:
+        share = "none can" if unsure == len(against.gains) else f"{unsure} can't"
+        yield Markup("{} be told from {}").format(share, next(it))
+
+
+def _unsure(tables: Tables, here: pd.Series, there: pd.Series, on_trained: str, on_other: str) -> Markup:
+    """Which way the figures point, where nothing can be tested."""
+    words = "From {} nothing can be said for sure. As it stands, of {} {} above {} on {}, and {} below it on {}."
+    seeds, methods = plural(int(tables.summary["seeds"].max()), "seed"), plural(len(here), "adapted method")
+    gaining, losing = _score(int((here > 0).sum())), int((there < 0).sum()) or "none"
+    return Markup(words).format(seeds, methods, gaining, REFERENCE, on_trained, losing, on_other)
+
+
+def _score(number: int) -> str:
+    return f"{number or 'none'} {'scores' if number == 1 else 'score'}"
+
+
+def _losers(losing: pd.Series) -> Markup:
     """Those that lose most, with what they lose."""
-    shown = [str(Markup("{} ({})").format(strong(str(label)), units.points(line[f"{metric}_gain"])))
-             for label, line in losing.head(NAMED).iterrows()]  # fmt: skip
+    shown = [str(Markup("{} ({})").format(strong(str(label)), units.points(gain)))
+             for label, gain in losing.head(NAMED).items()]  # fmt: skip
     more = [f"{len(losing) - NAMED} more"] if len(losing) > NAMED else []
     return Markup(listed([*shown, *more]))
