@@ -38,6 +38,16 @@ def test_a_wavering_gain_is_not(record):
     assert cells(found)["Sure? paired test"].startswith("no difference found, p = ")
 
 
+def test_the_difference_of_h_that_is_tested_is_the_one_shown(record):
+    """Base and new average 77.5 and 62.5 on both sides; the mean of the runs' H is 64.8 and 69.2."""
+    uneven, even = {"digits": (95, 45), "shapes": (60, 80)}, {"digits": (77.5, 62.5), "shapes": (77.5, 62.5)}
+    sides = [[record("coop", d, s, base=b + (s - 2) * wobble, new=n) for d, (b, n) in levels.items() for s in (1, 2, 3)]
+             for levels, wobble in ((uneven, 1.0), (even, 1.5))]  # fmt: skip
+    ((found,), _) = compare(*sides)
+    assert cells(found)["B − A points"] == "±0"
+    assert cells(found)["Sure? paired test"] == "no difference found, p = 1.000"
+
+
 def test_one_seed_can_not_say(record):
     ((found,), _) = compare([record()], [record(base=99)])
     assert cells(found)["Sure? paired test"] == "one seed only"
