@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,6 +22,8 @@ CONTENDED_SHARE = 0.1
 """A CPU window is contended if its threads, ready to run, waited for a processor for more than this share of it."""
 
 NO_GPU = "no CUDA device"
+
+T = TypeVar("T")
 
 
 class Gpu:
@@ -51,12 +54,7 @@ class Gpu:
 
     def energy_joules(self) -> float | None:
         """The total energy counter since the driver was loaded."""
-        if self._handle is None:
-            return None
-        try:
-            return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle) / 1000
-        except self._nvml.NVMLError:
-            return None
+        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000)
 
     def process_bytes(self) -> int | None:
         """Device memory this process holds; None in containers, where the driver sees other process numbers."""
@@ -67,6 +65,25 @@ class Gpu:
                 if process.pid == os.getpid():
                     return process.usedGpuMemory
         return None
+
+    def used_bytes(self) -> int | None:
+        """All of the device's memory that is in use, by whatever process."""
+        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetMemoryInfo(handle).used)
+
+    def temperature_celsius(self) -> float | None:
+        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+
+    def clock_megahertz(self) -> float | None:
+        """The streaming processors' clock."""
+        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
+
+    def _read(self, reading: Callable[[Any, Any], T]) -> T | None:
+        if self._handle is None:
+            return None
+        try:
+            return reading(self._nvml, self._handle)
+        except self._nvml.NVMLError:
+            return None
 
     def driver(self) -> str | None:
         return None if self._handle is None else self._nvml.nvmlSystemGetDriverVersion()
@@ -88,6 +105,8 @@ class Window:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._device)
         reset_peak_rss()
+        self._temperature = self._gpu.temperature_celsius()
+        self._clock = self._gpu.clock_megahertz()
         self._energy = self._gpu.energy_joules()
         self._cpu = _cpu_seconds()
         self._waited = _waited_seconds()
@@ -111,8 +130,11 @@ class Window:
             peak_allocated_bytes=torch.cuda.max_memory_allocated(self._device) if cuda else None,
             peak_reserved_bytes=torch.cuda.max_memory_reserved(self._device) if cuda else None,
             peak_process_bytes=self._gpu.process_bytes(),
+            device_used_bytes=self._gpu.used_bytes(),
             peak_rss_bytes=None if peak_rss is None else max(0, peak_rss - (self._baseline_rss_bytes or 0)),
             energy_joules=self._energy_used(seconds),
+            temperature_celsius=_edges(self._temperature, self._gpu.temperature_celsius()),
+            clock_megahertz=_edges(self._clock, self._gpu.clock_megahertz()),
             contended=self._contended(seconds),
         )
         self._explain(cuda)
@@ -144,12 +166,19 @@ class Window:
             self.missing["peak_process_bytes"] = (
                 self._gpu.reason or "the driver doesn't know this process (a container?)"
             )
+        for name in ("device_used_bytes", "temperature_celsius", "clock_megahertz"):
+            if getattr(self._record, name) is None:
+                self.missing[name] = self._gpu.reason or "NVML doesn't tell it of this GPU"
         if self._record.energy_joules is None:
             self.missing.setdefault("energy_joules", self._gpu.reason or "this GPU has no energy counter")
         if self._record.contended is None:
             self.missing["contended"] = "a GPU run" if cuda else "this system doesn't tell how long threads wait"
         if self._record.peak_rss_bytes is None:
             self.missing["peak_rss_bytes"] = "this system has no per-process high-water mark"
+
+
+def _edges(start: float | None, end: float | None) -> tuple[float, float] | None:
+    return None if start is None or end is None else (start, end)
 
 
 def _cpu_seconds() -> float:

@@ -68,7 +68,9 @@ class WindowRecord:
     seconds: monotonic clock, device synchronised at both edges. cpu_seconds: user + system of the process.
     peak_tensor_bytes: exact peak of live tensor bytes (CPU), taken in a pass of its own. peak_allocated_bytes,
     peak_reserved_bytes: the CUDA allocator's. peak_process_bytes: what the driver says this process holds (NVML).
+    device_used_bytes: all of the device's memory that was in use at the window's end, by whomever (NVML).
     peak_rss_bytes: the process's resident-set high-water mark, an upper bound. energy_joules: NVML's total energy counter.
+    temperature_celsius, clock_megahertz: the GPU's and its streaming processors', at the window's two edges.
     contended: the threads of a CPU run waited for a processor for more than a tenth of the window.
     """
 
@@ -78,8 +80,11 @@ class WindowRecord:
     peak_allocated_bytes: Bytes | None = None
     peak_reserved_bytes: Bytes | None = None
     peak_process_bytes: Bytes | None = None
+    device_used_bytes: Bytes | None = None
     peak_rss_bytes: Bytes | None = None
     energy_joules: NonNegative | None = None
+    temperature_celsius: tuple[float, float] | None = None
+    clock_megahertz: tuple[float, float] | None = None
     contended: bool | None = None
 
 
@@ -210,6 +215,9 @@ class RunRecord:
     validation: the last epoch's weights on the validation draw, at most 4 images a class; no phase includes it. split_rule: how
     the lists of the dataset were made, null where they are the source's own. reused_test_features: how many test images' features
     an earlier run had left; the test phase was spared the reused_test_seconds that they took then. Null where none could be reused.
+
+    Parts of the train window: load_seconds, waiting for the steps' batches; extract_seconds, features in bulk; step_seconds, each
+    optimiser step. train_texts_encoded: how many texts went through the text tower in it, a class's in every step anew.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -226,8 +234,10 @@ class RunRecord:
     profile: ProfileRecord | None = None
     epoch_losses: tuple[float | None, ...] = ()
     step_seconds: tuple[Seconds, ...] = ()
+    load_seconds: Seconds | None = None
     extract_seconds: Seconds | None = None
     train_images_seen: Count | None = None
+    train_texts_encoded: Count | None = None
     train_image_count: Count | None = None
     train_class_count: Count | None = None
     test_images_seen: Count | None = None

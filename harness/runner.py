@@ -72,6 +72,8 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
         warnings.simplefilter("always", UserWarning)
         try:
             findings.device = _device(job.device)
+            if findings.device.index is not None:
+                torch.cuda.set_device(findings.device)  # whose streams events and synchronisation mean
             _Run(job, findings, emit).do()
         except Exception as error:
             status, reason = _classify(error)
@@ -90,6 +92,7 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
         profile=findings.profile,
         epoch_losses=tuple(log.epoch_losses) if log else (),
         step_seconds=tuple(round(s, 7) for s in log.step_seconds) if log else (),
+        load_seconds=log.load_seconds if log else None,
         extract_seconds=log.extract_seconds if log else None,
         train_images_seen=log.images_seen if log else None,
         environment=describe(str(findings.device), job.threads, Gpu(findings.device).driver()),
@@ -147,7 +150,9 @@ class _Run:
             model = self._model(backbone)
         with self._phase("train"):
             self.findings.log = TrainingLog()
+            before = backbone.text.encoded
             self._train(model, self.findings.log, self.key.steps, self._progress)
+        self.findings.facts["train_texts_encoded"] = backbone.text.encoded - before
         self._note_parameters(model)
         with self._phase("test"):
             answers = self._test(model, self.key.steps)

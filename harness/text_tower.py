@@ -51,6 +51,7 @@ class TextTower:
         self.depth = len(self.resblocks)
         self.width = source.positional_embedding.shape[-1]
         self.context_length = source.positional_embedding.shape[0]
+        self.encoded = 0  # texts, since the tower was built
 
     @property
     def dtype(self) -> torch.dtype:
@@ -127,6 +128,7 @@ class TextTower:
         """ln_final at the end-of-text row, times text_projection: (*, C, E), not normalised."""
         source = self._source
         x = state.end_rows(source.ln_final)
+        self.encoded += x[..., 0].numel()
         projection = source.text_projection
         if projection is None:
             return x

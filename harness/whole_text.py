@@ -24,6 +24,7 @@ class WholeTextTower:
         self._tokenizer = tokenizer
         self.fast = fast
         self.context_length: int = tokenizer.context_length
+        self.encoded = 0  # texts, since the tower was built
 
     @property
     def dtype(self) -> torch.dtype:
@@ -44,6 +45,7 @@ class WholeTextTower:
 
     def encode(self, tokens: Tensor) -> Tensor:
         """The whole tower: (C, E), not normalised."""
+        self.encoded += len(tokens)
         return self._model.encode_text(tokens, normalize=False)
 
     def __getattr__(self, name: str) -> Any:

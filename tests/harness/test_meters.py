@@ -64,7 +64,15 @@ def test_what_a_cpu_can_not_tell_is_null_with_a_reason(gpu):
     with Window(CPU, gpu) as window:
         pass
     record = window.record()
-    nulls = {"peak_allocated_bytes", "peak_reserved_bytes", "peak_process_bytes", "energy_joules"}
+    nulls = {
+        "peak_allocated_bytes",
+        "peak_reserved_bytes",
+        "peak_process_bytes",
+        "device_used_bytes",
+        "energy_joules",
+        "temperature_celsius",
+        "clock_megahertz",
+    }
     assert all(getattr(record, name) is None for name in nulls)
     assert {name: window.missing[name] for name in nulls} == dict.fromkeys(nulls, NO_GPU)
     assert gpu.driver() is None

@@ -129,11 +129,11 @@ def test_records_and_keys_are_frozen(record):
 
 
 def test_names_of_measures_end_in_their_units():
-    """Seconds, bytes, percent and joules are told by the name; a bare number is a count."""
+    """The unit is told by the name; a bare number is a count."""
     from harness.records import TestRecord, WindowRecord
 
     counts = {"correct", "images", "classes", "class_names", "confusion", "contended", "answers_zero_shot"}
-    units = ("seconds", "_bytes", "_percent", "_joules")
+    units = ("seconds", "_bytes", "_percent", "_joules", "_celsius", "_megahertz")
     names = {f.name for kind in (TestRecord, WindowRecord) for f in dataclasses.fields(kind)} - counts
     assert all(name.endswith(units) for name in names), names
 

@@ -95,6 +95,11 @@ def test_a_run_leaves_a_whole_record_and_no_tensor(name, run):
         assert min(record.step_seconds) > 0
         assert record.train_images_seen > 0
         assert len(record.epoch_losses) > 0
+        assert record.load_seconds > 0
+    if name in ("full_finetuning", "coop"):
+        assert record.train_texts_encoded == CLASSES * len(record.step_seconds)
+    if name == "cocoop":
+        assert record.train_texts_encoded == CLASSES * record.train_images_seen
     assert (record.trainable_parameters == 0) == (name in TRAINS_NOTHING)
     assert (record.changed_weights_percent is None) == (name in TRAINS_NOTHING)
     assert record.total_parameters > record.trainable_parameters
