@@ -135,7 +135,9 @@ def _costs_over_seeds(runs: pd.DataFrame) -> dict[str, float]:
     """A row's costs: over the datasets of a seed as `COSTS` says, then the mean (and margin) over seeds."""
     seeds = runs.groupby("seed")
     by_seed = pd.DataFrame({name: seeds[name].agg(_whole(how)) for name, how in COSTS.items()}, dtype=float)
-    by_seed["images_per_second"] = by_seed["train_images_seen"] / by_seed["train_seconds"].where(lambda s: s > 0)
+    seconds = by_seed["train_seconds"].where(lambda s: s > 0)
+    by_seed["images_per_second"] = by_seed["train_images_seen"] / seconds
+    by_seed["texts_per_second"] = by_seed["train_texts_encoded"] / seconds
     return dict(by_seed.mean(skipna=False)) | _margins(by_seed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from statistics import median
 from typing import Literal
@@ -13,19 +14,24 @@ from reports.text import visible
 PeakField = Literal["peak_allocated_bytes", "peak_tensor_bytes", "simulated"]
 Maybe = float | None
 
-WARM_UP_STEPS = 3
-"""Steps left out of the median step time, where a run has more than ten."""
+STEADY = 0.05
+"""A run has warmed up once a step differs from the one before by less than this share of it."""
+WARM_UP_STEPS = 10
+"""Warm-up takes no more steps than these, and no more than half of a run's."""
 
 TRAINING = ("prepare", "extract", "train", "finish")
 """The phases of a simulation that make up the train window of a run."""
 
 COSTS: dict[str, str] = {
     "train_seconds": "sum",
+    "load_seconds": "sum",
     "extract_seconds": "sum",
     "setup_seconds": "sum",
     "test_seconds": "sum",
     "train_images_seen": "sum",
+    "train_texts_encoded": "sum",
     "train_energy_joules": "sum",
+    "epoch_seconds": "mean",
     "step_seconds": "mean",
     "step_flops": "mean",
     "utilisation_percent": "mean",
@@ -69,9 +75,32 @@ def images_per_second(record: RunRecord) -> Maybe:
 
 
 def step_seconds(record: RunRecord) -> Maybe:
-    """The median optimiser step; the first three of more than ten are warm-up."""
-    steps = record.step_seconds[WARM_UP_STEPS:] if len(record.step_seconds) > 10 else record.step_seconds
+    """The median optimiser step after warm-up."""
+    steps = record.step_seconds[_warm_up(record.step_seconds) :]
     return median(steps) if steps else None
+
+
+def _warm_up(steps: Sequence[float]) -> int:
+    """How many steps warm-up takes: until two in a row are alike."""
+    most = min(WARM_UP_STEPS, len(steps) // 2)
+    alike = (i + 1 for i in range(1, most) if abs(steps[i] - steps[i - 1]) < STEADY * steps[i - 1])
+    return next(alike, most)
+
+
+def epoch_seconds(record: RunRecord) -> Maybe:
+    """What every image once costs: the steps at their median, loading their batches, and extraction.
+
+    Features that are extracted once for all epochs are shared out over the recipe's, also where training was cut off.
+    """
+    step, seen, images = step_seconds(record), record.train_images_seen, record.train_image_count
+    if not (step and seen and images and record.epoch_losses) or record.extract_seconds is None:
+        return None
+    taken, recipe = len(record.step_seconds), record.key.recipe
+    steps = taken * images / seen
+    epochs = len(record.epoch_losses)
+    if record.key.steps is not None and record.key.execution == "fast" and recipe.augmentation == "none":
+        epochs = recipe.epochs if recipe.iterations is None else math.ceil(recipe.iterations / steps)
+    return steps * (step + (record.load_seconds or 0) / taken) + record.extract_seconds / epochs
 
 
 def test_seconds(record: RunRecord) -> Maybe:
@@ -129,11 +158,14 @@ def costs(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
     adapted = adapts(record)
     return {
         "train_seconds": train_seconds(record),
+        "load_seconds": record.load_seconds if adapted else None,
         "extract_seconds": record.extract_seconds if adapted else None,
         "setup_seconds": _window(record, "setup", lambda w: w.seconds),
         "test_seconds": test_seconds(record),
         "train_images_seen": record.train_images_seen or None if adapted else None,
+        "train_texts_encoded": record.train_texts_encoded or None if adapted else None,
         "train_energy_joules": _window(record, "train", lambda w: w.energy_joules) if adapted else None,
+        "epoch_seconds": epoch_seconds(record),
         "step_seconds": step_seconds(record),
         "step_flops": step_flops(record),
         "utilisation_percent": utilisation_percent(record),
@@ -154,7 +186,9 @@ def reason(row: Row, column: str, peak: PeakField) -> str:
     finished = [r for r in row.records if r.status == "ok"]
     if not finished:
         return "No run finished."
-    if column in ("images_per_second", "step_seconds") and not any(r.key.recipe.trains for r in finished):
+    if column in ("images_per_second", "epoch_seconds", "step_seconds") and not any(
+        r.key.recipe.trains for r in finished
+    ):
         return "Fitted in one go to extracted features: no optimiser step, no batch of images."
     fields = {
         "train_peak_bytes": f"train.{peak}",

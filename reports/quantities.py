@@ -72,10 +72,22 @@ def cost_columns(peak: PeakField) -> dict[str, Cost]:
         "trainable_parameters": (
             "Trainable", "parameters", "distinct trained numbers; the largest of the datasets where they differ",
             units.count, 0),
+        "texts_per_second": (
+            "Class texts", "a second", f"texts through the text tower, a class's anew in every step / seconds of {whole_train}",
+            units.rate, 1),
+        "load_seconds": (
+            "Loading", "part of train time", f"waiting for the steps' batches: decoding, augmentation, copies; {summed}",
+            units.duration, 0),
         "extract_seconds": (
             "Extraction", "part of train time", f"computing the features to train on, {summed}", units.duration, 0),
+        "epoch_seconds": (
+            "Epoch", "each image once",
+            "as many median steps as see every training image once, loading their batches, and extracting what they read; "
+            "mean over datasets and seeds", units.duration, -1),
         "step_seconds": (
-            "Step", "median", "the median optimiser step after warm-up, mean over datasets and seeds", units.duration, -1),
+            "Step", "median",
+            "the median optimiser step, from where two in a row are alike (5 %) or after ten or half of them; mean over datasets "
+            "and seeds", units.duration, -1),
         "step_flops": (
             "FLOPs", "a step", "2 a multiply-add, forward and backward of one training step, in the execution that ran",
             units.flops, -1),

@@ -127,6 +127,7 @@ WINDOW: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("CUDA allocated, peak", "peak_allocated_bytes", units.size),
     ("CUDA reserved, peak", "peak_reserved_bytes", units.size),
     ("Process on the GPU, peak", "peak_process_bytes", units.size),
+    ("The GPU's memory in use at the end", "device_used_bytes", units.size),
     ("Resident set, peak", "peak_rss_bytes", units.size),
     ("Energy", "energy_joules", units.energy),
 )

@@ -67,15 +67,18 @@ def _as_text(page_table: PageTable) -> Table:
 
 
 def _headline(found: Tables, costs_only: bool) -> Table:
-    """Scores, training time and peak; where training was cut off, the time of a step and the peak."""
+    """Scores, training time and peak; where training was cut off, the times of an epoch and a step, and the peak."""
     metrics = [*found.metrics, "h"] if found.main == "h" else list(found.metrics)
     scores: list[Shown] = [(metric, TITLES[metric], percent) for metric in metrics]
-    time: Shown = ("step_seconds", "step", duration) if costs_only else ("train_seconds", "train", duration)
-    shown: list[Shown] = [*([] if costs_only else scores), time, ("train_peak_bytes", "peak memory", size)]
+    if costs_only:
+        shown: list[Shown] = [("epoch_seconds", "epoch", duration), ("step_seconds", "step", duration)]
+    else:
+        shown = [*scores, ("train_seconds", "train", duration)]
+    shown.append(("train_peak_bytes", "peak memory", size))
     table = Table("method", box=None, padding=(0, 2, 0, 0))
     for _, heading, _ in shown:
         table.add_column(heading, justify="right")
-    order = "step_seconds" if costs_only else found.main
+    order = "epoch_seconds" if costs_only else found.main
     for label, line in found.summary.sort_values(order, ascending=costs_only).iterrows():
         whole = line["complete"] == line["expected"]
         cells = [_worded(line[name], text) for name, _, text in shown]

@@ -64,14 +64,18 @@ def _sureness(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> list[Mar
 
 
 def _cheapest(ranked: pd.DataFrame) -> Iterator[Markup]:
-    """The quickest step, then the smallest peak, each against the largest of its kind."""
+    """The quickest epoch, then the smallest peak, each against the largest of its kind."""
     for column, text, words in (
-        ("step_seconds", units.duration, "has the quickest training step"),
-        ("train_peak_bytes", units.size, "trains with the smallest peak of memory"),
+        ("epoch_seconds", lambda row, value: units.duration(value), "has the quickest epoch, extraction included"),
+        (
+            "train_peak_bytes",
+            lambda row, value: f"{units.size(value)}{_batch(ranked, row)}",
+            "trains with the smallest peak of memory",
+        ),
     ):
         known = ranked[column].dropna().sort_values()
         if len(known) > 1 and known.iloc[0] > 0:
-            first, last = (f"{text(known[row])}{_batch(ranked, row)}" for row in (known.index[0], known.index[-1]))
+            first, last = (text(row, known[row]) for row in (known.index[0], known.index[-1]))
             yield Markup("<strong>{}</strong> {}, <b>{}</b>; <strong>{}</strong> takes {}, {} as much.").format(
                 known.index[0], words, first, known.index[-1], last, units.times(known.iloc[-1] / known.iloc[0])
             )

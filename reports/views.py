@@ -24,12 +24,15 @@ HEADLINE_COSTS = (
     "train_energy_joules",
     "trainable_parameters",
 )
-STEP_COSTS = ("step_seconds", "step_flops", "utilisation_percent", "train_peak_bytes", "train_energy_joules",
+STEP_COSTS = ("epoch_seconds", "step_seconds", "step_flops", "utilisation_percent", "train_peak_bytes", "train_energy_joules",
               "trainable_parameters")  # fmt: skip
 """What a run that was cut off, or only simulated, has to tell."""
 DETAIL_COSTS = (
     "train_seconds",
+    "texts_per_second",
+    "load_seconds",
     "extract_seconds",
+    "epoch_seconds",
     "step_seconds",
     "step_flops",
     "utilisation_percent",
@@ -38,7 +41,7 @@ DETAIL_COSTS = (
     "setup_seconds",
     "test_seconds",
 )
-OFTEN_UNKNOWN = {"train_energy_joules", "step_flops", "utilisation_percent"}
+OFTEN_UNKNOWN = {"texts_per_second", "load_seconds", "train_energy_joules", "step_flops", "utilisation_percent"}
 """Costs that need a meter or a profile of their own: their columns are left out where no row has them."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -115,7 +118,7 @@ SEED_SCORE = {"h": "Mean H", "accuracy": "Accuracy", "target": "Targets"}
 
 def ranked(section: Section, tables: Tables) -> list[Row]:
     """Complete rows, best first; then the others; the reference last of all. The cheapest first where only costs count."""
-    best = tables.complete.sort_values(["step_seconds", "train_peak_bytes"]) if section.costs_only else tables.complete
+    best = tables.complete.sort_values(["epoch_seconds", "train_peak_bytes"]) if section.costs_only else tables.complete
     order = {label: i for i, label in enumerate(best.index)}
     return sorted(section.rows, key=lambda r: (r.method == REFERENCE, order.get(r.label, len(order)), r.label))
 

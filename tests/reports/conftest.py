@@ -111,8 +111,11 @@ def make_record(
             for key, percent in ({} if accuracy == {} else percents).items()
         },
         "step_seconds": (1.0, 1.0, 1.0, *[0.01 + 0.0001 * i for i in range(21)]) if trains else (),
+        "load_seconds": 0.25 if trains else None,
         "extract_seconds": 1.5 if trains else None,
+        "epoch_losses": (0.5,) * recipe.epochs,
         "train_images_seen": 1600 if trains else 0,
+        "train_texts_encoded": 1200 if trains else 0,
         "train_image_count": 80,
         "train_class_count": 5,
         "trainable_parameters": parameters if trains else 0,

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from harness.recipe import Recipe
 from harness.records import ProfileRecord, SimulationRecord
+from reports.costs import epoch_seconds, step_seconds, utilisation_percent
 from reports.costs import test_seconds as seconds_of_testing
-from reports.costs import utilisation_percent
 
 
 def test_testing_includes_what_reused_features_had_taken(record):
@@ -23,3 +24,48 @@ def test_utilisation_is_flops_over_time_over_the_measured_peak(record):
     assert utilisation_percent(found) == pytest.approx(50)
     assert utilisation_percent(replace(found, profile=None)) is None
     assert utilisation_percent(replace(found, profile=replace(profile, gemm_flops_per_second=None))) is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ((), None),
+        ((9,), 9),
+        ((9, 1), 1),
+        ((9, 1, 2, 2, 2), 2),  # no more than half
+        ((9, 1, 1.04, 3, 4, 5), 4),
+        (tuple(2.0**-k for k in range(23)), 2.0**-16),  # no more than ten
+    ],
+)
+def test_a_step_is_the_median_once_two_in_a_row_were_alike(record, steps, expected):
+    assert step_seconds(record(step_seconds=steps)) == expected
+
+
+@pytest.mark.parametrize(
+    ("execution", "augmentation", "steps", "expected"),
+    [
+        ("reference", "none", None, 10 * 2.1 + 6 / 2),
+        ("fast", "random-resized-crop-flip", 4, 10 * 2.1 + 6),
+        ("fast", "none", 4, 10 * 2.1 + 6 / 50),  # extracted once for all 50 epochs
+    ],
+)
+def test_an_epoch_is_steps_for_every_image_with_loading_and_extraction(
+    record, execution, augmentation, steps, expected
+):
+    """40 images at batch 4. Of the runs cut off there is one epoch, of the other two."""
+    found = record(
+        execution=execution,
+        recipe=Recipe(epochs=50, batch_size=4, learning_rate=1e-3, augmentation=augmentation),
+        step_seconds=(2.0,) * (steps or 20),
+        load_seconds=0.1 * (steps or 20),
+        extract_seconds=6.0,
+        train_image_count=40,
+        train_images_seen=4 * (steps or 20),
+        epoch_losses=(0.5,) * (1 if steps else 2),
+    )
+    found = replace(found, key=replace(found.key, steps=steps))
+    assert epoch_seconds(found) == pytest.approx(expected)
+
+
+def test_an_epoch_of_nothing_trained_is_null(record):
+    assert epoch_seconds(record("zero_shot")) is None

@@ -61,7 +61,9 @@ def test_a_confusion_of_classes_that_are_not_there_is_no_result_by_class(record)
 
 
 def test_a_failed_run_with_nothing_measured_is_shown(record):
-    view = run_view("r", "coop", record(status="failed", reason="boom", accuracy={}, windows={}, step_seconds=()))
+    view = run_view(
+        "r", "coop", record(status="failed", reason="boom", accuracy={}, windows={}, step_seconds=(), epoch_losses=())
+    )
     assert (view.summary, view.reason, view.phases, view.traces) == ("failed", "boom", [], [])
     assert not view.windows.rows
 
