@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,8 @@ with open("calls", "a") as file:
     print(*sys.argv[1:], sep="\\n", file=file)
 if "--paginate" in sys.argv:
     print(os.environ.get("OWN", ""))
+elif sys.argv[1:3] == ["api", "user"]:
+    print(os.environ["LOGIN"]) if "LOGIN" in os.environ else sys.exit(1)
 elif "FORBIDDEN" in os.environ:
     sys.exit(1)
 """
@@ -64,6 +67,7 @@ def run_gate(folder, code=0, says="table", **environment):
         "THRESHOLDS": "5%",
         "BUDGET": "180",
         "ONLY": "",
+        "INSTALL": "-e .[dev]",
         "PYTHON": python,
     } | environment
     done = step("Gate", folder, **inputs)
@@ -74,13 +78,27 @@ def run_gate(folder, code=0, says="table", **environment):
 
 
 def test_the_inputs_become_options_that_the_command_has(tmp_path):
-    arguments, _ = run_gate(tmp_path, BASE="v1", THRESHOLDS="5%\ntest_step[coop]=10%\n", ONLY="not slow")
-    assert arguments[:6] == ["-m", "harness", "gate", "some tests", "--budget", "180"]
-    assert arguments[6:10] == ["--summary", str(tmp_path / "adaptbench-gate.md"), "--base", "v1"]
-    assert arguments[10:] == ["--only", "not slow", "--threshold", "5%", "--threshold", "test_step[coop]=10%"]
+    install = "-e .[dev] adaptbench[gate]"
+    arguments, _ = run_gate(
+        tmp_path, BASE="v1", THRESHOLDS="5%\ntest_step[coop]=10%\n", ONLY="not slow", INSTALL=install
+    )
+    assert arguments[:8] == ["-m", "harness", "gate", "some tests", "--budget", "180", "--install", install]
+    assert arguments[8:12] == ["--summary", str(tmp_path / "adaptbench-gate.md"), "--base", "v1"]
+    assert arguments[12:] == ["--only", "not slow", "--threshold", "5%", "--threshold", "test_step[coop]=10%"]
     assert {a for a in arguments if a.startswith("--")} <= options()
     written = set(re.findall(r"(?<=\s|\()--[a-z-]+", STEPS["Gate"]["run"]))
-    assert written == {"--budget", "--summary", "--base", "--only", "--threshold"}
+    assert written == {"--budget", "--install", "--summary", "--base", "--only", "--threshold"}
+
+
+def test_each_documented_set_up_gives_the_base_what_head_has():
+    text = (ROOT / "docs/gate.md").read_text()
+    github, gitlab = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    *_, head, action = github["jobs"]["gate"]["steps"]
+    assert set(action["with"]) <= set(ACTION["inputs"])
+    pip, gate_line = gitlab["gate"]["script"]
+    words = shlex.split(gate_line)
+    for installed, base in ((head["run"], action["with"]["install"]), (pip, words[words.index("--install") + 1])):
+        assert shlex.split(installed) == ["pip", "install", *shlex.split(base)]
 
 
 def test_documented_commands_have_options_that_the_command_has():
@@ -124,13 +142,17 @@ def test_a_gate_that_never_came_to_a_verdict_says_so(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("token", "mine"), [({}, '.user.type == "Bot"'), ({"LOGIN": "octocat"}, '.user.login == "octocat"')]
+)
+@pytest.mark.parametrize(
     ("own", "method", "place"), [("", "POST", "issues/7/comments"), ("123", "PATCH", "issues/comments/123")]
 )
-def test_one_comment_is_written_and_then_renewed(tmp_path, own, method, place):
+def test_one_comment_is_written_and_then_renewed(tmp_path, own, method, place, token, mine):
     executable(tmp_path / "gh", GH.format(python=sys.executable))
-    done = step("Comment", tmp_path, NUMBER="7", SUMMARY="table.md", OWN=own)
+    done = step("Comment", tmp_path, NUMBER="7", SUMMARY="table.md", OWN=own, **token)
     assert (done.returncode, done.stdout) == (0, "")
     calls = (tmp_path / "calls").read_text()
+    assert f"select({mine})\n" in calls
     assert f'startswith("{MARKER}")' in calls
     assert calls.endswith(f"api\n--silent\n--method\n{method}\nrepos/a/b/{place}\n-F\nbody=@table.md\n")
 
