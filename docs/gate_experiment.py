@@ -1,7 +1,8 @@
-"""What the timed gate does on two noisy cores, measured: python docs/gate_experiment.py --raw gate-experiment.jsonl
+"""What the timed gate does on two noisy cores, measured: python docs/gate_experiment.py
 
 Writes docs/gate-experiment.md. Every decision is a line of the raw file as soon as it is made; started again with that file, the
-experiment goes on where it was. A hog keeps each core busy in random bursts, the gate runs as a user would run it.
+experiment goes on where it was. A hog keeps each core busy in random bursts. What runs is the part of the gate that launches, times
+and decides; both sides are one folder and one Python, told apart by an environment variable, so there is no checkout of a base.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,6 +128,9 @@ class Series:
     workloads: tuple[str, ...]
     gates: int
 
+    def __str__(self) -> str:
+        return f"{self.planted_percent} % planted in {', '.join(dict.fromkeys(map(_workload, self.workloads)))}"
+
     def gate(self, folder: Path) -> Iterator[dict[str, object]]:
         names = [f"test_workloads.py::{name}" for name in self.workloads]
         python = Path(sys.executable)
@@ -162,6 +167,9 @@ class Stored:
 
     gates: int
     workloads = QUICK
+
+    def __str__(self) -> str:
+        return "a stored baseline"
 
     def gate(self, folder: Path) -> Iterator[dict[str, object]]:
         report = folder / "report.json"
@@ -230,7 +238,8 @@ def page(rows: list[dict[str, object]]) -> str:
     decided = pd.DataFrame([row for row in rows if "outcome" in row])
     stored = pd.DataFrame([row for row in rows if "mean" in row])
     parts = [INTRODUCTION.format(cpu=cpu_model(), cores=os.cpu_count(), date=f"{datetime.now(UTC):%Y-%m-%d}")]
-    parts += ["## The timed gate\n", _gate_table(decided), "## A stored baseline\n", STORED, _stored_table(stored)]
+    parts += ["## The timed gate\n", _independence(decided), _gate_table(decided), _not_run(rows)]
+    parts += ["## A stored baseline\n", STORED, _stored_table(stored)]
     return "\n".join(parts)
 
 
@@ -240,19 +249,42 @@ Written by `python docs/gate_experiment.py` on {date}: {cpu}, {cores} cores, bes
 bursts, half of the time. Threshold 5 %, budget 180 s of turns a benchmark. A planted slow-down is 10 % or 20 % more of the
 same work. Each gate launches both processes anew, as often as it needs to. `python` (strings and lists), `numpy` (sorting),
 `json` (writing and reading) and `zlib` (packing) are gated together, and so are four copies of `clip_adapter` and two of `coop`
-(ten training steps each, on the demo backbone): four or six decisions share what is particular to a launch. Intervals are
-exact binomial ones of 95 %.
+(ten training steps each, on the demo backbone). Base and head are the same folder and the same Python, told apart by an environment
+variable: checking out a base and making its environment are no part of this. Intervals are exact binomial ones of 95 %.
+"""
+INDEPENDENCE = """The {decisions} decisions on equal code were made by {gates} gates. Decisions of one gate share its launches and
+what is particular to them, so they are not as independent as the intervals in the table take them to be: where a row has fewer
+gates than decisions, its interval is too narrow. Gates are independent, and so many of them raised a false alarm:
+{rate}.
 """
 STORED = """pytest-benchmark as it comes, the same machine and the same hog, no code changed: each run is compared with the one
 before by `--benchmark-compare-fail=<statistic>:5%`. Every failure is a false one.
 """
 
 
+def _independence(decided: pd.DataFrame) -> str:
+    """How many gates the decisions on equal code came from, and how many of those had a false alarm."""
+    equal = decided[decided["planted_percent"] == 0] if len(decided) else decided
+    if not len(equal):
+        return ""
+    alarms = equal["outcome"].eq("regression").groupby(equal["gate"]).any()
+    return INDEPENDENCE.format(decisions=len(equal), gates=len(alarms), rate=_rate(int(alarms.sum()), len(alarms)))
+
+
+def _not_run(rows: list[dict[str, object]]) -> str:
+    """What the plan has and the raw file doesn't; nothing where it has all."""
+    done = Counter(str(gate).partition("/")[0] for gate in {row["gate"] for row in rows})
+    short = [
+        f"{each} ({done[name]} of {each.gates} gates)" for name, each in plan(1.0).items() if done[name] < each.gates
+    ]
+    return f"Planned, and not or not all run: {'; '.join(short)}.\n" if short else ""
+
+
 def _gate_table(decided: pd.DataFrame) -> str:
     lines = [
-        "| planted | workload | decisions | pass | regression | inconclusive | found slower (95 % interval) | seconds of turns: "
-        "median, 95th percentile | with launches: mean |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| planted | workload | gates | decisions | pass | regression | inconclusive | found slower (95 % interval) | "
+        "seconds of turns: median, 95th percentile | with launches: mean |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for planted, all_rows in decided.groupby("planted_percent") if len(decided) else ():
         groups = [*all_rows.groupby("workload"), ("all", all_rows)]
@@ -262,8 +294,8 @@ def _gate_table(decided: pd.DataFrame) -> str:
             found = _rate(int(counts.get("regression", 0)), len(rows))
             numbers = " | ".join(str(counts.get(each, 0)) for each in ("pass", "regression", "inconclusive"))
             lines.append(
-                f"| {planted} % | {workload} | {len(rows)} | {numbers} | {found} | {seconds.median():.1f}, "
-                f"{seconds.quantile(0.95):.1f} | {rows['gate_seconds_a_benchmark'].mean():.1f} |"
+                f"| {planted} % | {workload} | {rows['gate'].nunique()} | {len(rows)} | {numbers} | {found} | "
+                f"{seconds.median():.1f}, {seconds.quantile(0.95):.1f} | {rows['gate_seconds_a_benchmark'].mean():.1f} |"
             )
     unusable = (decided["outcome"] == "unusable").sum() if len(decided) else 0
     return "\n".join([*lines, *([f"\n{unusable} decisions were unusable."] if unusable else []), ""])
@@ -298,7 +330,7 @@ def _read(raw: Path) -> list[dict[str, object]]:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--raw", type=Path, required=True, help="every decision, a line each")
+    parser.add_argument("--raw", type=Path, default=Path("gate-experiment.jsonl"), help="every decision, a line each")
     parser.add_argument("--scale", type=float, default=1.0, help="0.02: a try of a minute or two")
     parser.add_argument("--page", type=Path, default=Path(__file__).parent / "gate-experiment.md")
     options = parser.parse_args()
