@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -24,6 +25,9 @@ from reports.text import short
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette without black and yellow, which one of the two backgrounds would swallow."""
+
+HUES = dict(zip(COLOURS, ("blue", "orange", "green", "pink", "orange", "blue"), strict=True))
+"""Colours of one hue are easily taken for one another in small signs."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "p")
 REFERENCE_STYLE_COLOUR = "#8A8F98"
@@ -84,38 +88,64 @@ class Point:
     y_margin: float | None = None
 
 
-def styles(labels: Iterable[str], references: frozenset[str]) -> dict[str, Style]:
-    """A style for each label, the same for the same set of labels. References are grey."""
-    names = sorted(set(labels))
-    others = [name for name in names if name not in references]
-    found = {name: Style(COLOURS[i % 6], MARKERS[i % 7], f"m{i}") for i, name in enumerate(others)}
-    greys = [name for name in names if name in references]
+def styles(together: Iterable[Collection[str]], references: frozenset[str]) -> dict[str, Style]:
+    """A style for each label, the same for the same labels wherever they stand. References are grey.
+
+    together: the labels of each section. There no two share a colour while there are enough, nor a marker, nor both.
+    """
+    neighbours: dict[str, set[str]] = {}
+    for labels in together:
+        for label in labels:
+            neighbours.setdefault(label, set()).update(labels)
+    others = sorted(neighbours.keys() - references)
+    found: dict[str, Style] = {}
+    for i, name in enumerate(others):
+        near = [found[other] for other in neighbours[name] if other in found]
+        found[name] = replace(_least_alike(near, found.values()), key=f"m{i}")
+    greys = sorted(neighbours.keys() & references)
     return found | {name: Style(REFERENCE_STYLE_COLOUR, "X", f"r{i}") for i, name in enumerate(greys)}
 
 
-def pareto(points: Sequence[Point]) -> list[Point]:
-    """The points that no other beats in both (lower x, higher y), by x."""
+def _least_alike(near: Collection[Style], every: Collection[Style]) -> Style:
+    """The colour and marker that are least like the styles `near`: one pair, one look, one colour, one marker; then the rarest."""
+    taken, everywhere = (Counter((s.colour, s.marker) for s in some) for some in (near, every))
+    looks = Counter((HUES[style.colour], style.marker) for style in near)
+    colours, markers = Counter(style.colour for style in near), Counter(style.marker for style in near)
+
+    def likeness(pair: tuple[str, str]) -> tuple[int, ...]:
+        colour, marker = pair
+        return taken[pair], looks[HUES[colour], marker], colours[colour], markers[marker], everywhere[pair]
+
+    pairs = range(len(COLOURS) * len(MARKERS))
+    return Style(*min(((COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i in pairs), key=likeness))
+
+
+def pareto(points: Sequence[Point], free: Sequence[Point] = ()) -> list[Point]:
+    """The points that no other beats in both (lower x, higher y), by x. Those that are `free` beat all that is no higher."""
     front: list[Point] = []
+    highest = max((p.y for p in free), default=-np.inf)
     for point in sorted(points, key=lambda p: (p.x, -p.y)):
-        if not front or point.y > front[-1].y:
+        if point.y > highest:
             front.append(point)
+            highest = point.y
     return front
 
 
 def against_cost(
-    name: str, points: Sequence[Point], cost: str, units: Sequence[tuple[str, float]], score: str, level: Point | None
+    name: str, points: Sequence[Point], cost: str, units: Sequence[tuple[str, float]], score: str, free: Sequence[Point]
 ) -> str:
-    """Score (up is better) against a cost (left is better), the Pareto front marked, `level` as a line at its score."""
+    """Score (up is better) against a cost (left is better), the Pareto front marked; what is free as a line at its score."""
     unit, scale = _unit(units, [p.x for p in points])
     scaled = [replace(p, x=p.x / scale, x_margin=p.x_margin and p.x_margin / scale) for p in points]
     with mpl.rc_context(SETTINGS):
         figure, axes = plane(f"{cost}, {unit}", score)
         _cost_axis(axes, [p.x for p in scaled])
-        _front(axes, pareto(scaled))
+        front = pareto(scaled, free)
+        _front(axes, front)
         _markers(axes, scaled)
-        axes.set_ylim(*padded(scaled, "y", *([level.y] if level else [])))
+        axes.set_ylim(*padded([*scaled, *free], "y"))
         canvas = drawn(figure)
-        taken = _steps(axes, pareto(scaled)) + ([_level(canvas, axes, level)] if level else [])
+        taken = _steps(axes, front) + [_level(canvas, axes, level) for level in free]
         place_labels(canvas, axes, scaled, taken)
         return as_svg(figure, name)
 
@@ -168,11 +198,11 @@ def _cost_axis(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
 
 
-def padded(points: Sequence[Point], axis: Literal["x", "y"], *also: float) -> tuple[float, float]:
-    """Limits of an accuracy axis with room around the points, their error bars and `also`."""
+def padded(points: Sequence[Point], axis: Literal["x", "y"]) -> tuple[float, float]:
+    """Limits of an accuracy axis with room around the points and their error bars."""
     found = [(getattr(p, axis), getattr(p, f"{axis}_margin") or 0.0) for p in points]
-    low = min(*also, *(value - spread for value, spread in found), 100.0)
-    high = max(*also, *(value + spread for value, spread in found), 0.0)
+    low = min(*(value - spread for value, spread in found), 100.0)
+    high = max(*(value + spread for value, spread in found), 0.0)
     pad = max(0.12 * (high - low), 0.5)
     return max(low - pad, 0), min(high + pad, 100 + pad / 4)
 

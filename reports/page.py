@@ -108,8 +108,8 @@ def _suites(
 
 def row_styles(found: Sequence[Found]) -> dict[str, Style]:
     """A style for every row's label, the same on every page of a report."""
-    rows = [row for section, _ in found for row in section.rows]
-    return charts.styles([r.label for r in rows], frozenset(r.label for r in rows if r.method == REFERENCE))
+    references = frozenset(row.label for section, _ in found for row in section.rows if row.method == REFERENCE)
+    return charts.styles([[row.label for row in section.rows] for section, _ in found], references)
 
 
 def run_views(found: Sequence[Found]) -> list[RunView]:

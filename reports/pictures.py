@@ -9,7 +9,8 @@ import pandas as pd
 
 from reports import charts
 from reports.charts import Point, Style
-from reports.groups import REFERENCE, Section
+from reports.costs import adapts
+from reports.groups import Section
 from reports.quantities import PEAK_NAMES, SCORE_WORDS
 from reports.tables import Tables
 from reports.text import listed
@@ -30,7 +31,7 @@ def section_charts(name: str, section: Section, tables: Tables, styles: dict[str
     """Every chart that at least two points can be drawn for; none where accuracies mean nothing."""
     if section.costs_only:
         return []
-    return [*_against_costs(name, tables, styles), *_plane(name, tables, styles)]
+    return [*_against_costs(name, section, tables, styles), *_plane(name, tables, styles)]
 
 
 def axis(score: str) -> str:
@@ -53,10 +54,12 @@ def _points(rows: pd.DataFrame, styles: dict[str, Style], x: str, y: str) -> lis
     return [replace(p, label=p.label.partition(" (")[2].removesuffix(")") or p.label) for p in points]
 
 
-def _against_costs(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
+def _against_costs(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
     complete, score = tables.complete, axis(tables.main)
-    references = complete[complete["method"] == REFERENCE]
-    level = next((Point(str(label), styles[str(label)], 0, r[tables.main]) for label, r in references.iterrows()), None)
+    untrained = {row.label for row in section.rows if not any(adapts(record) for record in row.records)}
+    free = [
+        Point(str(label), styles[str(label)], 0, y) for label, y in complete[tables.main].items() if label in untrained
+    ]
     for cost, title, scale in (
         ("train_seconds", "Training time", charts.TIME_UNITS),
         ("train_peak_bytes", f"Peak memory in training ({PEAK_NAMES[tables.peak]})", charts.MEMORY_UNITS),
@@ -64,11 +67,19 @@ def _against_costs(name: str, tables: Tables, styles: dict[str, Style]) -> Itera
     ):
         points = _points(complete[complete[cost].notna()], styles, cost, tables.main)
         if len(points) > 1:
-            front = listed([p.label for p in charts.pareto(points)])
             bars = f" {BARS}" if any(p.y_margin for p in points) else ""
-            svg = charts.against_cost(f"{name}-{cost}", points, title, scale, score, level)
+            svg = charts.against_cost(f"{name}-{cost}", points, title, scale, score, free)
             yield Chart(svg, f"{score[:-3]} against {title[0].lower()}{title[1:]}",
-                        f"Up and left is better. Ringed, on the Pareto front: {front}.{bars}")  # fmt: skip
+                        f"Up and left is better. {_front(points, free)}{bars}")  # fmt: skip
+
+
+def _front(points: list[Point], free: list[Point]) -> str:
+    """Which points nothing beats in both. What trains nothing costs nothing: the best of that is on every front."""
+    front = listed([p.label for p in charts.pareto(points, free)])
+    if not free:
+        return f"Ringed, on the Pareto front: {front}."
+    best = f"{max(free, key=lambda p: p.y).label}, which trains nothing"
+    return f"Ringed, on the Pareto front with {best}: {front}." if front else f"On the Pareto front: {best}, alone."
 
 
 def _plane(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:

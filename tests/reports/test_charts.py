@@ -1,10 +1,15 @@
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from reports import charts, labels
 from reports.charts import MEMORY_UNITS, TIME_UNITS, Point, Style, against_cost, base_against_new, pareto, styles
+from reports.groups import sections
+from reports.page import row_styles
+from reports.pictures import section_charts
 from reports.svg import INK, inline
+from reports.tables import tables
 
 STYLE = Style("#0072B2", "o")
 
@@ -27,21 +32,42 @@ def test_pareto_front_is_what_no_other_beats_in_both(points):
     assert [p.label for p in pareto([point("a", 1, 5), point("same", 1, 5), point("higher", 1, 6)])] == ["higher"]
 
 
+def test_what_is_free_beats_all_that_scores_no_higher(points):
+    assert [p.label for p in pareto(points, [point("zero_shot", 0, 60), point("worse", 0, 10)])] == ["best"]
+    assert pareto(points, [point("zero_shot", 0, 90)]) == []
+
+
+def captions(records):
+    (section,) = sections(records)
+    found = tables(section)
+    return [chart.caption for chart in section_charts("s", section, found, row_styles([(section, found)]))]
+
+
+def test_a_method_that_trains_nothing_is_on_the_front_of_every_cost(record):
+    runs = [record("zero_shot", base=60, new=60), record("coop", base=55, new=55, train_seconds=1),
+            record("adapter", base=70, new=70, train_seconds=9)]  # fmt: skip
+    assert captions(runs)[:2] == [
+        "Up and left is better. Ringed, on the Pareto front with zero_shot, which trains nothing: adapter."] * 2  # fmt: skip
+    worse = captions([*runs[:2], record("adapter", base=60, new=60, train_seconds=9)])
+    assert worse[0] == "Up and left is better. On the Pareto front: zero_shot, which trains nothing, alone."
+    assert captions(runs[1:])[0] == "Up and left is better. Ringed, on the Pareto front: coop and adapter."
+
+
 def test_labels_are_text_and_all_there(points):
-    svg = against_cost("c", points, "Training time", TIME_UNITS, "H, %", point("zero_shot", 0, 50))
+    svg = against_cost("c", points, "Training time", TIME_UNITS, "H, %", [point("zero_shot", 0, 50)])
     assert {"cheap", "best", "bad", "zero_shot", "Training time, seconds", "H, %"} <= set(texts(svg))
 
 
 def test_units_of_an_axis_follow_its_values():
     hours = [point("a", 5 * 3600, 60), point("b", 9 * 3600, 70)]
-    assert "Time, hours" in texts(against_cost("c", hours, "Time", TIME_UNITS, "H", None))
+    assert "Time, hours" in texts(against_cost("c", hours, "Time", TIME_UNITS, "H", []))
     small = [point("a", 300 * 2**20, 60), point("b", 900 * 2**20, 70)]
-    assert "Memory, MiB" in texts(against_cost("c", small, "Memory", MEMORY_UNITS, "H", None))
+    assert "Memory, MiB" in texts(against_cost("c", small, "Memory", MEMORY_UNITS, "H", []))
 
 
 def test_zero_and_equal_costs_are_drawn():
     same = [point("a", 0, 60), point("b", 0, 60)]
-    assert "Time, milliseconds" in texts(against_cost("c", same, "Time", TIME_UNITS, "H", None))
+    assert "Time, milliseconds" in texts(against_cost("c", same, "Time", TIME_UNITS, "H", []))
 
 
 @pytest.mark.parametrize("accuracy", [0, 100])
@@ -51,7 +77,7 @@ def test_the_plane_survives_its_corners(accuracy):
 
 
 def test_the_same_numbers_make_the_same_picture(points):
-    first, second = (against_cost("c", points, "Time", TIME_UNITS, "H", None) for _ in range(2))
+    first, second = (against_cost("c", points, "Time", TIME_UNITS, "H", []) for _ in range(2))
     assert first == second
     assert "style=" not in first
     assert "<metadata" not in first
@@ -65,14 +91,14 @@ def test_labels_of_near_points_do_not_overlap(monkeypatch):
     monkeypatch.setattr(
         labels, "_covered", lambda box, taken, frame: boxes.append(covered(box, taken, frame)) or boxes[-1]
     )
-    against_cost("c", near, "Time", TIME_UNITS, "H", None)
+    against_cost("c", near, "Time", TIME_UNITS, "H", [])
     best = [min(boxes[i : i + len(labels.PLACES)]) for i in range(0, len(boxes), len(labels.PLACES))]
     assert best == [0] * len(near)
 
 
 def test_hostile_labels_are_drawn_as_text():
     hostile = ["<script>alert(1)</script>", "$\\frac{broken$", "日本語 שלום", 'a"b&c', "x" * 10_000]
-    svg = against_cost("c", [point(h, i + 1, 60 + i) for i, h in enumerate(hostile)], "Time", TIME_UNITS, "H", None)
+    svg = against_cost("c", [point(h, i + 1, 60 + i) for i, h in enumerate(hostile)], "Time", TIME_UNITS, "H", [])
     found = texts(svg)
     assert set(hostile[:4]) <= set(found)
     assert max(map(len, found)) < 40
@@ -81,10 +107,42 @@ def test_hostile_labels_are_drawn_as_text():
 
 def test_styles_do_not_depend_on_order_and_references_are_grey():
     names = [f"m{i}" for i in range(20)]
-    found = styles([*names, "zero_shot"], frozenset({"zero_shot"}))
-    assert found == styles(["zero_shot", *reversed(names)], frozenset({"zero_shot"}))
-    assert len(set(found.values())) == 21
+    found = styles([[*names, "zero_shot"]], frozenset({"zero_shot"}))
+    assert found == styles([["zero_shot"], ["zero_shot", *reversed(names)]], frozenset({"zero_shot"}))
+    assert len({(s.colour, s.marker) for s in found.values()}) == 21
     assert found["zero_shot"].colour == charts.REFERENCE_STYLE_COLOUR
+
+
+def test_rows_of_one_section_share_no_colour_and_no_marker():
+    names = [f"m{i:02d}" for i in range(17)]
+    together = [names[0:6], [names[0], *names[6:11]], [names[6], names[1], *names[12:16]], [names[16], names[0]]]
+    found = styles(together, frozenset())
+    for section in together:
+        assert len({found[label].colour for label in section}) == len(section)
+        assert len({found[label].marker for label in section}) == len(section)
+    assert len({(s.colour, s.marker) for s in found.values()}) == len(found)
+
+
+def test_two_colours_of_one_hue_never_share_a_marker():
+    found = styles([[f"m{i:02d}" for i in range(17)]], frozenset()).values()
+    assert len({(charts.HUES[s.colour], s.marker) for s in found}) == 17
+
+
+def test_a_label_without_a_line_is_nearest_to_its_own_point():
+    """Two points a label's height apart: above either, a centred name would look like that of the other."""
+    points = [point("clip_adapter", 67.9, 60.6, x_margin=0.9, y_margin=3.9), point("coop", 66.3, 52, y_margin=2.5),
+              point("skip_tuning", 70.9, 59.7, x_margin=3.7, y_margin=1.2),
+              point("full_finetuning", 72.8, 59.8, x_margin=1.5, y_margin=4.3)]  # fmt: skip
+    figure, axes = charts.plane("Base", "New")
+    axes.set_xlim(*charts.padded(points, "x"))
+    axes.set_ylim(*charts.padded(points, "y"))
+    labels.place_labels(charts.drawn(figure), axes, points, [])
+    assert {text.get_text() for text in axes.texts} == {p.label for p in points}
+    for text in axes.texts:
+        box, pixels = text.get_window_extent(), {p.label: axes.transData.transform((p.x, p.y)) for p in points}
+        away = {name: np.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
+                for name, (x, y) in pixels.items()}  # fmt: skip
+        assert text.arrow_patch or min(away, key=away.get) == text.get_text()
 
 
 @pytest.mark.parametrize("marker", charts.MARKERS)
