@@ -55,7 +55,8 @@ class Comparison:
 
     def fail(self, side: str, why: str) -> None:
         """Unusable; what the other side says of it later is no news."""
-        self.unusable = self.unusable or f"At {side}, {why}\nIt is compared once it passes on both sides."
+        lacks = " What the base lacks is installed by --install." if side == "base" else ""
+        self.unusable = self.unusable or f"At {side}, {why}\nIt is compared once it passes on both sides.{lacks}"
 
     def judge(self, launch: Sequence[Pair]) -> Judgement | None:
         return judge(_ratios(launch), self.threshold_percent)

@@ -106,7 +106,7 @@ class Turns:
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.outcome != "passed":
+        if report.outcome != "passed" and self._outcome == "passed":  # what fails later follows from it
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
             self._outcome, self._why = report.outcome, _last_lines(reason.removeprefix("Skipped: "))
 

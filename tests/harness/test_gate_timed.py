@@ -50,6 +50,14 @@ def test_one_thread(benchmark):
     benchmark(work, 1)
     assert (os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == ("1", "PASSIVE")
 
+if ON_HEAD:
+    @pytest.fixture
+    def borrowed():
+        pass
+
+def test_borrows(benchmark, borrowed):
+    benchmark(work, 1)
+
 @pytest.mark.skipif(ON_HEAD, reason="no GPU")
 def test_skips(benchmark):
     benchmark(work, 1)
@@ -72,7 +80,7 @@ def test_committed(benchmark):
     benchmark(work, UNITS)
 """
 OK = ("same", "slower", "fresh_arguments", "one_thread")
-AMISS = ("skips", "never_calls_it", "wrong_result", "dies")
+AMISS = ("borrows", "skips", "never_calls_it", "wrong_result", "dies")
 
 
 def named(*names, file="test_sums.py"):
@@ -173,6 +181,7 @@ def test_the_wait_for_a_core_is_taken_off_both_sides_or_none(alone, pair):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
+        ("borrows", "At base, the test failed: (.|\n)*fixture 'borrowed' not found(.|\n)*installed by --install"),
         ("skips", "At head, the test skipped: no GPU"),
         ("never_calls_it", "never called its `benchmark`|Benchmark fixture was not used at all"),
         ("wrong_result", "At head, the test failed after its turns:(.|\n)*a wrong result"),
