@@ -1,7 +1,9 @@
 """Errors that advise: what was wrong, what would be right, and the next step."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class AdaptBenchError(Exception):
@@ -35,3 +37,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=3)
     hint = "Did you mean " + " or ".join(f"'{other}'" for other in close) + "? " if close else ""
     return hint + (f"Known: {', '.join(names) or 'none'}." if len(names) <= 40 else f"{len(names)} names are known.")
+
+
+def located(error: BaseException) -> str:
+    """An error that nobody expected, with the place it comes from: ``ValueError: odd (file.py:12, in function)``."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno}, in {frame.name})"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.blocks import Around, each_block
 from harness.data import ImageSet
+from harness.errors import ConfigError
 from harness.flops import gemm_flops_per_second
 from harness.ledger import SavedBytes
 from harness.method import AdaptedModel, Classes
@@ -82,21 +83,26 @@ def profile(model: AdaptedModel, steps: Callable[[], None], key: RunKey, classes
     device = model.backbone.device
     return ProfileRecord(
         blocks=measure_blocks(model, steps),
-        simulated={execution: simulated(replace(key, execution=execution), classes) for execution in EXECUTIONS},
+        simulated={execution: _simulated(replace(key, execution=execution), classes) for execution in EXECUTIONS},
         gemm_flops_per_second=gemm_flops_per_second(device) if key.precision == "fp32" else None,
     )
 
 
-def simulated(key: RunKey, classes: Classes) -> SimulationRecord | None:
-    """What a run takes, by simulation; None for a method that reads values which nobody computed."""
+def _simulated(key: RunKey, classes: Classes) -> SimulationRecord | None:
     try:
-        found = simulate(key, classes)
-    except Exception:  # whatever somebody's method does with them
+        return simulated(key, classes)
+    except ConfigError:
         return None
+
+
+def simulated(key: RunKey, classes: Classes) -> SimulationRecord:
+    """What a run takes, by simulation. Raises ConfigError for a method that can't be simulated."""
+    found = simulate(key, classes)
     return SimulationRecord(
         peak_bytes={name: {str(c): n for c, n in peak.category_bytes.items()} for name, peak in found.peaks.items()},
         step_flops=found.step_flops,
         test_batch_flops=found.test_batch_flops,
+        note=found.note,
     )
 
 

@@ -157,12 +157,13 @@ class SimulationRecord:
     """What a simulation finds for an execution of the run.
 
     peak_bytes: by phase, what lives at its peak on a device, by category ("host" lies beside it). FLOPs are of one training step
-    and of one test batch.
+    and of one test batch. note: where training could be simulated in part only, so that its peak may be higher.
     """
 
     peak_bytes: Mapping[str, Mapping[str, Bytes]]
     step_flops: Count | None
     test_batch_flops: Count
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)

@@ -8,10 +8,8 @@ tensor peak on a CPU comes from a short repetition of train and test after them,
 from __future__ import annotations
 
 import gc
-import os
 import random
 import time
-import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,7 +24,7 @@ from harness import backbone as backbones
 from harness.backbone import Backbone
 from harness.data import ImageSet
 from harness.environment import describe
-from harness.errors import AdaptBenchError, ConfigError, TrainingError
+from harness.errors import AdaptBenchError, ConfigError, TrainingError, located
 from harness.evaluate import Predictions, evaluate
 from harness.feature_cache import FeatureCache
 from harness.job import Job
@@ -322,10 +320,6 @@ class _Run:
         splits = subset(self.job.run.dataset(self.key.dataset).read(self.job.folders), self.key.classes)
         classes = Classes(classnames(splits), self.job.run.dataset(self.key.dataset).templates)
         found = profile.simulated(self.key, classes)
-        if found is None:
-            raise ConfigError(
-                f"'{self.key.method}' can't be simulated: it reads values that nobody computed.", "Run it instead."
-            )
         self.findings.profile = ProfileRecord(simulated={self.key.execution: found})
         self.findings.facts["train_class_count"] = len(classes.names)
         self.findings.missing |= dict.fromkeys(("windows", "accuracy", "validation"), "simulated")
@@ -420,8 +414,4 @@ def _classify(error: Exception) -> tuple[Status, str]:
         return "diverged", str(error)
     if isinstance(error, AdaptBenchError):
         return "failed", str(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        "failed",
-        f"{type(error).__name__}: {error} ({os.path.basename(frame.filename)}:{frame.lineno}, in {frame.name})",
-    )
+    return "failed", located(error)

@@ -19,11 +19,13 @@ from typing import Any
 import open_clip
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.backbone import Backbone
 from harness.data import ImageSet
+from harness.errors import AdaptBenchError, ConfigError, located
 from harness.evaluate import evaluate
 from harness.fakes import Control, Simulation
 from harness.flops import FlopCount
@@ -117,12 +119,23 @@ def class_names(count: int) -> tuple[str, ...]:
 
 
 def simulate(key: RunKey, classes: Classes) -> Estimate:
-    """The cost of a run's method, recipe, backbone, precision and execution with these classes, on no data and no weights."""
+    """The cost of a run's method, recipe, backbone, precision and execution with these classes, on no data and no weights.
+
+    Raises ConfigError for a method that can't be simulated.
+    """
     simulation = Simulation()
     backbone = simulation.backbone(key.backbone, execution=key.execution, precision=key.precision)
     size = backbone.pixels.size
-    with simulation.fakes:
-        return count(key, classes, backbone, lambda images: simulation.empty(images, 3, size, size), Control())
+    try:
+        with simulation.fakes:
+            return count(key, classes, backbone, lambda images: simulation.empty(images, 3, size, size), Control())
+    except AdaptBenchError:
+        raise
+    except Exception as error:  # whatever somebody's method does
+        raise ConfigError(
+            f"'{key.method}' can't be simulated: {located(error)}.",
+            "Mend the method if a run of it fails too; else run it instead.",
+        ) from error
 
 
 def simulate_classes(key: RunKey, number: int) -> Estimate:
@@ -162,6 +175,8 @@ def count(key: RunKey, classes: Classes, backbone: Backbone, draw: Draw, control
                 source_of=SampledImages,
             )
         except RuntimeError as error:
+            if not _reads_values(error):
+                raise
             frame = traceback.extract_tb(error.__traceback__)[-1]
             note = f"training is simulated up to where it reads values ({Path(frame.filename).name}, in {frame.name})"
         with phase("evaluate"):
@@ -176,6 +191,12 @@ def count(key: RunKey, classes: Classes, backbone: Backbone, draw: Draw, control
             trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             note=note,
         )
+
+
+def _reads_values(error: RuntimeError) -> bool:
+    """Whether a tensor without contents was asked for them: by NumPy, or by an operator whose result's shape depends on them."""
+    asked = isinstance(error, DataDependentOutputException | DynamicOutputShapeException)
+    return asked or "not supported for tensor subclasses" in str(error)
 
 
 @contextmanager

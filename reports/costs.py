@@ -60,7 +60,8 @@ def adapts(record: RunRecord) -> bool:
     A classifier fitted in one go, or a cache of features, takes no optimiser step and no batch, but extracts features.
     """
     taken = (record.train_images_seen, record.trainable_parameters, record.extract_seconds)
-    return record.key.recipe.trains or any(taken)
+    found = simulation(record) if record.key.simulated else None
+    return record.key.recipe.trains or any(taken) or bool(found and "extract" in found.peak_bytes)
 
 
 def train_seconds(record: RunRecord) -> Maybe:
@@ -128,8 +129,10 @@ def step_flops(record: RunRecord) -> Maybe:
 
 
 def simulated_peak_bytes(record: RunRecord, phases: Collection[str] | None = TRAINING) -> Maybe:
-    """The highest simulated peak on the device of some phases, or of all (None)."""
+    """The highest simulated peak on the device of some phases, or of all (None); None where training was simulated in part."""
     found = simulation(record)
+    if found and found.note:
+        return None
     peaks = [
         sum(size for category, size in sizes.items() if category != "host")
         for phase, sizes in (found.peak_bytes.items() if found else ())
@@ -179,7 +182,12 @@ def costs(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
 def reason(row: Row, column: str, peak: PeakField) -> str:
     """Why a cost of a row is absent, in the records' own words where they have any."""
     if peak == "simulated":
-        return "Only simulated: nothing was computed or timed."
+        notes = {found.note for r in row.records if (found := simulation(r)) and found.note}
+        known_by_simulation = column in ("train_peak_bytes", "run_peak_bytes")
+        if known_by_simulation and notes:
+            return visible(f"Not known: {'; '.join(sorted(notes))}.")
+        if not known_by_simulation or any(adapts(r) for r in row.records):
+            return "Only simulated: nothing was computed or timed."
     of_training = column not in ("setup_seconds", "test_seconds", "run_peak_bytes", "trainable_parameters")
     if of_training and not any(adapts(r) for r in row.records):
         return "This method trains nothing."

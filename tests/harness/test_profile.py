@@ -84,3 +84,16 @@ def test_a_simulated_run_measures_nothing_and_is_a_run_of_its_own(job):
     assert record.profile.simulated["fast"].step_flops > 0
     assert record.missing["windows"] == "simulated"
     assert record.train_class_count == 3
+
+
+def test_a_bug_in_a_method_is_a_failed_simulation_that_names_the_place(job, monkeypatch):
+    monkeypatch.setattr("methods.models.coop.CoOpModel.loss", lambda self, batch: batch.inputs[0] @ batch.inputs[0])
+    record = execute(job("coop", simulated=True))
+    assert record.status == "failed"
+    assert "'coop' can't be simulated: RuntimeError" in record.reason
+    assert record.profile is None
+
+
+def test_what_only_starts_to_be_simulated_says_so(job):
+    (found,) = execute(job("linear_probe", simulated=True)).profile.simulated.values()
+    assert "reads values" in found.note

@@ -6,8 +6,9 @@ import pytest
 
 from harness.recipe import Recipe
 from harness.records import ProfileRecord, SimulationRecord
-from reports.costs import epoch_seconds, step_seconds, utilisation_percent
+from reports.costs import adapts, costs, epoch_seconds, reason, step_seconds, utilisation_percent
 from reports.costs import test_seconds as seconds_of_testing
+from reports.groups import Row
 
 
 def test_testing_includes_what_reused_features_had_taken(record):
@@ -69,3 +70,29 @@ def test_an_epoch_is_steps_for_every_image_with_loading_and_extraction(
 
 def test_an_epoch_of_nothing_trained_is_null(record):
     assert epoch_seconds(record("zero_shot")) is None
+
+
+@pytest.fixture
+def simulated(record):
+    """`simulated(note)`: a method without steps that extracts features, simulated."""
+
+    def make(note=None):
+        peaks = {"extract": {"inputs": 5 * 2**20}, "evaluate": {"inputs": 2**20}}
+        found = SimulationRecord(peak_bytes=peaks, step_flops=None, test_batch_flops=1, note=note)
+        nothing = dict.fromkeys(("extract_seconds", "train_images_seen", "trainable_parameters"))
+        real = record("zero_shot", windows={}, accuracy={}, profile=ProfileRecord(simulated={"fast": found}), **nothing)
+        return replace(real, key=replace(real.key, simulated=True, method="tip_adapter"))
+
+    return make
+
+
+def test_the_simulated_peak_of_a_method_without_steps_is_that_of_its_extraction(simulated):
+    assert adapts(simulated())
+    assert costs(simulated(), "simulated")["train_peak_bytes"] == 5 * 2**20
+
+
+def test_what_was_simulated_in_part_has_no_peak_and_says_why(simulated):
+    partial = simulated("training is simulated up to where it reads values")
+    assert costs(partial, "simulated")["train_peak_bytes"] is None
+    why = reason(Row("tip_adapter", "tip_adapter", (partial,)), "train_peak_bytes", "simulated")
+    assert why == "Not known: training is simulated up to where it reads values."
