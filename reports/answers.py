@@ -85,14 +85,15 @@ def _clauses(against: Against, reference: str, named: bool = False) -> Iterator[
 
 def _unsure(tables: Tables, here: pd.Series, there: pd.Series, on_trained: str, on_other: str) -> Markup:
     """Which way the figures point, where nothing can be tested."""
-    words = "From {} nothing can be said for sure. As it stands, of {} {} above {} on {}, and {} below it on {}."
+    words = "From {} nothing can be said for sure. As it stands, {} of {} {} above {} on {}, and {} below it on {}."
     seeds, methods = plural(int(tables.summary["seeds"].max()), "seed"), plural(len(here), "adapted method")
-    gaining, losing = _score(int((here > 0).sum())), int((there < 0).sum()) or "none"
-    return Markup(words).format(seeds, methods, gaining, REFERENCE, on_trained, losing, on_other)
+    gaining, losing = (int((here > 0).sum()), int((there < 0).sum()))
+    verb = "scores" if gaining == 1 else "score"
+    return Markup(words).format(seeds, gaining, methods, verb, REFERENCE, on_trained, losing or "none", on_other)
 
 
 def _score(number: int) -> str:
-    return f"{number or 'none'} {'scores' if number == 1 else 'score'}"
+    return f"{number} {'scores' if number == 1 else 'score'}"
 
 
 def _losers(losing: pd.Series) -> Markup:

@@ -91,33 +91,42 @@ class Point:
 def styles(together: Iterable[Collection[str]], references: frozenset[str]) -> dict[str, Style]:
     """A style for each label, the same for the same labels wherever they stand. References are grey.
 
-    together: the labels of each section. There no two share a colour while there are enough, nor a marker, nor both.
+    together: the labels of each section. There no two look alike as long as there are other styles; sections in which no colour
+    has to repeat come first.
     """
-    neighbours: dict[str, set[str]] = {}
-    for labels in together:
-        for label in labels:
-            neighbours.setdefault(label, set()).update(labels)
-    others = sorted(neighbours.keys() - references)
+    every = list(together)
+    sections = sorted((sorted(set(labels) - references) for labels in every), key=lambda labels: (len(labels), labels))
+    small, near = _neighbours(s for s in sections if len(s) <= len(COLOURS)), _neighbours(sections)
     found: dict[str, Style] = {}
-    for i, name in enumerate(others):
-        near = [found[other] for other in neighbours[name] if other in found]
-        found[name] = replace(_least_alike(near, found.values()), key=f"m{i}")
-    greys = sorted(neighbours.keys() & references)
+    for i, name in enumerate(near):
+        rings = [[found[other] for other in among.get(name, ()) if other in found] for among in (small, near)]
+        found[name] = replace(_least_alike([*rings, found.values()]), key=f"m{i}")
+    greys = sorted({label for labels in every for label in labels} & references)
     return found | {name: Style(REFERENCE_STYLE_COLOUR, "X", f"r{i}") for i, name in enumerate(greys)}
 
 
-def _least_alike(near: Collection[Style], every: Collection[Style]) -> Style:
-    """The colour and marker that are least like the styles `near`: one pair, one look, one colour, one marker; then the rarest."""
-    taken, everywhere = (Counter((s.colour, s.marker) for s in some) for some in (near, every))
-    looks = Counter((HUES[style.colour], style.marker) for style in near)
-    colours, markers = Counter(style.colour for style in near), Counter(style.marker for style in near)
+def _neighbours(sections: Iterable[Sequence[str]]) -> dict[str, set[str]]:
+    """By label: those that stand beside it, and itself."""
+    found: dict[str, set[str]] = {}
+    for labels in sections:
+        for label in labels:
+            found.setdefault(label, set()).update(labels)
+    return found
 
-    def likeness(pair: tuple[str, str]) -> tuple[int, ...]:
-        colour, marker = pair
-        return taken[pair], looks[HUES[colour], marker], colours[colour], markers[marker], everywhere[pair]
 
+def _least_alike(rings: Sequence[Iterable[Style]]) -> Style:
+    """The colour and marker that fewest styles can be taken for, of the first ring before the next."""
+    taken = [Counter(look for style in ring for look in _looks(style)) for ring in rings]
     pairs = range(len(COLOURS) * len(MARKERS))
-    return Style(*min(((COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i in pairs), key=likeness))
+    return min(
+        (Style(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i in pairs),
+        key=lambda style: [counts[look] for counts in taken for look in _looks(style)],
+    )
+
+
+def _looks(style: Style) -> tuple[tuple[str, str] | str, ...]:
+    """By what a style may be taken for another, the worst first: both, the marker in one hue, the colour, the marker."""
+    return (style.colour, style.marker), (HUES[style.colour], style.marker), style.colour, style.marker
 
 
 def pareto(points: Sequence[Point], free: Sequence[Point] = ()) -> list[Point]:

@@ -57,7 +57,7 @@ def test_one_seed_says_which_way_it_points_and_that_nothing_is_sure(record):
     runs = [r for name, base, new in (("zero_shot", 60, 60), ("coop", 80, 50), ("adapter", 70, 61))
             for r in method(record, name, base, new, 0.0, seeds=(1,))]  # fmt: skip
     assert words(runs) == (
-        "From 1 seed nothing can be said for sure. As it stands, of 2 adapted methods 2 score above zero_shot on the classes "
+        "From 1 seed nothing can be said for sure. As it stands, 2 of 2 adapted methods score above zero_shot on the classes "
         "trained on, and 1 below it on the other classes."
     )
 

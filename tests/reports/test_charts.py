@@ -116,7 +116,7 @@ def test_styles_do_not_depend_on_order_and_references_are_grey():
 def test_rows_of_one_section_share_no_colour_and_no_marker():
     names = [f"m{i:02d}" for i in range(17)]
     together = [names[0:6], [names[0], *names[6:11]], [names[6], names[1], *names[12:16]], [names[16], names[0]]]
-    found = styles(together, frozenset())
+    found = styles([names, *together], frozenset())
     for section in together:
         assert len({found[label].colour for label in section}) == len(section)
         assert len({found[label].marker for label in section}) == len(section)
