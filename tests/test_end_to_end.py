@@ -53,16 +53,17 @@ def until(condition, process, seconds=240):
 
 @pytest.fixture(scope="module")
 def undisturbed(start, tmp_path_factory):
-    """The suite; and at the same time the same suite once more, in its own folder."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("undisturbed", "beside")]
+    """The suite; and at the same time the same suite once more, and in the reference execution, each in its own folder."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("undisturbed", "beside", "reference")]
     with (
         start(*WORDS, "--results", folders[0]) as first,
         start(*WORDS, "--results", folders[1]) as second,
+        start(*WORDS, "--execution", "reference", "--results", folders[2]) as third,
     ):
-        outputs = [process.communicate(timeout=400) for process in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), outputs
-    assert "3 of 3 runs ok" in outputs[0][0]
-    assert [err for _, err in outputs] == ["", ""]
+        outputs = [process.communicate(timeout=400) for process in (first, second, third)]
+    assert [p.returncode for p in (first, second, third)] == [0, 0, 0], outputs
+    assert all("3 of 3 runs ok" in out for out, _ in outputs)
+    assert [err for _, err in outputs] == ["", "", ""]
     return folders
 
 
@@ -90,6 +91,14 @@ def test_two_suites_at_the_same_time_give_bitwise_the_same(undisturbed):
         assert record.epoch_losses == alone[path].epoch_losses
         assert record.accuracy == alone[path].accuracy
         assert timeless(record) == timeless(alone[path])
+
+
+def test_the_reference_execution_gives_the_same_accuracies(undisturbed):
+    fast, reference = ({r.key.method: r for r in read(undisturbed[i]).values()} for i in (0, 2))
+    assert {r.key.execution for r in reference.values()} == {"reference"}
+    for method, record in reference.items():
+        assert record.accuracy == fast[method].accuracy
+        assert record.epoch_losses == pytest.approx(fast[method].epoch_losses, rel=1e-3)
 
 
 def test_a_killed_suite_leaves_no_process_and_resumes_to_the_same_records(start, adaptbench, undisturbed, tmp_path):

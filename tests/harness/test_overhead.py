@@ -6,10 +6,11 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from harness.backbone import Backbone
-from harness.method import Batch, Classes
+from harness.method import AdaptedModel, Batch, Classes, Read
 from harness.recipe import Recipe
 from harness.speedup import Speedup
 from harness.train import StepClock, Stepper
@@ -59,7 +60,52 @@ def test_a_reference_step_costs_what_a_plain_loop_does(make_clip):
             work()
             seconds[name].append(time.perf_counter() - start)
     ratio = Speedup(reference_seconds=tuple(seconds["ours"]), fast_seconds=tuple(seconds["plain"]))
-    assert ratio.interval[0] <= 1.01, (ratio.median, ratio.interval)
+    print(
+        f"our reference step / a plain loop's: {ratio.median:.3f} ({ratio.interval[0]:.3f} to {ratio.interval[1]:.3f})"
+    )
+    assert ratio.interval[0] <= 1.01
+
+
+class Scalar(AdaptedModel):
+    """Next to no arithmetic: one trained number."""
+
+    reads = (Read("features"),)
+
+    def __init__(self, backbone):
+        super().__init__(backbone)
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def loss(self, batch):
+        return self.weight * batch.images
+
+
+def test_a_step_adds_microseconds_to_its_arithmetic(make_clip):
+    """What no pair of times shows on a shared machine. A percent of a step of ViT-B/16, 0.4 s at the least, would be 4 ms."""
+    recipe = Recipe(epochs=1, learning_rate=1e-4)
+    backbone = Backbone(make_clip(), open_clip.get_tokenizer("ViT-B-16"), execution="reference")
+    stepper = Stepper(Scalar(backbone), recipe, "fp32", fast=False)
+    weight = nn.Parameter(torch.ones(()))
+    optimizer = torch.optim.SGD([weight], 1e-4, momentum=0.9, weight_decay=5e-4)
+    batch = Batch((torch.ones(()),), torch.zeros(1))
+
+    def plain():
+        (weight * batch.images).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def quickest(step):
+        return min(_seconds(step, calls=100) for _ in range(10))
+
+    added = quickest(lambda: stepper.step(batch, Scalar.reads)) - quickest(plain)
+    print(f"our step adds {1e6 * added:.0f} us")
+    assert added < 1e-3
+
+
+def _seconds(step, calls):
+    start = time.perf_counter()
+    for _ in range(calls):
+        step()
+    return (time.perf_counter() - start) / calls
 
 
 def test_the_clock_in_the_loop_takes_microseconds():
@@ -71,5 +117,6 @@ def test_the_clock_in_the_loop_takes_microseconds():
             clock.start()
             clock.stop()
         batches.append((time.perf_counter() - start) / 200)
+    print(f"the clock takes {1e6 * np.min(batches):.2f} us a step")
     assert np.min(batches) < 20e-6
     assert len(clock.seconds()) == 4000

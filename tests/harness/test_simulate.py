@@ -204,6 +204,14 @@ def test_many_batches_of_an_extraction_are_counted_from_two(both):
     assert sampled.peaks["finish"].total_bytes == whole.peaks["finish"].total_bytes
 
 
+@pytest.mark.parametrize("execution", ["reference", "fast"])
+def test_until_a_method_leaves_torch_its_bytes_are_those_of_real_tensors(both, execution):
+    real, fake = both(planned("linear_probe", execution))
+    assert "reads values" in fake.note
+    assert fake.peaks["extract"].total_bytes == pytest.approx(real.peaks["extract"].total_bytes, abs=0.1 * MIB)
+    assert fake.trainable_parameters == real.trainable_parameters
+
+
 def test_what_leaves_torch_is_simulated_up_to_there():
     found = simulate_classes(planned("linear_probe", "fast", settings={}), 5)
     assert "reads values" in found.note

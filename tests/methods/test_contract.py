@@ -237,7 +237,7 @@ class TestEveryMethod:
         assert fast_correct == reference_correct
 
     def test_fast_and_reference_are_the_same_mathematics(self, name, world):
-        """In float64: loss and gradients of the first step to 1e-12; those of two epochs, and the logits after, to 1e-11."""
+        """In float64, relative to each tensor: the first step to 1e-12; those of two epochs, and the logits after, to 1e-11."""
         method = plugins.load("method", name)()
         results = []
         for execution in ("fast", "reference"):
@@ -263,7 +263,7 @@ class TestEveryMethod:
             torch.testing.assert_close(loss, other_loss, rtol=tolerance, atol=tolerance)
             assert grads.keys() == other_grads.keys()
             for key, grad in grads.items():
-                scale = max(1.0, float(other_grads[key].abs().max()))
+                scale = float(other_grads[key].abs().max())
                 assert float((grad - other_grads[key]).abs().max()) <= tolerance * scale, (number, key)
 
 
