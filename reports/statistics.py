@@ -44,23 +44,35 @@ def p_value(differences: ArrayLike) -> float:
 
     NaN where some dataset has fewer than two pairs. An exact sign test where the seeds of every dataset differ alike.
     """
+    return float(p_values(differences))
+
+
+def p_values(differences: ArrayLike) -> NDArray[np.float64]:
+    """`p_value` of many: (..., datasets, seeds) to (...)."""
     found = np.asarray(differences, float)
     counts = (~np.isnan(found)).sum(-1)
-    if not counts.size or counts.min() < 2:
-        return float("nan")
-    mean = np.nanmean(found, -1).mean()
-    parts = np.nanvar(found, -1, ddof=1) / counts / len(counts) ** 2
-    error = np.sqrt(parts.sum())
-    if error < ROUNDING:
-        return _sign_test(found)
-    freedom = parts.sum() ** 2 / (parts**2 / (counts - 1)).sum()
-    return float(2 * stdtr(freedom, -abs(mean) / error))
+    enough = (counts > 1).all(-1) & (counts.shape[-1] > 0)
+    p = np.full(enough.shape, np.nan)
+    if enough.any():
+        p[enough] = _paired_test(found[enough])
+    return p
 
 
-def _sign_test(differences: NDArray[np.float64]) -> float:
+def _paired_test(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    counts = (~np.isnan(differences)).sum(-1)
+    mean = np.nanmean(differences, -1).mean(-1)
+    parts = np.nanvar(differences, -1, ddof=1) / counts / counts.shape[-1] ** 2
+    error = np.sqrt(parts.sum(-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = parts.sum(-1) ** 2 / (parts**2 / (counts - 1)).sum(-1)
+        p = 2 * stdtr(freedom, -np.abs(mean) / error)
+    return np.where(error < ROUNDING, _sign_test(differences), p)
+
+
+def _sign_test(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     """The two-sided p of so many pairs of one sign, where either is as likely; equal pairs don't count."""
-    above, below = (differences > ROUNDING).sum(), (differences < -ROUNDING).sum()
-    return float(min(1.0, 2 * bdtr(min(above, below), above + below, 0.5)))
+    above, below = ((sign * differences > ROUNDING).sum((-1, -2)) for sign in (1, -1))
+    return np.minimum(1.0, 2 * bdtr(np.minimum(above, below), above + below, 0.5))
 
 
 def holm(p_values: Mapping[Pair, float]) -> dict[Pair, float]:
@@ -77,12 +89,13 @@ def comparisons(cells: pd.DataFrame, with_row: str | None = None) -> dict[Pair, 
     """Holm's p of all pairs of rows, or of the pairs with one row. `cells`: a line a row, columns (dataset, seed)."""
     shape = (len(cells), cells.columns.unique(0).size, cells.columns.unique(1).size)
     full = cells.reindex(columns=pd.MultiIndex.from_product([cells.columns.unique(0), cells.columns.unique(1)]))
-    values = dict(zip(cells.index, full.to_numpy(float).reshape(shape), strict=True))
-    return holm({
-        frozenset((a, b)): p_value(values[a] - values[b])
-        for a, b in combinations(cells.index, 2)
-        if with_row is None or with_row in (a, b)
-    })  # fmt: skip
+    rows, values = list(cells.index), full.to_numpy(float).reshape(shape)
+    pairs = [
+        pair for pair in combinations(range(len(rows)), 2) if with_row is None or with_row in [rows[i] for i in pair]
+    ]
+    first, second = np.array(pairs, int).reshape(-1, 2).T
+    found = p_values(values[first] - values[second])
+    return holm({frozenset((rows[a], rows[b])): float(p) for (a, b), p in zip(pairs, found, strict=True)})
 
 
 def in_words(p: float) -> str:
