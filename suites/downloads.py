@@ -47,9 +47,6 @@ def _split(name: str, folder: str, checksum: str) -> Download:
 
 
 CLASSNAMES = "sha256:89e0b642c6697a3a43a06a2bb65f9fefb3ca295ccc5f4ba9ce385f1a3a58c629"
-_CLASSNAMES_BY_HAND = (
-    "classnames.txt: `data prepare` copies it from imagenet/, or get it by the link in CoOp's DATASETS.md"
-)
 
 SOURCES = {
     "imagenet": Source(
@@ -212,7 +209,6 @@ SOURCES = {
         by_hand=(
             "unpack imagenetv2-matched-frequency.tar.gz (dataset vaishaal/ImageNetV2 of the Hugging Face hub) to "
             "imagenetv2/imagenetv2-matched-frequency-format-val/<0 to 999>/",
-            _CLASSNAMES_BY_HAND,
         ),
         classnames=CLASSNAMES,
     ),
@@ -237,7 +233,6 @@ SOURCES = {
                 member="imagenet-a",
             ),
         ),
-        by_hand=(_CLASSNAMES_BY_HAND,),
         classnames=CLASSNAMES,
     ),
     "imagenet_r": Source(
@@ -251,7 +246,6 @@ SOURCES = {
                 member="imagenet-r",
             ),
         ),
-        by_hand=(_CLASSNAMES_BY_HAND,),
         classnames=CLASSNAMES,
     ),
 }

@@ -131,14 +131,19 @@ def _known(names: Sequence[str] | None) -> list[str]:
 
 
 def _steps(name: str, root: Path) -> tuple[str, ...]:
-    """To fetch what isn't there, or else to unpack again what is there in part; and what is to be done by hand."""
+    """To get what isn't there, or else to unpack again what is there in part; and what is to be done by hand."""
     source = SOURCES[name]
-    fetched = tuple(
+    absent = [
         f"{download.gives}: from {download.url} (`adaptbench data prepare {name}` does it)"
         for download in source.downloads
         if not is_there(download, root)
-    )
-    return (*(fetched or _unpack_again(name, root)), *source.by_hand)
+    ]
+    if source.classnames and not (root / source.folder / "classnames.txt").exists():
+        absent.append(
+            "classnames.txt: `adaptbench data prepare` writes it once imagenet/ or imagenet-sketch/ has all folders, or get it "
+            "by the link in CoOp's DATASETS.md"
+        )
+    return (*(absent or _unpack_again(name, root)), *source.by_hand)
 
 
 def _unpack_again(name: str, root: Path) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ class TestCheck:
             ("ucf101", "ucf101/UCF-101-midframes", "UCF-101-midframes.zip is on Google Drive"),
             ("stanford_cars", "stanford_cars/cars_train", "links are dead since 2023"),
             ("imagenet", "imagenet/images/val", "valprep"),
-            ("imagenet_r", "imagenet-rendition/classnames.txt", "classnames.txt: `data prepare` copies it"),
+            ("imagenet_r", "imagenet-rendition/classnames.txt", "classnames.txt: `adaptbench data prepare` writes it"),
         ],
     )
     def test_an_incomplete_copy_has_the_step_for_what_is_gone(self, data_root, small, name, gone, step):
@@ -126,6 +126,7 @@ class TestCheck:
         finding = prepare.check(name, data_root)
         assert finding.state == "incomplete"
         assert any(step in each for each in finding.steps), finding
+        assert not any("away" in each for each in finding.steps), finding
 
     def test_an_unknown_name_is_advised(self):
         result = command("check", "eurosta")
