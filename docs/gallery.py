@@ -1,50 +1,89 @@
-"""Pictures of a report for the docs: python docs/gallery.py SITE/index.html. Needs Chromium, driven by Playwright.
+"""Pictures of reports for the docs: python docs/gallery.py RESULTS OTHER. Needs Chromium, driven by Playwright.
 
-Pictures are taken of what the page shows, as it shows it; which runs they are of is on the page.
+RESULTS holds runs of base2new, cost, few-shot and ablation, OTHER those of base2new to compare its own with. Pictures are of what a
+page shows, as it shows it; which runs they are of is on the page.
 """
 
-import re
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from reports.__main__ import compare, report
 
 IMAGES = Path(__file__).parent / "images"
-VIEWS = {
-    "light": {"viewport": {"width": 1280, "height": 1500}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 1500}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 1500}, "color_scheme": "light"},
-}
+WIDE, PHONE = 1280, 390
+CURVES = ("few-shot", "ablation")
+RUN = "coop on demo-letters, 16 shots, seed 1"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-def main(page: Path) -> None:
-    """Writes images/report-<view>.png, the top of the page in each view, and a picture of every suite's own figures."""
+def main(results: Path, other: Path) -> None:
+    """Renders the reports, and writes a picture of each of their parts to images/."""
     executable = next(filter(None, map(shutil.which, NAMES)), None)
     if executable is None:
         raise SystemExit("The pictures need Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        pages = Path(folder)
+        render(results, other, pages)
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        for name, options in VIEWS.items():
-            tab = browser.new_context(**options).new_page()
-            tab.goto(page.resolve().as_uri())
-            tab.screenshot(path=IMAGES / f"report-{name}.png")
-            if name == "light":
-                figures(tab)
+        for name, width, scheme in (("light", WIDE, "light"), ("dark", WIDE, "dark"), ("phone", PHONE, "light")):
+            top(opened(browser, pages / "base2new.html", width, scheme), f"report-{name}")
+        report_parts(opened(browser, pages / "base2new.html"))
+        for suite in CURVES:
+            picture(first_figures(opened(browser, pages / f"{suite}.html")), f"suite-{suite}")
+        run = next(p for p in sorted((pages / "site" / "runs").iterdir()) if RUN in p.read_text(encoding="utf-8"))
+        for name, path in (("run", run), ("compare", pages / "compare.html")):
+            opened(browser, path).screenshot(path=IMAGES / f"report-{name}.png", full_page=True)
+        costs = opened(browser, pages / "site" / "published.html").locator(".scroll:has(table[id$='-cost'])")
+        picture(costs.last, "report-cost")
         browser.close()
 
 
-def figures(tab: Page) -> None:
-    """Writes images/suite-<name>.png: the first figures of each suite on the page."""
-    for suite in tab.locator("main > section[data-suite]").all():
-        charts, name = suite.locator(".charts").first, suite.get_attribute("data-suite") or ""
-        if charts.count() and re.fullmatch(r"[\w-]+", name):
-            alone = charts.locator("figure:only-child")
-            (alone if alone.count() else charts).screenshot(path=IMAGES / f"suite-{name}.png")
+def render(results: Path, other: Path, pages: Path) -> None:
+    """Writes every page that pictures are taken of below `pages`."""
+    for suite in ("base2new", *CURVES):
+        report([results / suite], pages / f"{suite}.html")
+    report([results / "base2new", results / "cost"], pages / "site", pages=True)
+    compare(results / "base2new", other / "base2new", pages / "compare.html")
+
+
+def opened(browser: Browser, page: Path, width: int = WIDE, scheme: str = "light") -> Page:
+    """A tab that shows a page's file."""
+    tab = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
+    tab.goto(page.resolve().as_uri())
+    return tab
+
+
+def top(tab: Page, name: str) -> None:
+    """A report from its title to the end of its first table."""
+    width, end = tab.evaluate("[innerWidth, document.querySelector('table.headline').getBoundingClientRect().bottom]")
+    clip = {"x": 0, "y": 0, "width": width, "height": end + 4}
+    tab.screenshot(path=IMAGES / f"{name}.png", clip=clip, full_page=True)
+
+
+def report_parts(tab: Page) -> None:
+    """The figures and the heat map of a suite."""
+    picture(first_figures(tab), "suite-base2new")
+    picture(tab.locator(".scroll:has(table.map)").first, "report-heat-map")
+
+
+def first_figures(tab: Page) -> Locator:
+    """The first figures on a page; the figure alone where it is only one."""
+    charts = tab.locator(".charts").first
+    alone = charts.locator("figure:only-child")
+    return alone if alone.count() else charts
+
+
+def picture(part: Locator, name: str) -> None:
+    """Writes a part of a page to images/<name>.png."""
+    part.screenshot(path=IMAGES / f"{name}.png")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-        raise SystemExit(f"Name a report's page: python {sys.argv[0]} site/index.html")
-    main(Path(sys.argv[1]))
+    folders = [Path(argument) for argument in sys.argv[1:]]
+    if len(folders) != 2 or not all(folder.is_dir() for folder in folders):
+        raise SystemExit(f"Name two folders of runs: python {sys.argv[0]} RESULTS OTHER")
+    main(*folders)

@@ -21,7 +21,7 @@ from reports.tables import Tables, tables
 from reports.text import listed, plural, short, visible
 
 COSTS = (("train_seconds", "Train time", units.duration), ("step_seconds", "Step", units.duration),
-         ("train_peak_bytes", "Peak memory", units.size))  # fmt: skip
+         ("train_peak_bytes", "Peak", units.size))  # fmt: skip
 SURE_HELP = (
     "paired comparison of the runs of both over datasets and seeds, Holm's correction for the number of methods, 5 %"
 )

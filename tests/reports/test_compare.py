@@ -114,7 +114,7 @@ def test_one_gpu_in_unlike_hosts_has_no_ratio_of_times(record, gpu, name, value)
     )
     shown = cells(found)
     assert not any("time" in title or "Step" in title for title in shown)
-    assert shown["Peak memory B / A"] == "1.00"
+    assert shown["Peak B / A"] == "1.00"
     (caution,) = found.cautions
     assert caution.startswith("The machines differ, so times are not compared: ")
 
