@@ -99,6 +99,5 @@ def _score(number: int) -> str:
 def _losers(losing: pd.Series) -> Markup:
     """Those that lose most, with what they lose."""
     shown = [str(Markup("{} ({})").format(strong(str(label)), units.points(gain)))
-             for label, gain in losing.head(NAMED).items()]  # fmt: skip
-    more = [f"{len(losing) - NAMED} more"] if len(losing) > NAMED else []
-    return Markup(listed([*shown, *more]))
+             for label, gain in losing.items()]  # fmt: skip
+    return Markup(listed(shown, NAMED))

@@ -39,8 +39,10 @@ def short(text: str, length: int) -> str:
     return f"{text[:head]}…{text[-(length - 1 - head) :]}"
 
 
-def listed(names: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+def listed(names: list[str], most: int | None = None) -> str:
+    """``a``, ``a and b``, ``a, b and c``; of more than `most` names, these and ``3 more``."""
+    if most is not None and len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 

@@ -15,6 +15,8 @@ from reports.tables import Tables
 from reports.text import listed, plural
 
 ALONE = Markup("<strong>{}</strong> is the only one to have finished every dataset, with {} <b>{}</b> ({})")
+NAMED = 4
+"""So many tied methods are named at most."""
 NOTICEABLE = 1.05
 """The ratio of two times from which the page speaks of a difference."""
 
@@ -118,4 +120,4 @@ def _cost(ranked: pd.DataFrame, tied: list[str], main: str, datasets: int) -> It
 
 
 def _strong(names: list[str]) -> Markup:
-    return Markup(listed([str(Markup("<strong>{}</strong>").format(name)) for name in names]))
+    return Markup(listed([str(Markup("<strong>{}</strong>").format(name)) for name in names], NAMED))

@@ -36,6 +36,12 @@ def test_what_can_not_be_told_apart_is_tied_and_the_quickest_of_the_tied_is_name
     assert "clearly behind" not in text
 
 
+def test_of_many_that_are_tied_four_are_named(record):
+    even = [r for i in range(6) for r in method(record, f"m{i}", 79, wobble=0.1 * i)]
+    text = words(method(record, "coop", 79.01, wobble=-3.0) + even)
+    assert "statistically tied with m0, m1, m2, m3 and 2 more." in text
+
+
 def test_one_seed_says_that_the_order_is_not_sure(record):
     text = words(method(record, "coop", 80, seeds=(1,)) + method(record, "adapter", 79, seeds=(1,)))
     assert text.startswith("coop has the best H, 79.00 (1 seed), and, with too few seeds for a comparison")
