@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from markupsafe import Markup
 from pydantic import TypeAdapter
@@ -117,7 +118,7 @@ def _phases(record: RunRecord) -> list[tuple[str, str, Markup]]:
 
 
 def _bar(start: float, width: float) -> Markup:
-    return Markup('<rect x="{:.2f}" y="1" width="{:.2f}" height="8"/>').format(start, max(width, 0.3))
+    return Markup(f'<rect x="{start:.2f}" y="1" width="{max(width, 0.3):.2f}" height="8"/>')
 
 
 WINDOW: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -163,7 +164,7 @@ def _tests(name: str, record: RunRecord) -> Table:
     table = Table(name, "Tests", columns)
     for test, found in record.accuracy.items():
         known = [(a, _class_name(found, i)) for i, a in enumerate(by_class(found)) if a is not None]
-        worst = ", ".join(f"{short(visible(n), 40)}: {a:.0f} %" for a, n in sorted(known)[:WORST])
+        worst = ", ".join(f"{short(n, 40)}: {a:.0f} %" for a, n in sorted(known)[:WORST])
         table.rows.append([
             Cell(short(visible(test), 60)),
             Cell(units.percent(found.accuracy_percent), found.accuracy_percent),
@@ -184,13 +185,12 @@ def class_tables(record: RunRecord) -> Iterator[Table]:
         )
         images, taken = _confused(found)
         for number, accuracy in enumerate(by_class(found)):
-            name = Cell(short(visible(_class_name(found, number)), 60))
             score = table.absent("No image.") if accuracy is None else Cell(f"{accuracy:.1f}", accuracy)
             wrong = taken.get(number)
-            other = (
-                "no other" if wrong is None else f"{short(visible(_class_name(found, wrong[1])), 60)} ({wrong[0]:,})"
+            other = "no other" if wrong is None else f"{_class_name(found, wrong[1])} ({wrong[0]:,})"
+            table.rows.append(
+                [Cell(_class_name(found, number)), score, Cell(f"{images[number]:,}", images[number]), Cell(other)]
             )
-            table.rows.append([name, score, Cell(f"{images[number]:,}", images[number]), Cell(other)])
         if table.rows:
             yield table
 
@@ -207,7 +207,12 @@ def _confused(found: TestRecord) -> tuple[Counter[int], dict[int, tuple[int, int
 
 
 def _class_name(found: TestRecord, i: int) -> str:
-    return found.class_names[i] if i < len(found.class_names) else str(i)
+    return _shown(found.class_names[i]) if i < len(found.class_names) else str(i)
+
+
+@lru_cache(maxsize=10_000)
+def _shown(name: str) -> str:
+    return short(visible(name), 60)
 
 
 def _blocks(name: str, record: RunRecord) -> Table:

@@ -89,7 +89,7 @@ def _curve(values: Sequence[float], from_zero: bool = False) -> Markup:
     span = (max(drawn) - low) or 1.0
     across = 100 / max(len(drawn) - 1, 1)
     points = " ".join(f"{i * across:.1f},{38 - 36 * (v - low) / span:.1f}" for i, v in enumerate(drawn))
-    return Markup('<polyline points="{}"/>').format(points)
+    return Markup(f'<polyline points="{points}"/>')
 
 
 def _bars(values: Sequence[float], most: float) -> Markup:
@@ -97,7 +97,7 @@ def _bars(values: Sequence[float], most: float) -> Markup:
     wide = 100 / len(drawn)
     heights = (max(38 * v / most, 0.4) if most else 0.4 for v in drawn)
     steps = "".join(f"V{40 - h:.1f}H{i * wide:.1f}" for i, h in enumerate(heights, 1))
-    return Markup('<path d="M0 40{}V40z"/>').format(steps)
+    return Markup(f'<path d="M0 40{steps}V40z"/>')
 
 
 def _thinned(values: Sequence[float]) -> list[float]:
