@@ -54,11 +54,10 @@ def prepare(session):
 
 @nox.session(name="tests")
 def tests(session):
-    """All tests, in processes of one thread, one more than cores (many wait for others), four at most; arguments go to pytest."""
+    """All tests, in up to four processes of one thread; arguments go to pytest."""
     prepare(session)
     session.env["OMP_NUM_THREADS"] = "1"
-    processes = min(4, 1 + (os.cpu_count() or 1))
-    session.run(BIN / "pytest", "-n", str(processes), "--dist=worksteal", *session.posargs)
+    session.run(BIN / "pytest", "-n", "logical", "--maxprocesses=4", "--dist=worksteal", *session.posargs)
 
 
 @nox.session(name="gate")
