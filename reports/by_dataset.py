@@ -9,10 +9,10 @@ import pandas as pd
 
 from reports import units
 from reports.cells import Cell, Column, Table
-from reports.charts import Style
 from reports.groups import Row, Section
 from reports.quantities import BORROWED, TITLES
 from reports.statistics import SIGNIFICANCE
+from reports.styles import Style
 from reports.tables import Tables
 from reports.text import listed, short, visible
 from reports.views import ranked, stands_out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reports.charts import Style
+from reports.styles import Style
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Column:
     row: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it takes six times as long to make, and a site makes millions
 class Cell:
     """`value` sorts (absent last; without any, the text does); `details` stand smaller below, those whose numbers are in
     `bold` in bold; `note` numbers a footnote; `long` folds the text away.

@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from reports import units
 from reports.cells import Cell, Column, Table
-from reports.charts import Style
 from reports.groups import Row
 from reports.overview import Found, Overview, strong
 from reports.provenance import manner
+from reports.styles import Style
 from reports.tables import Tables
 
 BASELINE = "full_finetuning"

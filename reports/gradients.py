@@ -13,11 +13,12 @@ from markupsafe import Markup
 
 from harness.records import AnalysisRecord
 from reports.cells import Cell, Column, Table
-from reports.charts import Point, Style
+from reports.charts import Point
 from reports.curves import profiles
 from reports.groups import Row
 from reports.overview import Found, Overview, strong
 from reports.pictures import Chart
+from reports.styles import Style
 from reports.text import listed, visible
 
 MOST = 0.9

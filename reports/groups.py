@@ -137,17 +137,16 @@ class Section:
 
 def sections(records: Iterable[RunRecord]) -> tuple[Section, ...]:
     """The sections of a page, in an order that doesn't depend on the order of `records`."""
-    ordered = sorted(set_of_records(records), key=lambda r: (key_json(r.key), r.started_at))
-    found = grouped(ordered, Condition.of)
+    found = grouped(set_of_records(records), Condition.of)
     return tuple(
         asked for condition in sorted(found, key=astuple) for asked in _asked(_section(condition, found[condition]))
     )
 
 
 def set_of_records(records: Iterable[RunRecord]) -> list[RunRecord]:
-    """`records` without exact copies, as come from one file in two of the folders."""
+    """`records` by their keys and times, without exact copies, as come from one file in two of the folders."""
     unique: list[RunRecord] = []
-    for same_run in grouped(records, lambda r: (key_json(r.key), r.started_at)).values():
+    for _, same_run in sorted(grouped(records, lambda r: (key_json(r.key), r.started_at)).items()):
         unique.extend(r for i, r in enumerate(same_run) if r not in same_run[:i])
     return unique
 

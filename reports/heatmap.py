@@ -6,8 +6,8 @@ import pandas as pd
 
 from reports import units
 from reports.cells import Cell, Column, Table
-from reports.charts import Style
 from reports.groups import REFERENCE, Row, Section
+from reports.styles import Style
 from reports.tables import Tables
 from reports.text import short, visible
 from reports.views import ranked

@@ -10,13 +10,13 @@ import pandas as pd
 from harness.records import RunRecord
 from reports import units
 from reports.cells import Cell, Column, Table
-from reports.charts import Style
 from reports.costs import simulated_peak_bytes, step_seconds
 from reports.document import render
 from reports.groups import Row, Section
 from reports.overview import Found
 from reports.page import section_titles
 from reports.quantities import TITLES
+from reports.styles import Style
 from reports.tables import Tables
 from reports.text import short, visible
 

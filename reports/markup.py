@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from html import escape
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from reports.cells import Cell, Column, Table
-from reports.charts import Style
+from reports.styles import Style
 
 
 def rows(table: Table, lines: Iterable[Sequence[Cell]]) -> Markup:

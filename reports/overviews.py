@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from reports.ablation import ablations
-from reports.charts import Style
 from reports.executions import executions
 from reports.gradients import analysed
 from reports.groups import grouped
 from reports.overview import Found, Overview
 from reports.shots import over_shots
+from reports.styles import Style
 
 
 def overviews(name: str, found: Sequence[Found], titles: Sequence[str], styles: dict[str, Style]) -> Iterator[Overview]:

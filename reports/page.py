@@ -9,11 +9,10 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.records import RunRecord
-from reports import charts, provenance, views
+from reports import provenance, views
 from reports.answers import answer
 from reports.by_dataset import unit_table
 from reports.cells import Table
-from reports.charts import Style
 from reports.document import render
 from reports.groups import REFERENCE, Section, grouped, sections
 from reports.heatmap import heat_map
@@ -23,6 +22,7 @@ from reports.pictures import Chart, section_charts
 from reports.published import beside_published
 from reports.questions import asked
 from reports.runs import RunView, run_view
+from reports.styles import Style, distinct_styles
 from reports.tables import Tables, tables
 from reports.text import Problem, block, listed, plural, short, visible
 from reports.verdict import verdict
@@ -109,7 +109,7 @@ def _suites(
 def row_styles(found: Sequence[Found]) -> dict[str, Style]:
     """A style for every row's label, the same on every page of a report."""
     references = frozenset(row.label for section, _ in found for row in section.rows if row.method == REFERENCE)
-    return charts.styles([[row.label for row in section.rows] for section, _ in found], references)
+    return distinct_styles([[row.label for row in section.rows] for section, _ in found], references)
 
 
 def run_views(found: Sequence[Found]) -> list[RunView]:

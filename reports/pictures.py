@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from reports import charts
-from reports.charts import Point, Style
+from reports.charts import Point
 from reports.costs import adapts
 from reports.groups import Section
 from reports.quantities import PEAK_NAMES, SCORE_WORDS
+from reports.styles import Style
 from reports.tables import Tables
 from reports.text import listed
 

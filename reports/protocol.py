@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports.cells import Cell, Column, Table
-from reports.charts import Style
 from reports.groups import Row, Section
 from reports.literature import COSTS_OF, MEANS, SHOTS, Line, lines
+from reports.styles import Style
 from reports.text import listed, short, visible
 
 BACKBONE, WEIGHTS = "ViT-B-16-quickgelu", "openai"

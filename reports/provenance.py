@@ -13,8 +13,8 @@ from harness.recipe import Recipe
 from harness.records import Environment, RunKey, RunRecord
 from reports import units
 from reports.cells import Cell, Column, Table
-from reports.charts import Style
 from reports.groups import Section, canonical, grouped, plain, recipe_json
+from reports.styles import Style
 from reports.text import block, listed, plural, short, visible
 
 _ENVIRONMENT = TypeAdapter(Environment)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from harness.recipe import Recipe
-from harness.records import RunRecord, TestRecord, WindowRecord
+from harness.records import RunRecord, WindowRecord
 from reports import units
 from reports.cells import Cell, Column, Table
+from reports.classes import Classes, by_class
 from reports.costs import adapts, utilisation_percent
 from reports.text import block, plural, short, visible
-from reports.traces import Trace, by_class, traces
+from reports.traces import Trace, traces
 
 WORST = 10
 """So many classes are named, those with the lowest accuracy."""
@@ -38,6 +37,7 @@ class RunView:
     windows: Table
     traces: list[Trace]
     tests: Table
+    classes: Classes
     blocks: Table
     categories: Table
     recipe: str
@@ -48,6 +48,7 @@ class RunView:
 def run_view(name: str, label: str, record: RunRecord) -> RunView:
     """Everything a record holds, in words. `label` is its row's."""
     dataset = short(visible(record.key.dataset), 60)
+    classes = by_class(record)
     scores = " · ".join(f"{_last(test)} {units.percent(t.accuracy_percent)}" for test, t in record.accuracy.items())
     return RunView(
         name=name,
@@ -57,8 +58,9 @@ def run_view(name: str, label: str, record: RunRecord) -> RunView:
         reason=block(record.reason or ""),
         phases=_phases(record),
         windows=_windows(f"{name}-windows", record),
-        traces=traces(record),
-        tests=_tests(f"{name}-tests", record),
+        traces=traces(record, classes),
+        tests=_tests(f"{name}-tests", record, classes),
+        classes=classes,
         blocks=_blocks(f"{name}-blocks", record),
         categories=_categories(f"{name}-categories", record),
         recipe=block(_recipe(record)),
@@ -158,12 +160,12 @@ def _measured(table: Table, record: RunRecord, field: str, value: float | None, 
     return Cell(text(value), value)
 
 
-def _tests(name: str, record: RunRecord) -> Table:
+def _tests(name: str, record: RunRecord, classes: Classes) -> Table:
     columns = [Column("Test", numeric=False), Column("Accuracy", "%"), Column("Correct", "images"), Column("Classes"),
                Column("Lowest classes", numeric=False)]  # fmt: skip
     table = Table(name, "Tests", columns)
     for test, found in record.accuracy.items():
-        known = [(a, _class_name(found, i)) for i, a in enumerate(by_class(found)) if a is not None]
+        known = [(r.accuracy_percent, r.name) for r in classes.get(test, ()) if r.accuracy_percent is not None]
         worst = ", ".join(f"{short(n, 40)}: {a:.0f} %" for a, n in sorted(known)[:WORST])
         table.rows.append([
             Cell(short(visible(test), 60)),
@@ -173,46 +175,6 @@ def _tests(name: str, record: RunRecord) -> Table:
             Cell(worst) if worst else table.absent("The record holds no result by class."),
         ])  # fmt: skip
     return table
-
-
-def class_tables(record: RunRecord) -> Iterator[Table]:
-    """A table a test: a line a class with its accuracy, and the class that its images are most often taken for."""
-    for i, (test, found) in enumerate(record.accuracy.items(), 1):
-        columns = [Column("Class", numeric=False), Column("Accuracy", "%"), Column("Images"),
-                   Column("Most often taken for", numeric=False)]  # fmt: skip
-        table = Table(
-            f"classes{i}", f"Classes of {short(visible(test), 60)}", columns, features=("filter",), kind="wordy"
-        )
-        images, taken = _confused(found)
-        for number, accuracy in enumerate(by_class(found)):
-            score = table.absent("No image.") if accuracy is None else Cell(f"{accuracy:.1f}", accuracy)
-            wrong = taken.get(number)
-            other = "no other" if wrong is None else f"{_class_name(found, wrong[1])} ({wrong[0]:,})"
-            table.rows.append(
-                [Cell(_class_name(found, number)), score, Cell(f"{images[number]:,}", images[number]), Cell(other)]
-            )
-        if table.rows:
-            yield table
-
-
-def _confused(found: TestRecord) -> tuple[Counter[int], dict[int, tuple[int, int]]]:
-    """Images by class, and by class the wrong answer that is most frequent, as (images, class)."""
-    images: Counter[int] = Counter()
-    taken: dict[int, tuple[int, int]] = {}
-    for true, predicted, count in found.confusion:
-        images[true] += count
-        if true != predicted and count:
-            taken[true] = max(taken.get(true, (0, 0)), (count, predicted))
-    return images, taken
-
-
-def _class_name(found: TestRecord, i: int) -> str:
-    return _shown(found.class_names[i]) if i < len(found.class_names) else str(i)
-
-
-@lru_cache(maxsize=10_000)
-def _shown(name: str) -> str:
-    return short(visible(name), 60)
 
 
 def _blocks(name: str, record: RunRecord) -> Table:

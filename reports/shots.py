@@ -9,10 +9,11 @@ from markupsafe import Markup
 
 from reports import units
 from reports.cells import Cell, Column, Table
-from reports.charts import Point, Style
+from reports.charts import Point
 from reports.curves import curves
 from reports.overview import Found, Overview, strong
 from reports.pictures import Chart, axis, point
+from reports.styles import Style
 from reports.tables import Tables
 from reports.text import plural
 

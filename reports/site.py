@@ -11,13 +11,14 @@ from dataclasses import replace
 
 from harness.records import RunRecord
 from reports.cells import Table
+from reports.classes import class_tables
 from reports.document import render, source
 from reports.groups import sections
 from reports.listings import Page, Places, listings
 from reports.overview import Found
 from reports.page import SuiteView, frame, row_styles
 from reports.provenance import environment_text
-from reports.runs import class_tables, run_view
+from reports.runs import run_view
 from reports.tables import tables
 from reports.text import Problem
 
@@ -46,7 +47,7 @@ def site(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> Iter
 
 def _run_page(label: str, record: RunRecord) -> str:
     view, environment = run_view("run", label, record), environment_text(record.environment)
-    classes = list(class_tables(record))
+    classes = list(class_tables(view.classes))
     return render("run.html.j2", root="../", title=view.title, run=view, environment=environment, classes=classes)
 
 

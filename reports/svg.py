@@ -9,7 +9,7 @@ INK = "#010203"
 """A colour to draw with that becomes the page's own text colour."""
 
 _ROW = re.compile(r"[mr]\d+")
-"""Ids that say which method an element belongs to (`charts.Style.key`): they become ``data-row``."""
+"""Ids that say which method an element belongs to (`Style.key`): they become ``data-row``."""
 
 _FONT = ("font", "font-family")
 

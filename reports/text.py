@@ -21,7 +21,8 @@ def visible(text: str, keep: str = "") -> str:
 
     HTML escaping is the template's; this is for what escaping leaves alone. `keep` are characters to leave as they are.
     """
-    if text.translate(dict.fromkeys(map(ord, keep))).isprintable():  # nothing is hidden then, and almost every text is
+    plain = text.translate(dict.fromkeys(map(ord, keep))) if keep else text
+    if plain.isprintable():  # nothing is hidden then, and almost every text is
         return text
     return "".join(c if c in keep or not _hidden(c) else c.encode("unicode_escape").decode() for c in text)
 

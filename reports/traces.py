@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from harness.records import RunRecord, TestRecord
+from harness.records import RunRecord
 from harness.schedule import learning_rate
 from reports import units
+from reports.classes import Classes, ClassResult
 from reports.text import plural, short, visible
 
 POINTS = 80
@@ -25,11 +26,10 @@ class Trace:
     words: str
 
 
-def traces(record: RunRecord) -> list[Trace]:
+def traces(record: RunRecord, classes: Classes) -> list[Trace]:
     """Every curve and row of bars that a record has the figures for."""
-    by_test = {test: by_class(tested) for test, tested in record.accuracy.items()}
-    classes = [_classes(test, percents) for test, percents in by_test.items() if set(percents) - {None}]
-    return [*_losses(record), *_rates(record), *_speeds(record), *classes, *_analysis(record)]
+    by_test = (trace for test, results in classes.items() for trace in _classes(test, results))
+    return [*_losses(record), *_rates(record), *_speeds(record), *by_test, *_analysis(record)]
 
 
 def _losses(record: RunRecord) -> Iterator[Trace]:
@@ -62,10 +62,11 @@ def _learning_rates(record: RunRecord) -> list[float]:
     return [learning_rate(recipe, recipe.learning_rate, e, e * steps // epochs, steps) for e in range(epochs)]
 
 
-def _classes(test: str, percents: Sequence[float | None]) -> Trace:
-    known = sorted(p for p in percents if p is not None)
-    words = f"from {known[0]:.0f} to {known[-1]:.0f} %, the middle one {known[len(known) // 2]:.0f} %"
-    return Trace(f"Accuracy by class, sorted: {short(visible(test), 40)}", _bars(known, 100.0), words)
+def _classes(test: str, results: Sequence[ClassResult]) -> Iterator[Trace]:
+    known = sorted(r.accuracy_percent for r in results if r.accuracy_percent is not None)
+    if known:
+        words = f"from {known[0]:.0f} to {known[-1]:.0f} %, the middle one {known[len(known) // 2]:.0f} %"
+        yield Trace(f"Accuracy by class, sorted: {short(visible(test), 40)}", _bars(known, 100.0), words)
 
 
 def _analysis(record: RunRecord) -> Iterator[Trace]:
@@ -86,10 +87,10 @@ def _analysis(record: RunRecord) -> Iterator[Trace]:
 def _curve(values: Sequence[float], from_zero: bool = False) -> Markup:
     drawn = _thinned(values)
     low = 0.0 if from_zero else min(drawn)
-    span = (max(drawn) - low) or 1.0
+    down = 36 / ((max(drawn) - low) or 1.0)
     across = 100 / max(len(drawn) - 1, 1)
-    points = " ".join(f"{i * across:.1f},{38 - 36 * (v - low) / span:.1f}" for i, v in enumerate(drawn))
-    return Markup(f'<polyline points="{points}"/>')
+    places = [place for i, v in enumerate(drawn) for place in (i * across, 38 - down * (v - low))]
+    return Markup('<polyline points="' + "%.1f,%.1f " * len(drawn) % tuple(places) + '"/>')
 
 
 def _bars(values: Sequence[float], most: float) -> Markup:
@@ -102,11 +103,7 @@ def _bars(values: Sequence[float], most: float) -> Markup:
 
 def _thinned(values: Sequence[float]) -> list[float]:
     size = -(-len(values) // POINTS)
+    if size == 1:
+        return list(values)
     groups = [values[i : i + size] for i in range(0, len(values), size)]
     return [sum(group) / len(group) for group in groups]
-
-
-def by_class(found: TestRecord) -> tuple[float | None, ...]:
-    """Accuracies by class; none without a confusion matrix, or with one of classes that the test doesn't have."""
-    known = found.confusion and all(true < found.classes for true, _, _ in found.confusion)
-    return found.class_accuracy_percent if known else ()

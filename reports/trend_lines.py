@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from reports.changes import Change, Run, Series
-from reports.charts import COLOURS, INK, SETTINGS, TIME_UNITS, as_svg, drawn, plane
+from reports.charts import INK, SETTINGS, TIME_UNITS, as_svg, drawn, plane
+from reports.styles import COLOURS
 
 LABELS = 5
 """Commits named below the axis, at most."""

@@ -9,11 +9,11 @@ import pandas as pd
 
 from reports import units
 from reports.cells import Cell, Column, Table
-from reports.charts import Style
 from reports.costs import reason
 from reports.groups import REFERENCE, Row, Section
 from reports.provenance import manner
 from reports.quantities import BORROWED, GROUP_HELP, INTERVAL_HELP, TITLES, Cost, cost_columns, score_column
+from reports.styles import Style
 from reports.tables import Tables, gaps
 from reports.text import plural
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from reports import charts, labels
-from reports.charts import MEMORY_UNITS, TIME_UNITS, Point, Style, against_cost, base_against_new, pareto, styles
+from reports.charts import MEMORY_UNITS, TIME_UNITS, Point, against_cost, base_against_new, pareto
 from reports.groups import sections
 from reports.page import row_styles
 from reports.pictures import section_charts
+from reports.styles import Style
 from reports.svg import INK, inline
 from reports.tables import tables
 
@@ -105,29 +106,6 @@ def test_hostile_labels_are_drawn_as_text():
     assert "<script" not in svg
 
 
-def test_styles_do_not_depend_on_order_and_references_are_grey():
-    names = [f"m{i}" for i in range(20)]
-    found = styles([[*names, "zero_shot"]], frozenset({"zero_shot"}))
-    assert found == styles([["zero_shot"], ["zero_shot", *reversed(names)]], frozenset({"zero_shot"}))
-    assert len({(s.colour, s.marker) for s in found.values()}) == 21
-    assert found["zero_shot"].colour == charts.REFERENCE_STYLE_COLOUR
-
-
-def test_rows_of_one_section_share_no_colour_and_no_marker():
-    names = [f"m{i:02d}" for i in range(17)]
-    together = [names[0:6], [names[0], *names[6:11]], [names[6], names[1], *names[12:16]], [names[16], names[0]]]
-    found = styles([names, *together], frozenset())
-    for section in together:
-        assert len({found[label].colour for label in section}) == len(section)
-        assert len({found[label].marker for label in section}) == len(section)
-    assert len({(s.colour, s.marker) for s in found.values()}) == len(found)
-
-
-def test_two_colours_of_one_hue_never_share_a_marker():
-    found = styles([[f"m{i:02d}" for i in range(17)]], frozenset()).values()
-    assert len({(charts.HUES[s.colour], s.marker) for s in found}) == 17
-
-
 def test_a_label_without_a_line_is_nearest_to_its_own_point():
     """Two points a label's height apart: above either, a centred name would look like that of the other."""
     points = [point("clip_adapter", 67.9, 60.6, x_margin=0.9, y_margin=3.9), point("coop", 66.3, 52, y_margin=2.5),
@@ -143,16 +121,6 @@ def test_a_label_without_a_line_is_nearest_to_its_own_point():
         away = {name: np.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
                 for name, (x, y) in pixels.items()}  # fmt: skip
         assert text.arrow_patch or min(away, key=away.get) == text.get_text()
-
-
-@pytest.mark.parametrize("marker", charts.MARKERS)
-def test_outlines_fill_their_box(marker):
-    numbers = [
-        float(n)
-        for part in Style("#000", marker).outline.split()
-        for n in part.strip("MZ").replace("L", ",").split(",")
-    ]
-    assert max(map(abs, numbers)) == pytest.approx(1, abs=0.01)
 
 
 def test_inlining_keeps_ids_apart():

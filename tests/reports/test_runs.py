@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from harness.records import AnalysisRecord, BlockRecord, ProfileRecord, SimulationRecord, TestRecord, WindowRecord
-from reports.runs import class_tables, run_view
+from reports.classes import by_class, class_tables
+from reports.runs import run_view
 from reports.traces import POINTS
 
 
@@ -45,13 +46,13 @@ def test_accuracy_by_class_names_the_lowest(record):
 def test_a_line_a_class_says_what_it_is_taken_for(record):
     test = TestRecord(accuracy_percent=50, correct=4, images=8, classes=3, class_names=("cat", "dog", "<b>"),
                       confusion=((0, 0, 1), (0, 1, 3), (0, 2, 1), (1, 1, 3)))  # fmt: skip
-    (table,) = class_tables(replace(record(), accuracy={"digits": test}))
+    (table,) = class_tables(by_class(replace(record(), accuracy={"digits": test})))
     assert texts(table) == [
         ["cat", "20.0", "5", "dog (3)"],
         ["dog", "100.0", "3", "no other"],
         ["<b>", "–", "0", "no other"],
     ]
-    assert list(class_tables(record())) == []
+    assert by_class(record()) == {}
 
 
 def test_a_confusion_of_classes_that_are_not_there_is_no_result_by_class(record):
