@@ -46,7 +46,9 @@ def prepare(session):
             *([uv, "venv", "-q", "-p", sys.executable] if uv else [sys.executable, "-m", "venv"]), str(ENVIRONMENT)
         )
     python = str(BIN / "python")
-    install = [uv, "pip", "install", "-q", "--python", python] if uv else [python, "-m", "pip", "install", "-q"]
+    # Compiled, as pip does it: where PYTHONDONTWRITEBYTECODE is set, every process would compile all of torch for itself.
+    with_uv = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", python]
+    install = with_uv if uv else [python, "-m", "pip", "install", "-q"]
     session.log("Installing AdaptBench with PyTorch: 6 GB, some minutes")
     session.run(*install, "-e", ".[dev]")
     stamp.write_text(digest)

@@ -174,6 +174,24 @@ def tiny_adaptbench(adaptbench, tiny_weights):
 
 
 @pytest.fixture
+def adaptbench_here(capsys, monkeypatch):
+    """`adaptbench_here(*words)`: the same in this process, which has imported torch already; for commands that start none."""
+    import subprocess
+
+    from harness.__main__ import main
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["adaptbench", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setenv("NO_COLOR", "1")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return subprocess.CompletedProcess(words, ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
 def job(tinyworld, tmp_path):
     """`job("method", seed=..., settings={...})`: a run on flat colours with the tiny backbone, for `execute`."""
     from harness.job import Job

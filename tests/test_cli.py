@@ -281,8 +281,9 @@ def test_a_corrupt_split_file_is_refused_before_anything_runs(tiny_adaptbench, e
     assert not list((eurosat.parent / "results").rglob("*.json"))
 
 
-def test_an_unknown_backbone_is_refused_before_anything_runs(tiny_adaptbench, eurosat):
-    process = run_eurosat(tiny_adaptbench, eurosat, "--backbone", "tiny-clop")
+@pytest.mark.usefixtures("tinyworld")
+def test_an_unknown_backbone_is_refused_before_anything_runs(adaptbench_here, eurosat):
+    process = run_eurosat(adaptbench_here, eurosat, "--backbone", "tiny-clop")
     assert process.returncode == 2, output(process)
     assert "no backbone 'tiny-clop'" in output(process)
     assert "Did you mean 'tiny-clip'" in output(process)

@@ -128,7 +128,8 @@ def _environment(place: Path, project: Path, install: Sequence[str], say: Callab
     environment, done = place / "environment", place / "installed"
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     uv = find_uv()
-    pip = [uv, "pip", "install", "-q", "--python", str(python)] if uv else [str(python), "-m", "pip", "install", "-q"]
+    with_uv = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(python)]
+    pip = with_uv if uv else [str(python), "-m", "pip", "install", "-q"]
     if not done.exists():
         say("Making the base's environment; a later gate with the same packages finds it made")
         shutil.rmtree(environment, ignore_errors=True)

@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.flops import FlopCount
 
 
-def test_every_execution_and_class_count_is_a_row(adaptbench):
+def test_every_execution_and_class_count_is_a_row(adaptbench_here):
     words = "zero_shot,coop --backbone demo-clip --classes 4,9 --execution reference,fast --json"
-    done = adaptbench("estimate", *words.split())
+    done = adaptbench_here("estimate", *words.split())
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert {(r["method"], r["classes"], r["execution"]) for r in rows} == {
@@ -29,8 +29,8 @@ def test_every_execution_and_class_count_is_a_row(adaptbench):
 
 
 @pytest.mark.parametrize(("size", "verdict"), [("80GiB", "fits"), ("1MiB", "does not fit")])
-def test_the_verdict_is_a_sentence(adaptbench, size, verdict):
-    done = adaptbench("estimate", "coop", "--backbone", "demo-clip", "--classes", "4", "--fits", size)
+def test_the_verdict_is_a_sentence(adaptbench_here, size, verdict):
+    done = adaptbench_here("estimate", "coop", "--backbone", "demo-clip", "--classes", "4", "--fits", size)
     assert done.returncode == 0
     assert verdict in " ".join(done.stdout.split())
 
@@ -44,8 +44,8 @@ def test_the_verdict_is_a_sentence(adaptbench, size, verdict):
         ("coop --backbone ViT-B-61", "ViT-B-16"),
     ],
 )
-def test_what_cannot_be_estimated_is_advised(adaptbench, words, said):
-    done = adaptbench("estimate", *words.split())
+def test_what_cannot_be_estimated_is_advised(adaptbench_here, words, said):
+    done = adaptbench_here("estimate", *words.split())
     assert done.returncode == 2
     assert said in done.stderr
 
