@@ -66,7 +66,6 @@ def tests(session):
 def gate(session):
     """The performance gate, in one thread; with `-- --base REF` times too. nox says only whether it passed, its last line why."""
     prepare(session)
-    session.env["OMP_NUM_THREADS"] = "1"
     session.run(BIN / "adaptbench", "gate", *session.posargs)
 
 
