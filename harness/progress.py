@@ -26,14 +26,16 @@ _PHASES = {
 
 
 def summary(record: RunRecord) -> str:
-    """One run in one line: ``coop demo-digits seed 1: base 71.2 %, new 50.4 %, train 3.1 s``."""
+    """One run in one line: ``coop on demo-digits, 16 shots, seed 1: base 71.2 %, new 50.4 %, train 3.1 s``."""
     key = record.key
     name = f"{key.method} on {key.dataset}, {key.shots} shots, seed {key.seed}"
+    name += ", reference execution" if key.execution == "reference" else ""
     if record.status != "ok":
         return f"{name}: {record.status.replace('_', ' ')}: {record.reason}"
     own = f"{key.dataset}/"
-    accuracy = ", ".join(f"{test.removeprefix(own)} {r.accuracy_percent:.1f} %" for test, r in record.accuracy.items())
-    return f"{name}: {accuracy}, train {record.windows['train'].seconds:.1f} s"
+    figures = [f"{test.removeprefix(own)} {r.accuracy_percent:.1f} %" for test, r in record.accuracy.items()]
+    figures.append(f"train {record.windows['train'].seconds:.1f} s")
+    return f"{name}: {', '.join(figures)}"
 
 
 class Eta:
