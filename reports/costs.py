@@ -111,7 +111,15 @@ def test_seconds(record: RunRecord) -> Maybe:
 
 
 def utilisation_percent(record: RunRecord) -> Maybe:
-    """FLOPs of a training step / the median step's time, of the peak of a matrix product in the same process."""
+    """FLOPs of a training step / the median step's time, of the peak of a matrix product in the same process.
+
+    None where that would be above 100: the machine was busier while the product was measured than in the steps.
+    """
+    share = _of_the_product(record)
+    return None if share is None or share > 100 else share
+
+
+def _of_the_product(record: RunRecord) -> Maybe:
     flops, seconds = step_flops(record), step_seconds(record)
     peak = record.profile and record.profile.gemm_flops_per_second
     return 100 * flops / seconds / peak if flops and seconds and peak else None
@@ -198,6 +206,8 @@ def reason(row: Row, column: str, peak: PeakField) -> str:
         r.key.recipe.trains for r in finished
     ):
         return "Fitted in one go to extracted features: no optimiser step, no batch of images."
+    if column == "utilisation_percent" and any((_of_the_product(r) or 0) > 100 for r in finished):
+        return "The machine was busier while its matrix product was measured than in the training steps."
     fields = {
         "train_peak_bytes": f"train.{peak}",
         "images_per_second": "train_images_seen",

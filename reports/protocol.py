@@ -64,7 +64,7 @@ def recipe_differences(row: Row) -> Iterator[tuple[str, str, str]]:
         return
     odd_epochs = {(_epochs(known, r.key.dataset), r.key.recipe.epochs) for r in row.records}
     if differing := sorted((theirs, ours) for theirs, ours in odd_epochs if theirs != ours):
-        yield "Epochs", listed([str(t) for t, _ in differing]), listed([str(o) for _, o in differing])
+        yield "Epochs", *(listed([str(e) for e in sorted(set(side))]) for side in zip(*differing, strict=True))
     sizes = sorted({r.key.recipe.batch_size for r in row.records} - {int(known["batch_size"])})
     if sizes:
         yield "Batch size", known["batch_size"], listed([str(size) for size in sizes])

@@ -132,7 +132,7 @@ def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style
     table.legend = (
         "The published memory is no measurement: it is torchinfo's size of one forward pass (inputs, twice every leaf layer's "
         "output, parameters), without attention, gradients or optimiser state; its formula is evaluated for ViT-B/16 with the "
-        "published class counts and batch sizes. Times are of other machines and other epochs: see the protocols below."
+        "published class counts and batch sizes. Times are of other machines; where recipes differ, the protocols below say so."
     )
     return table
 

@@ -35,7 +35,9 @@ def traces(record: RunRecord, classes: Classes) -> list[Trace]:
 def _losses(record: RunRecord) -> Iterator[Trace]:
     losses = [loss for loss in record.epoch_losses if loss is not None]
     if len(losses) > 1:
-        words = f"from {losses[0]:.3f} to {losses[-1]:.3f} in {plural(len(losses), 'epoch')}"
+        unknown = len(record.epoch_losses) - len(losses)
+        words = f"from {losses[0]:.3f} to {losses[-1]:.3f} in {plural(len(record.epoch_losses), 'epoch')}"
+        words += f", {unknown} of them unknown" if unknown else ""
         yield Trace("Loss by epoch", _curve(losses), words)
 
 
@@ -47,8 +49,10 @@ def _rates(record: RunRecord) -> Iterator[Trace]:
 
 
 def _speeds(record: RunRecord) -> Iterator[Trace]:
-    if len(record.step_seconds) > 1 and min(record.step_seconds) > 0:
-        speeds = [record.key.recipe.batch_size / s for s in record.step_seconds]
+    """By the images that a step sees on average: the last batch of an epoch may be smaller."""
+    if record.train_images_seen and len(record.step_seconds) > 1 and min(record.step_seconds) > 0:
+        images = record.train_images_seen / len(record.step_seconds)
+        speeds = [images / s for s in record.step_seconds]
         words = f"from {units.rate(min(speeds))} to {units.rate(max(speeds))} images/s in {plural(len(speeds), 'step')}"
         yield Trace("Images a second, step by step", _curve(speeds, from_zero=True), words)
 

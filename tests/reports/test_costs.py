@@ -24,6 +24,9 @@ def test_utilisation_is_flops_over_time_over_the_measured_peak(record):
     found = record(step_seconds=(0.3,) * 4, profile=profile)
     assert utilisation_percent(found) == pytest.approx(50)
     assert utilisation_percent(replace(found, profile=None)) is None
+    slowed = replace(found, profile=replace(profile, gemm_flops_per_second=19e9))  # the step itself made 20
+    assert utilisation_percent(slowed) is None
+    assert "busier" in reason(Row("coop", "coop", (slowed,)), "utilisation_percent", "peak_tensor_bytes")
     assert utilisation_percent(replace(found, profile=replace(profile, gemm_flops_per_second=None))) is None
 
 

@@ -95,6 +95,13 @@ def test_skip_tunings_fewer_epochs_on_large_datasets_are_no_difference(record):
     assert "Epochs" not in {row[1] for row in texts(part.protocol)}
 
 
+def test_equal_epochs_are_named_once(record):
+    recipe = Recipe(epochs=6, batch_size=4, learning_rate=2e-5)
+    (part,) = beside([record("skip_tuning", dataset, recipe=recipe) for dataset in ("imagenet", "eurosat")])
+    differences = {row[1]: row[2:] for row in texts(part.protocol)}
+    assert differences["Epochs"] == ["5 and 20", "6"]
+
+
 def test_an_incomplete_dataset_is_not_compared(record):
     runs = [record("coop", "eurosat", 1), record("coop", "eurosat", 2, status="failed", accuracy={})]
     assert beside(runs) == []

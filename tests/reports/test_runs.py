@@ -31,8 +31,13 @@ def test_curves_of_loss_rate_and_speed(record):
     words = {trace.title: trace.words for trace in view.traces}
     assert words["Loss by epoch"] == "from 2.000 to 1.810 in 20 epochs"
     assert words["Learning rate by epoch"].startswith("from 0.002 to")
-    assert words["Images a second, step by step"] == "from 20.0 to 40.0 images/s in 1,000 steps"
+    assert words["Images a second, step by step"] == "from 8.00 to 16.0 images/s in 1,000 steps"  # 1,600 seen
     assert all(trace.svg.count(",") <= POINTS for trace in view.traces)
+
+
+def test_a_loss_that_is_not_known_is_said(record):
+    view = run_view("r", "coop", record(epoch_losses=(3.0, None, 2.0, 1.0), step_seconds=()))
+    assert view.traces[0].words == "from 3.000 to 1.000 in 4 epochs, 1 of them unknown"
 
 
 def test_accuracy_by_class_names_the_lowest(record):
