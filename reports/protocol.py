@@ -63,8 +63,9 @@ def recipe_differences(row: Row) -> Iterator[tuple[str, str, str]]:
     if known is None:
         return
     odd_epochs = {(_epochs(known, r.key.dataset), r.key.recipe.epochs) for r in row.records}
-    if differing := sorted((theirs, ours) for theirs, ours in odd_epochs if theirs != ours):
-        yield "Epochs", *(listed([str(e) for e in sorted(set(side))]) for side in zip(*differing, strict=True))
+    if differing := [(published, here) for published, here in odd_epochs if published != here]:
+        theirs, ours = (listed([str(epochs) for epochs in sorted(set(side))]) for side in zip(*differing, strict=True))
+        yield "Epochs", theirs, ours
     sizes = sorted({r.key.recipe.batch_size for r in row.records} - {int(known["batch_size"])})
     if sizes:
         yield "Batch size", known["batch_size"], listed([str(size) for size in sizes])
