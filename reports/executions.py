@@ -117,15 +117,19 @@ def _remains(
             continue
         most = max(known, key=lambda label: ratios[label, quantity, 0])
         ahead = max(known, key=lambda label: ratios[label, quantity, 1])
-        sentence = Markup("In {}, {} takes {} less than {} under the authors' arithmetic, and <b>{}</b> less when both are "
+        before, after, largest = (ratios[most, quantity, 0], ratios[most, quantity, 1], ratios[ahead, quantity, 1])
+        sentence = Markup("In {}, {} takes {} than {} under the authors' arithmetic, and <b>{}</b> when both are "
                           "implemented well").format(
-            words, strong(most), units.times(ratios[most, quantity, 0]), strong(baseline),
-            units.times(ratios[most, quantity, 1]))  # fmt: skip
+            words, strong(most), _less(before), strong(baseline), _less(after))  # fmt: skip
         if ahead != most:
-            sentence += Markup("; then {} is ahead, with {} less").format(
-                strong(ahead), units.times(ratios[ahead, quantity, 1])
-            )
+            place = "is ahead" if largest >= 1 else "comes closest"
+            sentence += Markup("; then {} {}, with {}").format(strong(ahead), place, _less(largest))
         yield sentence + Markup(".")
+
+
+def _less(ratio: float) -> str:
+    """An advantage in words: ``4.0 times less``, and of one below 1, ``2.0 times more``."""
+    return f"{units.times(ratio)} less" if ratio >= 1 else f"{units.times(1 / ratio)} more"
 
 
 def _gains(

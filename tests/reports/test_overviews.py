@@ -96,6 +96,29 @@ def test_how_much_of_an_advantage_remains_when_rivals_are_implemented_well(both_
     )
 
 
+def steps_of(runs, method, seconds):
+    return [replace(r, windows={**r.windows, "train": replace(r.windows["train"], seconds=seconds[r.key.execution])})
+            if r.key.method == method else r for r in runs]  # fmt: skip
+
+
+def test_an_advantage_that_turns_round_is_told_as_taking_more(both_executions):
+    turned = steps_of(both_executions, "skip_tuning", {"reference": 200.0, "fast": 400.0})
+    (overview,) = shown([r for r in turned if r.key.method != "coop"])
+    assert plain(overview.answer).startswith(
+        "In training time, skip_tuning takes 4.0 times less than full_finetuning under the authors' arithmetic, and 2.0 times "
+        "more when both are implemented well. "
+    )
+
+
+def test_where_every_method_takes_more_none_is_ahead(both_executions):
+    turned = steps_of(both_executions, "skip_tuning", {"reference": 200.0, "fast": 400.0})
+    (overview,) = shown(steps_of(turned, "coop", {"reference": 1600.0, "fast": 300.0}))
+    assert plain(overview.answer).startswith(
+        "In training time, skip_tuning takes 4.0 times less than full_finetuning under the authors' arithmetic, and 2.0 times "
+        "more when both are implemented well; then coop comes closest, with 1.5 times more."
+    )
+
+
 def test_where_training_was_cut_off_an_advantage_counts_what_was_extracted(both_executions):
     """40 images at a batch of 4. Cached features make coop's step quickest; extracting them takes longer than they save."""
     extracted = {("coop", "fast"): 37.5}
