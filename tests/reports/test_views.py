@@ -35,6 +35,16 @@ def test_a_seed_is_averaged_and_summed_over_all_datasets(runs):
     assert by_seed(runs) == {("coop", 1): ("70.00", "40.0 s"), ("coop", 2): ("80.00", "40.0 s")}
 
 
+def test_h_of_a_seed_is_that_of_its_averages_as_in_the_headline(record):
+    """digits: base 90, new 30; shapes: base 50, new 70. The mean of the datasets' H is 51.67."""
+    runs = [
+        record("coop", d, s, base=b + s, new=n + s)
+        for d, b, n in (("digits", 89, 29), ("shapes", 49, 69))
+        for s in (1, 3)
+    ]
+    assert by_seed(runs) == {("coop", 1): ("58.33", "20.0 s"), ("coop", 3): ("60.39", "20.0 s")}
+
+
 @pytest.mark.parametrize("made", [True, False], ids=["failed", "never made"])
 def test_a_seed_with_a_gap_shows_no_part_of_a_total(runs, made):
     *kept, last = runs
