@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from markupsafe import Markup
 
 from reports import units
 from reports.cells import Cell, Column, Table
@@ -13,6 +14,10 @@ from reports.text import short, visible
 from reports.views import ranked
 
 SHADES = 5
+LEGEND = Markup(
+    "Points above (blue) or below (orange) <bdi>{}</bdi>; the strongest tint is <span>{:.1f}</span> points."
+)
+"""The script replaces both where the reader chooses another reference."""
 
 
 def heat_map(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table | None:
@@ -28,9 +33,8 @@ def heat_map(name: str, section: Section, tables: Tables, styles: dict[str, Styl
     score = "H" if tables.main == "h" else "Accuracy"
     on = sorted(tables.units.index.unique("unit"))
     columns = [Column("Method", numeric=False), *(Column(short(visible(unit), 60)) for unit in on)]
-    table = Table(
-        name, f"{score} on each dataset, difference to {reference} in points", columns, features=("reference",)
-    )
+    caption = f"{score} on each dataset, difference to a reference row in points"
+    table = Table(name, caption, columns, features=("reference",))
     found = {row.label: [_score(tables, row, unit) for unit in on] for row in rows}
     differences = pd.DataFrame(found, index=on, dtype=float).sub(pd.Series(found[reference], on, dtype=float), axis=0)
     limit = differences.abs().max().max()
@@ -39,7 +43,7 @@ def heat_map(name: str, section: Section, tables: Tables, styles: dict[str, Styl
             _cell(table, v, differences.loc[u, row.label], limit) for v, u in zip(found[row.label], on, strict=True)
         ]
         table.rows.append([Cell(row.label, style=styles[row.label]), *cells])
-    table.legend = f"Points above (blue) or below (orange) {reference}; the strongest tint is {limit:.1f} points."
+    table.legend = LEGEND.format(reference, limit)
     return table
 
 

@@ -81,9 +81,18 @@ function reference(table) {
   const select = element("select", "", { ariaLabel: "Difference to" });
   select.append(element("option", "as printed", { value: "" }), ...rows.map((row, i) => element("option", text(row.cells[0]), { value: i })));
   const printed = rows.map((row) => [...row.cells].slice(1).map((cell) => [text(cell), cell.className]));
+  const legend = [...table.parentElement.nextElementSibling.children];
+  const explained = legend.map((part) => part.textContent);
+  const explain = (words) => words.forEach((word, i) => { legend[i].textContent = word; });
   select.addEventListener("change", () => {
-    if (select.value === "") printed.forEach((cells, r) => cells.forEach(([words, tint], c) => put(rows[r].cells[c + 1], words, tint)));
-    else compareWith(rows, [...rows[select.value].cells].slice(1).map(value));
+    const chosen = rows[select.value];
+    if (chosen) {
+      const limit = compareWith(rows, [...chosen.cells].slice(1).map(value));
+      explain([text(chosen.cells[0]), limit.toFixed(1)]);
+    } else {
+      printed.forEach((cells, r) => cells.forEach(([words, tint], c) => put(rows[r].cells[c + 1], words, tint)));
+      explain(explained);
+    }
   });
   label.append(select);
   return label;
@@ -99,6 +108,7 @@ function compareWith(rows, level) {
     const words = size === "0.00" ? "±0" : (difference > 0 ? "+" : "−") + size;
     put(row.cells[c + 1], words, `number tint${shade > 0 ? "p" : shade < 0 ? "n" : ""}${Math.abs(shade)}`);
   }));
+  return limit;
 }
 
 function value(cell) {

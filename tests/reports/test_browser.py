@@ -100,13 +100,22 @@ def test_the_heat_map_takes_another_reference_row_and_comes_back(open_page, suit
     cells = tab.locator("#s1-map tbody td bdi")
     printed = cells.all_inner_texts()
     scores = [float(v) for v in tab.locator("#s1-map tbody td").evaluate_all("tds => tds.map(td => td.dataset.value)")]
+    legend = tab.locator(".scroll:has(> #s1-map) + .legend")
+    explained = legend.inner_text()
+    assert explained.startswith("Points above (blue) or below (orange) zero_shot;")
     tab.get_by_role("combobox", name="Difference to").select_option(label="coop")
     level = scores[2 * rows(tab, "s1-map").index("coop") :][:2]
     assert [float(c.replace("−", "-").replace("±", "")) for c in cells.all_inner_texts()] == pytest.approx(
         [round(score - level[i % 2], 2) for i, score in enumerate(scores)]
     )
+    widest = max(abs(score - level[i % 2]) for i, score in enumerate(scores))
+    assert legend.inner_text() == (
+        f"Points above (blue) or below (orange) coop; the strongest tint is {widest:.1f} points."
+    )
+    assert "zero_shot" not in tab.locator("#s1-map caption").text_content()
     tab.get_by_role("combobox", name="Difference to").select_option(label="as printed")
     assert cells.all_inner_texts() == printed
+    assert legend.inner_text() == explained
 
 
 def test_a_hidden_method_leaves_every_table_and_figure(open_page, suite_page):
@@ -182,10 +191,14 @@ def test_no_accessibility_rule_of_axe_is_broken(open_page, varied, violations, s
     assert violations(unfolded(tab), rules) == []
 
 
-def test_the_average_stays_below(open_page, suite_page):
+def test_the_average_stays_below_and_bold_is_the_best_of_it_alone(open_page, suite_page):
     tab = open_page(suite_page)
     tab.locator("#s1-datasets thead button").first.click()
-    assert tab.locator("#s1-datasets tr").last.inner_text().startswith("Average")
+    average = tab.locator("#s1-datasets tr").last
+    assert average.inner_text().startswith("Average")
+    weights = average.locator("bdi").evaluate_all("all => all.map(e => getComputedStyle(e).fontWeight)")
+    assert weights[0] == "600"
+    assert sorted(weights[1:]) == ["400"] * 4 + ["700"]
 
 
 def test_all_is_there_without_javascript(open_page, suite_page):
