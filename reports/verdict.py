@@ -95,28 +95,37 @@ def _reference_wins(ranked: pd.DataFrame) -> Iterator[Markup]:
 
 
 def _cost(ranked: pd.DataFrame, tied: list[str], main: str, datasets: int) -> Iterator[Markup]:
-    """The best method's training, then the cheapest of its equals, or else the cheapest of all and what it gives up."""
+    """The best method's training, and what costs less."""
     best = ranked.iloc[0]
-    timed = ranked[ranked["train_seconds"].notna()]
-    if best.name not in timed.index:
+    if pd.isna(best["train_seconds"]):
         return
     memory = f" with a peak of {units.size(best['train_peak_bytes'])}" if pd.notna(best["train_peak_bytes"]) else ""
     on = {1: "", 2: " for both datasets"}.get(datasets, f" for all {datasets} datasets")
     took = units.duration(best["train_seconds"])
-    sentence = Markup("Training <strong>{}</strong> takes {}{}{}").format(best.name, took, on, memory)
-    equals = timed.loc[[best.name, *(name for name in tied if name in timed.index)]]
-    for rivals, among in ((equals, "of those tied"), (timed, "of all")):
-        cheapest = rivals.sort_values("train_seconds").iloc[0]
-        if best["train_seconds"] > NOTICEABLE * cheapest["train_seconds"] > 0:
-            sentence += Markup("; the quickest {}, <strong>{}</strong>, needs {}, {} less{}").format(
+    yield Markup("Training <strong>{}</strong> takes {}{}{}{}.").format(
+        best.name, took, on, memory, _cheaper(ranked, tied, main)
+    )
+
+
+def _cheaper(ranked: pd.DataFrame, tied: list[str], main: str) -> Markup:
+    """A tied reference, which costs nothing; else the quickest of the best method's equals, or of all. And what it gives up."""
+    best, equals = ranked.iloc[0], ranked.loc[[ranked.index[0], *tied]]
+    lower = (best[main] - ranked[main]).map("{:.2f} points lower".format)
+    for free in equals.index[equals["method"] == REFERENCE]:
+        return Markup("; <strong>{}</strong>, which needs no training, can't be told from it and is {}").format(
+            free, lower[free]
+        )
+    for rivals, among in ((equals, "of those tied"), (ranked, "of all")):
+        quickest = rivals.sort_values("train_seconds").iloc[0]
+        if best["train_seconds"] > NOTICEABLE * quickest["train_seconds"] > 0:
+            return Markup("; the quickest {}, <strong>{}</strong>, needs {}, {} less, and is {}").format(
                 among,
-                cheapest.name,
-                units.duration(cheapest["train_seconds"]),
-                units.times(best["train_seconds"] / cheapest["train_seconds"]),
-                "" if among == "of those tied" else f", and is {best[main] - cheapest[main]:.2f} points lower",
+                quickest.name,
+                units.duration(quickest["train_seconds"]),
+                units.times(best["train_seconds"] / quickest["train_seconds"]),
+                lower[quickest.name],
             )
-            break
-    yield sentence + Markup(".")
+    return Markup("")
 
 
 def _strong(names: list[str]) -> Markup:

@@ -32,8 +32,17 @@ def test_what_can_not_be_told_apart_is_tied_and_the_quickest_of_the_tied_is_name
     ]
     text = words(method(record, "coop", 80, 60) + wavering + method(record, "quick", 20, 1, wobble=0.1))
     assert "statistically tied with adapter." in text
-    assert "the quickest of those tied, adapter, needs 30.0 s, 2.0 times less." in text
+    assert "the quickest of those tied, adapter, needs 30.0 s, 2.0 times less, and is 1.00 points lower." in text
     assert "clearly behind" not in text
+
+
+def test_a_reference_that_is_tied_needs_no_training_at_all(record):
+    wavering = method(record, "adapter", 79.5, 4, wobble=-2.0)
+    text = words(method(record, "coop", 80, 60, wobble=0.5) + wavering + method(record, "zero_shot", 79, wobble=-1.0))
+    assert "1.00 points above zero_shot, statistically tied with adapter and zero_shot. Training coop" in text
+    assert text.endswith(
+        "a peak of 300 MiB; zero_shot, which needs no training, can't be told from it and is 1.00 points lower."
+    )
 
 
 def test_of_many_that_are_tied_four_are_named(record):
