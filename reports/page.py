@@ -18,7 +18,7 @@ from reports.groups import REFERENCE, Section, grouped, sections
 from reports.heatmap import heat_map
 from reports.overview import Found, Overview
 from reports.overviews import overviews
-from reports.pictures import Chart, section_charts
+from reports.pictures import Chart, section_charts, unmetered
 from reports.published import beside_published
 from reports.questions import asked
 from reports.runs import RunView, run_view
@@ -40,6 +40,7 @@ class Part:
     cautions: list[str]
     headline: Table
     charts: list[Chart]
+    unmetered: str
     units: Table | None
     heat_map: Table | None
     seeds: Table | None
@@ -128,6 +129,7 @@ def _part(name: str, title: str, section: Section, found: Tables, styles: dict[s
         cautions=provenance.cautions(section),
         headline=views.headline(f"{name}-headline", section, found, styles),
         charts=section_charts(name, section, found, styles),
+        unmetered=unmetered(section, found),
         units=None if section.costs_only else unit_table(f"{name}-datasets", section, found, styles),
         heat_map=None if section.costs_only else heat_map(f"{name}-map", section, found, styles),
         seeds=None if section.costs_only else views.seed_table(f"{name}-seeds", section, found, styles),

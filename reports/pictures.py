@@ -9,12 +9,12 @@ import pandas as pd
 
 from reports import charts
 from reports.charts import Point
-from reports.costs import adapts
+from reports.costs import adapts, reason
 from reports.groups import Section
 from reports.quantities import PEAK_NAMES, SCORE_WORDS
 from reports.styles import Style
 from reports.tables import Tables
-from reports.text import listed
+from reports.text import listed, short
 
 BARS = "Bars are 95 % intervals over seeds."
 
@@ -33,6 +33,15 @@ def section_charts(name: str, section: Section, tables: Tables, styles: dict[str
     if section.costs_only:
         return []
     return [*_against_costs(name, section, tables, styles), *_plane(name, tables, styles)]
+
+
+def unmetered(section: Section, tables: Tables) -> str:
+    """Why there is no energy to draw, in the records' words; empty where a row has one, or where none trained anything."""
+    trained = [row for row in section.rows if any(r.status == "ok" and adapts(r) for r in row.records)]
+    if section.condition.simulated or not trained or tables.summary["train_energy_joules"].notna().any():
+        return ""
+    reasons = sorted({reason(row, "train_energy_joules", tables.peak).rstrip(".") for row in trained})
+    return f"Energy of training is not known: {short('; '.join(reasons), 200)}."
 
 
 def axis(score: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.records import ProfileRecord, SimulationRecord
+from harness.records import ProfileRecord, SimulationRecord, WindowRecord
 from reports.by_dataset import unit_table
 from reports.groups import sections
 from reports.page import page, row_styles
@@ -46,6 +46,33 @@ def test_missing_is_a_dash_with_its_reason_and_never_zero(record):
     assert "no meter here" in text
     assert "Not recorded." in text
     assert not re.search(r"\b0 B\b", text)
+
+
+def test_where_no_run_knows_its_energy_the_records_reason_is_told(record, gpu):
+    missing = {"train.energy_joules": "no CUDA device"}
+    runs = [record(m, missing=missing) for m in ("zero_shot", "coop", "clip_adapter")]
+    text = plain(page(runs))
+    assert text.count("Energy of training is not known: no CUDA device.") == 1
+    assert text.index("Pareto front") < text.index("no CUDA device") < text.index("By dataset")
+    metered = record(windows={"train": WindowRecord(seconds=9, energy_joules=5.0)}, environment=gpu)
+    assert "Energy of training is not known" not in plain(page([metered, record("ours", environment=gpu)]))
+    assert "Energy of training is not known" not in plain(page([record("zero_shot", missing=missing)]))
+
+
+def test_energy_has_a_chart_and_a_column_where_it_was_metered(record, gpu):
+    windows = {joules: {"train": WindowRecord(seconds=9, energy_joules=joules)} for joules in (1500.0, 90.0)}
+    runs = [record(m, environment=gpu, windows=windows[joules]) for m, joules in (("coop", 1500.0), ("ours", 90.0))]
+    text = plain(page(runs))
+    assert "H against energy of training" in text
+    assert text[: text.index("By dataset")].count("1.50 kJ") == 1
+    assert "Energy training" in text
+
+
+def test_nothing_empty_stands_in_the_navigation(record):
+    runs = [record(suite="cost", execution=e) for e in ("reference", "fast")]
+    shown = page([*runs, record()])
+    assert "cost: Authors" in plain(shown)
+    assert "<p></p>" not in shown
 
 
 def test_failures_show_status_and_reason_and_mark_the_average(suite):
