@@ -21,7 +21,7 @@ from reports.overviews import overviews
 from reports.pictures import Chart, section_charts, unmetered
 from reports.published import beside_published
 from reports.questions import asked
-from reports.runs import RunView, run_view
+from reports.runs import RunView, run_title, run_view
 from reports.styles import Style, distinct_styles
 from reports.tables import Tables, tables
 from reports.text import Problem, block, listed, plural, short, visible
@@ -83,10 +83,10 @@ def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[P
         "facts": _facts(once),
         "span": _span(kept),
         "methods": [(label, styles[label]) for label in styles],
-        "failures": provenance.failure_table(once),
+        "failures": provenance.failure_table([pair for pair in zip(titles, every, strict=True) if not pair[1].again]),
         "machines": provenance.machine_table(kept),
         "commands": provenance.commands(kept),
-        "warnings": provenance.warnings(once),
+        "warnings": provenance.warnings(once, run_titles(found)),
         "problems": [Problem(visible(p.source), block(p.what)) for p in sorted(problems, key=lambda p: (p.source, p.what))],
     }  # fmt: skip
 
@@ -115,8 +115,9 @@ def row_styles(found: Sequence[Found]) -> dict[str, Style]:
 
 def run_views(found: Sequence[Found]) -> list[RunView]:
     """Every run, in the order of the sections, their rows and datasets."""
-    runs = [(row.label, r) for section, _ in found if not section.again for row in section.rows for r in row.records]
-    return [run_view(f"run{i}", label, record) for i, (label, record) in enumerate(runs, 1)]
+    titles = run_titles(found)
+    runs = [r for section, _ in found if not section.again for r in section.records]
+    return [run_view(f"run{i}", titles[id(record)], record) for i, record in enumerate(runs, 1)]
 
 
 def _part(name: str, title: str, section: Section, found: Tables, styles: dict[str, Style]) -> Part:
@@ -160,15 +161,29 @@ def section_titles(found: Sequence[Section]) -> list[str]:
     """For each section its suite, and whatever else tells it from the others of that suite."""
     titles = []
     for section in found:
-        mine = dict(_conditions(section))
+        words = _words(section)
         differing = _differing([other for other in found if other.condition.suite == section.condition.suite])
-        shown = {
-            **mine,
-            "Shots": plural(section.condition.shots, "shot"),
-            "Execution": f"{mine['Execution']} execution",
-        }
-        titles.append(", ".join([mine["Suite"], *(text for name, text in shown.items() if name in differing)]))
+        titles.append(", ".join([words["Suite"], *(words[name] for name in differing)]))
     return titles
+
+
+def run_titles(found: Sequence[Found]) -> dict[int, str]:
+    """By a record's identity: row, dataset, shots and seed, and whatever else tells the run from others alike in these."""
+    words = [_words(section) for section, _ in found]
+    runs = [(run_title(row.label, record), own, record) for (section, _), own in zip(found, words, strict=True)
+            if not section.again for row in section.rows for record in row.records]  # fmt: skip
+    titles: dict[int, str] = {}
+    for title, alike in grouped(runs, lambda run: run[0]).items():
+        apart = [name for name in words[0] if len({own[name] for _, own, _ in alike}) > 1]
+        titles |= {id(record): ", ".join([title, *(own[name] for name in apart)]) for _, own, record in alike}
+    return titles
+
+
+def _words(section: Section) -> dict[str, str]:
+    """A section's conditions, each in words that stand by themselves."""
+    words = dict(_conditions(section))
+    shots, execution = plural(section.condition.shots, "shot"), f"{words['Execution']} execution"
+    return words | {"Shots": shots, "Execution": execution}
 
 
 def _differing(found: Sequence[Section]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,13 +24,13 @@ TIMED_BY = frozenset({"GPU memory", "Driver", "CUDA", "TF32", "CPU", "Threads"})
 """Facts of a machine that times depend on, beside the words that tell machines apart."""
 
 
-def failure_table(sections: Sequence[Section]) -> Table:
-    """A line a run that did not finish."""
+def failure_table(sections: Iterable[tuple[str, Section]]) -> Table:
+    """A line a run that did not finish, under the title of its section."""
     columns = ["Method", "Suite", "Dataset", "Seed", "Status", "Reason"]
     table = Table("failures", "Runs that did not finish", [Column(c, numeric=c == "Seed") for c in columns])
-    for section in sections:
+    for title, section in sections:
         for row in section.rows:
-            table.rows.extend(_failure(table, row.label, r) for r in row.records if r.status != "ok")
+            table.rows.extend(_failure(table, row.label, title, r) for r in row.records if r.status != "ok")
     return table
 
 
@@ -99,10 +99,9 @@ def commands(records: Iterable[RunRecord]) -> list[str]:
     return sorted({block(r.command) for r in records if r.command})
 
 
-def warnings(sections: Sequence[Section]) -> list[tuple[str, str]]:
-    """Each warning of a record once, with the runs it came from."""
-    said = [(text, f"{row.label} on {short(visible(r.key.dataset), 60)}, seed {r.key.seed}")
-            for section in sections for row in section.rows for r in row.records for text in r.warnings]  # fmt: skip
+def warnings(sections: Iterable[Section], titles: Mapping[int, str]) -> list[tuple[str, str]]:
+    """Each warning of a record once, with the runs it came from; `titles` by the record's identity."""
+    said = [(text, titles[id(r)]) for section in sections for r in section.records for text in r.warnings]
     by_text = grouped(said, lambda pair: pair[0])
     return [(block(text), _first([run for _, run in pairs])) for text, pairs in by_text.items()]
 
@@ -156,11 +155,11 @@ def few(values: Collection[str]) -> str:
     return f"{shown} and {len(values) - 3} more" if len(values) > 3 else shown
 
 
-def _failure(table: Table, label: str, record: RunRecord) -> list[Cell]:
+def _failure(table: Table, label: str, title: str, record: RunRecord) -> list[Cell]:
     reason = block(record.reason or "")
     return [
         Cell(label),
-        Cell(short(visible(record.key.suite), 60)),
+        Cell(title),
         Cell(short(visible(record.key.dataset), 60)),
         Cell(str(record.key.seed), record.key.seed),
         Cell(record.status.replace("_", " ")),

@@ -45,14 +45,19 @@ class RunView:
     warnings: list[str]
 
 
-def run_view(name: str, label: str, record: RunRecord) -> RunView:
-    """Everything a record holds, in words. `label` is its row's."""
-    dataset = short(visible(record.key.dataset), 60)
+def run_title(label: str, record: RunRecord) -> str:
+    """A run by its row's label, its dataset, shots and seed."""
+    key = record.key
+    return f"{label} on {short(visible(key.dataset), 60)}, {plural(key.shots, 'shot')}, seed {key.seed}"
+
+
+def run_view(name: str, title: str, record: RunRecord) -> RunView:
+    """Everything a record holds, in words."""
     classes = by_class(record)
     scores = " · ".join(f"{_last(test)} {units.percent(t.accuracy_percent)}" for test, t in record.accuracy.items())
     return RunView(
         name=name,
-        title=f"{label} on {dataset}, {plural(record.key.shots, 'shot')}, seed {record.key.seed}",
+        title=title,
         summary=scores if record.status == "ok" else record.status.replace("_", " "),
         facts=_facts(record),
         reason=block(record.reason or ""),

@@ -16,7 +16,7 @@ from reports.document import render, source
 from reports.groups import sections
 from reports.listings import Page, Places, listings
 from reports.overview import Found
-from reports.page import SuiteView, frame, row_styles
+from reports.page import SuiteView, frame, row_styles, run_titles
 from reports.provenance import environment_text
 from reports.runs import run_view
 from reports.tables import tables
@@ -27,13 +27,11 @@ def site(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> Iter
     """Every file of the site; ``index.html`` comes last, when all it leads to is there."""
     found = [(section, tables(section)) for section in sections(records)]
     styles = row_styles(found)
-    places = _places(found)
+    places, titles = _places(found), run_titles(found)
     yield from (("page.css", source("page.css")), ("page.js", source("page.js")))
     for section, _ in found:
-        for row in section.rows if not section.again else ():
-            for record in row.records:
-                path = places.runs[id(record)]
-                yield path, _run_page(row.label, record)
+        for record in section.records if not section.again else ():
+            yield places.runs[id(record)], _run_page(titles[id(record)], record)
     yield from listings(found, styles, places)
     shown = frame(found, styles, problems)
     for suite, path in zip(shown["suites"], places.suites, strict=True):
@@ -45,8 +43,8 @@ def site(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> Iter
     yield "index.html", render("index.html.j2", root="", **shown, places=places)
 
 
-def _run_page(label: str, record: RunRecord) -> str:
-    view, environment = run_view("run", label, record), environment_text(record.environment)
+def _run_page(title: str, record: RunRecord) -> str:
+    view, environment = run_view("run", title, record), environment_text(record.environment)
     classes = list(class_tables(view.classes))
     return render("run.html.j2", root="../", title=view.title, run=view, environment=environment, classes=classes)
 

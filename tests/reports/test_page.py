@@ -75,6 +75,35 @@ def test_nothing_empty_stands_in_the_navigation(record):
     assert "<p></p>" not in shown
 
 
+def run_titles_of(shown):
+    return [plain(title) for title in re.findall(r'<details id="run\d+"><summary>(<bdi>.*?</bdi>)', shown)]
+
+
+def test_titles_of_runs_say_what_tells_them_apart_and_no_more(record, gpu):
+    few = record()
+    alike = [record(), record(execution="reference"), record("ours"), record(suite="cost")]
+    runs = [*alike, record("probe"), record("probe", environment=gpu), replace(few, key=replace(few.key, shots=4))]
+    assert sorted(run_titles_of(page(runs))) == [
+        "coop on digits, 16 shots, seed 1, base2new, fast execution",
+        "coop on digits, 16 shots, seed 1, base2new, reference execution",
+        "coop on digits, 16 shots, seed 1, cost, fast execution",
+        "coop on digits, 4 shots, seed 1",
+        "ours on digits, 16 shots, seed 1",
+        "probe on digits, 16 shots, seed 1, Example CPU 2.0 GHz, 2 threads, cpu",
+        "probe on digits, 16 shots, seed 1, Example GPU 80GB, cuda",
+    ]
+
+
+def test_failures_and_warnings_tell_apart_runs_of_one_method(record):
+    runs = [record(execution=e, status="failed", accuracy={}, reason=f"{e} is broken", warnings=(f"{e} is slow",))
+            for e in ("fast", "reference")]  # fmt: skip
+    text = plain(page(runs))
+    failures = text[text.index("Failures") :]
+    for execution in ("fast", "reference"):
+        assert f"coop base2new, {execution} execution digits 1 failed {execution} is broken" in failures
+        assert f"{execution} is slow coop on digits, 16 shots, seed 1, {execution} execution" in failures
+
+
 def test_failures_show_status_and_reason_and_mark_the_average(suite):
     suite[-1] = replace(suite[-1], status="out_of_memory", reason="16 GiB are not enough", accuracy={}, windows={})
     text = plain(page(suite))
