@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,9 @@ import pandas as pd
 from harness.records import RunRecord
 from reports import statistics, units
 from reports.cells import Cell, Column, Table
-from reports.costs import peak_field
+from reports.costs import peak_field, reason
 from reports.document import render
-from reports.groups import Condition, Section, plain, sections
+from reports.groups import Row, Section, plain, sections
 from reports.page import section_titles
 from reports.provenance import TIMED_BY, doubts, few, origins
 from reports.quantities import PEAK_NAMES, TITLES
@@ -27,8 +28,12 @@ SURE_HELP = (
 )
 NO_COST = "The machines differ, so times and memory are not compared."
 
-Run = tuple[str, str, int, frozenset[str]]
-"""A row's label, dataset, seed and tests."""
+NONE_COMPLETE = "No dataset is complete."
+UNLIKE_RUNS = "Compared only where every dataset is complete in both."
+
+T = TypeVar("T")
+Run = tuple[str, int, frozenset[str]]
+"""What was asked of a row: dataset, seed and tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +50,19 @@ def compare(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> tuple[li
 
     Where there is none from the same machine, one from another is taken, for accuracy alone.
     """
-    mine, left = sections(before), list(sections(after))
-    matches = _matches(mine, left)
+    mine, others = sections(before), sections(after)
+    matches = _matches(mine, others, _same_condition, _elsewhere)
     found: list[Comparison] = []
     alone: list[str] = []
     for title, section, match in zip(section_titles(mine), mine, matches, strict=True):
         if match is None:
             alone.append(f"Only in A: {title}.")
-        elif not _runs(section).keys() & _runs(match).keys():
-            alone.append(f"No run of {title} is in both with the same tests.")
+        elif (common := _common(section, match))[0].rows:
+            left_out = _left_out((section, common[0]), (match, common[1]))
+            found.append(_comparison(f"c{len(found)}", title, *common, left_out))
         else:
-            found.append(_comparison(f"c{len(found)}", title, section, match))
+            alone.append(f"No run of {title} is in both with the same tests.")
+    left = [section for section in others if not any(section is match for match in matches)]
     return found, [*alone, *(f"Only in B: {title}." for title in section_titles(left))]
 
 
@@ -65,27 +72,28 @@ def compare_page(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> str
     return render("compare.html.j2", title="Comparison of two result sets", comparisons=found, alone=alone)
 
 
-def _matches(mine: Sequence[Section], others: list[Section]) -> list[Section | None]:
-    """For each section the other of the same condition; then, where there is none, one from another machine.
-
-    What is taken leaves `others`.
-    """
-    found: list[Section | None] = [None] * len(mine)
-    for asked in (lambda section: section.condition, _anywhere):
-        for i, section in enumerate(mine):
-            match = next((o for o in others if asked(o) == asked(section)), None)
+def _matches(mine: Sequence[T], others: Sequence[T], *alike: Callable[[T, T], bool]) -> list[T | None]:
+    """For each of `mine` its own one of `others`: alike in the first sense or, where that leaves none, in the next."""
+    found: list[T | None] = [None] * len(mine)
+    left = list(others)
+    for same in alike:
+        for i, own in enumerate(mine):
+            match = next((j for j, other in enumerate(left) if same(own, other)), None)
             if match is not None and found[i] is None:
-                found[i] = match
-                others.remove(match)
+                found[i] = left.pop(match)
     return found
 
 
-def _anywhere(section: Section) -> Condition:
-    return replace(section.condition, machine="", device="")
+def _same_condition(a: Section, b: Section) -> bool:
+    return a.condition == b.condition
 
 
-def _comparison(name: str, title: str, whole_a: Section, whole_b: Section) -> Comparison:
-    a, b = _common(whole_a, whole_b)
+def _elsewhere(a: Section, b: Section) -> bool:
+    """Alike but for the machine."""
+    return replace(a.condition, machine=b.condition.machine, device=b.condition.device) == b.condition
+
+
+def _comparison(name: str, title: str, a: Section, b: Section, left_out: list[str]) -> Comparison:
     numbers = tables(a), tables(b)
     costs = _comparable(a, b)
     same_meter = peak_field(a.records) == peak_field(b.records)
@@ -96,32 +104,41 @@ def _comparison(name: str, title: str, whole_a: Section, whole_b: Section) -> Co
     columns = [Column("Method", numeric=False), *scores, *divided]
     table = Table(name, f"A beside B: {title}", columns, kind="wordy")
     sure = _sureness(*numbers)
-    for row in a.rows:
-        cells = [Cell(row.label)]
-        cells += _score_cells(table, row.label, numbers, sure) if scores else []
+    for rows in zip(a.rows, b.rows, strict=True):
+        cells = [_method_cell(rows[0].label, numbers)]
+        cells += _score_cells(table, rows[0].label, numbers, sure) if scores else []
         for column, _, text in costs:
-            cells += _cost_cells(table, row.label, numbers, column, text, column != "train_peak_bytes" or same_meter)
+            cells += _cost_cells(table, rows, numbers, column, text, column != "train_peak_bytes" or same_meter)
         table.rows.append(cells)
-    return Comparison(title, [*_cautions(a, b), *_left_out((whole_a, a), (whole_b, b))], table)
+    return Comparison(title, [*_cautions(a, b), *left_out], table)
 
 
-def _runs(section: Section) -> dict[Run, RunRecord]:
-    return {
-        (row.label, r.key.dataset, r.key.seed, frozenset(section.tests(r))): r
-        for row in section.rows
-        for r in row.records
+def _common(a: Section, b: Section) -> tuple[Section, Section]:
+    """The two sections, each without the runs that the other lacks: the same rows in the same order, labelled as in A."""
+    kept: tuple[list[Row], list[Row]] = ([], [])
+    for own, other in _row_pairs(a, b):
+        runs, theirs = _runs(a, own), _runs(b, other)
+        common = [run for run in runs if run in theirs]
+        for rows, found in zip(kept, (runs, theirs), strict=True):
+            rows += [Row(own.label, own.method, tuple(found[run] for run in common))] if common else []
+    return replace(a, rows=tuple(kept[0])), replace(b, rows=tuple(kept[1]))
+
+
+def _row_pairs(a: Section, b: Section) -> list[tuple[Row, Row]]:
+    """The rows of one method and configuration on some dataset; then those of one label, which depends on the rows beside it."""
+    configured = {
+        id(row): {(r.key.dataset, frozenset(_fields(r).items())) for r in row.records} for row in (*a.rows, *b.rows)
     }
 
+    def run_alike(own: Row, other: Row) -> bool:
+        return own.method == other.method and not configured[id(own)].isdisjoint(configured[id(other)])
 
-def _common(*both: Section) -> list[Section]:
-    """The two sections, each without the runs that the other lacks."""
-    common = set.intersection(*(set(_runs(section)) for section in both))
-    kept = []
-    for section in both:
-        own = {id(r) for run, r in _runs(section).items() if run in common}
-        rows = [replace(row, records=tuple(r for r in row.records if id(r) in own)) for row in section.rows]
-        kept.append(replace(section, rows=tuple(row for row in rows if row.records)))
-    return kept
+    matches = _matches(a.rows, b.rows, run_alike, lambda own, other: own.label == other.label)
+    return [(row, match) for row, match in zip(a.rows, matches, strict=True) if match]
+
+
+def _runs(section: Section, row: Row) -> dict[Run, RunRecord]:
+    return {(r.key.dataset, r.key.seed, frozenset(section.tests(r))): r for r in row.records}
 
 
 def _left_out(*sides: tuple[Section, Section]) -> list[str]:
@@ -129,7 +146,8 @@ def _left_out(*sides: tuple[Section, Section]) -> list[str]:
     found = []
     for side, (whole, kept) in zip("AB", sides, strict=True):
         missing = len(whole.records) - len(kept.records)
-        rows = sorted({row.label for row in whole.rows} - {row.label for row in kept.rows})
+        found_again = {id(r) for r in kept.records}
+        rows = sorted(row.label for row in whole.rows if found_again.isdisjoint(map(id, row.records)))
         if missing:
             only = f", all of {listed(rows)} among them" if rows else ""
             found.append(f"Left out: {plural(missing, 'run')} of {side} without a counterpart{only}.")
@@ -173,12 +191,12 @@ def _cautions(a: Section, b: Section) -> list[str]:
 
 def _configured(a: Section, b: Section) -> list[str]:
     """The rows whose settings or recipe are not the same in A and B, with the fields."""
-    theirs = _runs(b)
     found: dict[str, dict[str, tuple[set[str], set[str]]]] = {}
-    for run, record in _runs(a).items():
-        own, other = _fields(record), _fields(theirs[run])
+    labels = [row.label for row in a.rows for _ in row.records]
+    for label, record, match in zip(labels, a.records, b.records, strict=True):
+        own, other = _fields(record), _fields(match)
         for name in sorted(n for n in {**own, **other} if own.get(n) != other.get(n)):
-            values = found.setdefault(run[0], {}).setdefault(name, (set(), set()))
+            values = found.setdefault(label, {}).setdefault(name, (set(), set()))
             for side, fields in zip(values, (own, other), strict=True):
                 side.add(fields.get(name, "none"))
     return [
@@ -195,13 +213,19 @@ def _fields(record: RunRecord) -> dict[str, str]:
     return {name: plain(value) for name, value in {**recipe, **record.key.settings}.items()}
 
 
+def _method_cell(label: str, numbers: tuple[Tables, Tables]) -> Cell:
+    """A row's heading, with the side whose figures are averages of fewer datasets."""
+    covered = {side: n.coverage(label) for side, n in zip("AB", numbers, strict=True)}
+    return Cell(label, tags=tuple(f"{side}: {words}" for side, words in covered.items() if words))
+
+
 def _score_cells(table: Table, label: str, numbers: tuple[Tables, Tables], sure: dict[str, str]) -> list[Cell]:
     main = numbers[0].main
     lines = [n.line(label) for n in numbers]
-    shown = [table.absent("No dataset is complete.") if pd.isna(line[main]) else
+    shown = [table.absent(NONE_COMPLETE) if pd.isna(line[main]) else
              Cell(units.percent(line[main]), line[main]) for line in lines]  # fmt: skip
     if label not in sure:
-        return [*shown, *[table.absent("Not every run finished in both.")] * 2]
+        return [*shown, *[table.absent(UNLIKE_RUNS)] * 2]
     difference = lines[1][main] - lines[0][main]
     return [*shown, Cell(units.points(difference), difference), Cell(sure[label])]
 
@@ -215,13 +239,28 @@ def _sureness(a: Tables, b: Tables) -> dict[str, str]:
 
 
 def _cost_cells(
-    table: Table, label: str, numbers: tuple[Tables, Tables], column: str, text: Callable[[float], str], same: bool
+    table: Table,
+    rows: tuple[Row, Row],
+    numbers: tuple[Tables, Tables],
+    column: str,
+    text: Callable[[float], str],
+    same: bool,
 ) -> list[Cell]:
-    a, b = (float(n.line(label)[column]) for n in numbers)
-    shown = [table.absent("Not recorded.") if np.isnan(v) else Cell(text(v), v) for v in (a, b)]
+    shown = [_cost_cell(table, *side, column, text) for side in zip(rows, numbers, strict=True)]
     if not same:
         meters = " and ".join(PEAK_NAMES[n.peak] for n in numbers)
         return [*shown, table.absent(f"Measured by different meters: {meters}.")]
-    if np.isnan(a) or np.isnan(b) or not a or any(label not in n.complete.index for n in numbers):
-        return [*shown, table.absent("Nothing to divide, or not every run finished in both.")]
+    if any(n.coverage(rows[0].label) for n in numbers):
+        return [*shown, table.absent(UNLIKE_RUNS)]
+    a, b = (cell.value for cell in shown)
+    if not a or b is None:
+        return [*shown, table.absent("Nothing to divide.")]
     return [*shown, Cell(f"{b / a:.2f}", b / a)]
+
+
+def _cost_cell(table: Table, row: Row, numbers: Tables, column: str, text: Callable[[float], str]) -> Cell:
+    line = numbers.line(row.label)
+    if not line["complete"]:
+        return table.absent(NONE_COMPLETE)
+    value = float(line[column])
+    return table.absent(reason(row, column, numbers.peak)) if np.isnan(value) else Cell(text(value), value)

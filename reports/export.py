@@ -93,14 +93,14 @@ def as_json_lines(records: Sequence[RunRecord]) -> bytes:
 
 
 def as_markdown(records: Sequence[RunRecord]) -> bytes:
-    """A table a section, under its title."""
+    """A table a section, under its title and above its footnotes."""
     return "\n".join(
         f"## {_markdown(title)}\n\n{_markdown_table(table)}" for title, table in _headlines(records)
     ).encode()
 
 
 def as_latex(records: Sequence[RunRecord]) -> bytes:
-    """A ``table`` a section, with booktabs' rules; the best of a column in bold."""
+    """A ``table`` a section, with booktabs' rules and its footnotes; the best of a column in bold."""
     text = "% \\usepackage{booktabs}\n" + "\n".join(_latex_table(title, table) for title, table in _headlines(records))
     return text.encode()
 
@@ -129,10 +129,12 @@ def _headlines(records: Sequence[RunRecord]) -> list[tuple[str, Table]]:
 
 
 def _markdown_table(table: Table) -> str:
-    rows = [[_heading(column) for column in table.columns], *([_words(cell) for cell in cells] for cells in table.rows)]
-    lines = [f"| {' | '.join(map(_markdown, row))} |" for row in rows]
+    head = [_markdown(_heading(column)) for column in table.columns]
+    rows = [head, *([_markdown_cell(cell) for cell in cells] for cells in table.rows)]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, f"|{'|'.join('---:' if column.numeric else '---' for column in table.columns)}|")
-    return "\n".join(lines) + "\n"
+    notes = [f"{i}. {_markdown(note)}" for i, note in enumerate(table.notes, 1)]
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
 def _latex_table(title: str, table: Table) -> str:
@@ -140,8 +142,13 @@ def _latex_table(title: str, table: Table) -> str:
     body = [" & ".join(_latex_cell(cell) for cell in cells) + r" \\" for cells in table.rows]
     head = " & ".join(_latex(_heading(column)) for column in table.columns) + r" \\"
     lines = [r"\begin{table}", rf"\caption{{{_latex(title)}}}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule",
-             *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]  # fmt: skip
+             *body, r"\bottomrule", r"\end{tabular}", *_latex_notes(table.notes), r"\end{table}", ""]  # fmt: skip
     return "\n".join(lines)
+
+
+def _latex_notes(notes: Sequence[str]) -> list[str]:
+    lines = [rf"\textsuperscript{{{i}}} {_latex(note)}\par" for i, note in enumerate(notes, 1)]
+    return [r"\par\medskip\footnotesize", *lines] if lines else []
 
 
 def _heading(column: Column) -> str:
@@ -149,11 +156,17 @@ def _heading(column: Column) -> str:
 
 
 def _words(cell: Cell) -> str:
-    return f"{cell.text} ({'; '.join(cell.details)})" if cell.details else cell.text
+    beside = "; ".join((*cell.tags, *cell.details))
+    return f"{cell.text} ({beside})" if beside else cell.text
+
+
+def _markdown_cell(cell: Cell) -> str:
+    return _markdown(_words(cell)) + (f"<sup>{cell.note}</sup>" if cell.note else "")
 
 
 def _latex_cell(cell: Cell) -> str:
-    return rf"\textbf{{{_latex(_words(cell))}}}" if cell.best else _latex(_words(cell))
+    words = rf"\textbf{{{_latex(_words(cell))}}}" if cell.best else _latex(_words(cell))
+    return words + (rf"\textsuperscript{{{cell.note}}}" if cell.note else "")
 
 
 def _markdown(text: str) -> str:

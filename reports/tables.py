@@ -18,7 +18,7 @@ from reports import statistics
 from reports.averages import ranking, result_frame, run_frame, score_frame, summary_frame, tangent_h, unit_frame
 from reports.costs import PeakField, peak_field
 from reports.groups import REFERENCE, Row, Section
-from reports.text import short, visible
+from reports.text import plural, short, visible
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,13 @@ class Tables:
     def line(self, label: str) -> pd.Series:
         """A row's line of the summary."""
         return cast(pd.Series, self.summary.loc[label])
+
+    def coverage(self, label: str) -> str:
+        """``2 of 3 datasets`` where a row averages fewer than the section has; else nothing."""
+        line = self.line(label)
+        if line["complete"] == line["expected"]:
+            return ""
+        return f"{line['complete']} of {plural(line['expected'], 'dataset' if self.main == 'h' else 'test')}"
 
     def on(self, label: str, unit: str) -> pd.Series | None:
         """A row's line on a unit; None where no run finished."""

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.records import RunRecord
+from reports.cells import Cell
 from reports.cells import Table as PageTable
 from reports.compare import Comparison
-from reports.groups import sections
+from reports.groups import Section, sections
 from reports.quantities import TITLES
 from reports.tables import Tables, tables
-from reports.text import visible
+from reports.text import plural, visible
 from reports.units import duration, percent, size
 
 WIDTH = 140
@@ -29,10 +30,17 @@ def print_headlines(records: Sequence[RunRecord]) -> None:
     for section in sections(records):
         own = section.condition
         console.print(
-            f"\n{visible(own.suite)} on {visible(own.backbone)}, {own.shots} shots, {visible(own.machine)}, "
-            f"{own.precision}, {own.execution}; {'simulated' if own.simulated else 'summed over datasets, mean over seeds'}"
+            f"\n{visible(own.suite)} on {visible(own.backbone)}, {plural(own.shots, 'shot')}, {visible(own.machine)}, "
+            f"{own.precision}, {own.execution}; {_taken_together(section)}"
         )
         console.print(_headline(tables(section), section.costs_only))
+
+
+def _taken_together(section: Section) -> str:
+    if section.condition.simulated:
+        return "simulated"
+    how = "epoch and step averaged" if section.costs_only else "train summed"
+    return f"{how} over datasets, peak memory the highest of them; mean over seeds"
 
 
 def _console() -> Console:
@@ -48,6 +56,8 @@ def print_comparison(comparisons: Sequence[Comparison], alone: Sequence[str]) ->
         for caution in comparison.cautions:
             console.print(f"  {caution}")
         console.print(_as_text(comparison.table))
+        for i, note in enumerate(comparison.table.notes, 1):
+            console.print(f"  {_raised(i)} {note}")
     if not comparisons:
         console.print("The two have no suite in common under the same conditions.")
     for text in alone:
@@ -55,15 +65,24 @@ def print_comparison(comparisons: Sequence[Comparison], alone: Sequence[str]) ->
 
 
 def _as_text(page_table: PageTable) -> Table:
-    """A page's table, with what stands beneath its headings in parentheses."""
+    """A page's table, with its tags in parentheses and the numbers of its footnotes."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in page_table.columns:
         unit = column.unit.partition(",")[0]
         heading = f"{column.title} {unit}" if unit in ("A", "B") else "B/A" if unit == "B / A" else column.title
-        table.add_column(heading, justify="right" if column.numeric else "left")
+        table.add_column(heading, justify="right" if column.numeric else "left", overflow="fold")
     for cells in page_table.rows:
-        table.add_row(*(cell.text for cell in cells))
+        table.add_row(*(_marked(cell) for cell in cells))
     return table
+
+
+def _marked(cell: Cell) -> str:
+    tags = f" ({'; '.join(cell.tags)})" if cell.tags else ""
+    return f"{cell.text}{tags}{_raised(cell.note) if cell.note else ''}"
+
+
+def _raised(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _headline(found: Tables, costs_only: bool) -> Table:
@@ -80,9 +99,9 @@ def _headline(found: Tables, costs_only: bool) -> Table:
         table.add_column(heading, justify="right")
     order = "epoch_seconds" if costs_only else found.main
     for label, line in found.summary.sort_values(order, ascending=costs_only).iterrows():
-        whole = line["complete"] == line["expected"]
+        covered = found.coverage(str(label))
         cells = [_worded(line[name], text) for name, _, text in shown]
-        table.add_row(f"{label}{'' if whole else ' (incomplete)'}", *cells)
+        table.add_row(f"{label} ({covered})" if covered else str(label), *cells)
     return table
 
 

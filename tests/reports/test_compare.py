@@ -8,6 +8,7 @@ from harness.recipe import Recipe
 from harness.records import to_json
 from reports import __main__ as command
 from reports.compare import compare, compare_page
+from reports.terminal import print_comparison
 
 
 def runs(record, gain=0.0, wobble=0.0, **changes):
@@ -86,6 +87,63 @@ def test_a_run_that_failed_on_one_side_shows_no_difference(record):
     ((found,), _) = compare(runs(record), after)
     shown = cells(found)
     assert (shown["B − A points"], shown["Train time B / A"]) == ("–", "–")
+
+
+def notes(comparison, row=0):
+    """What the footnotes of a row say, by column."""
+    table = comparison.table
+    return {f"{column.title} {column.unit}".strip(): table.notes[cell.note - 1]
+            for column, cell in zip(table.columns, table.rows[row], strict=True) if cell.note}  # fmt: skip
+
+
+def test_a_side_that_averages_fewer_datasets_is_marked(record):
+    after = runs(record)
+    after[0] = replace(after[0], status="failed", accuracy={})
+    ((found,), _) = compare(runs(record), after)
+    assert cells(found)["H B, %"] == "72.00"
+    assert found.table.rows[0][0].tags == ("B: 1 of 2 datasets",)
+    why = "Compared only where every dataset is complete in both."
+    assert notes(found) == dict.fromkeys(
+        ["B − A points", "Sure? paired test", "Train time B / A", "Step B / A", "Peak B / A"], why
+    )
+    ((whole,), _) = compare(runs(record), runs(record))
+    assert whole.table.rows[0][0].tags == ()
+
+
+def test_a_side_without_a_complete_dataset_has_no_cost_and_says_so(record):
+    after = [replace(r, status="failed", accuracy={}) if r.key.seed == 1 else r for r in runs(record)]
+    ((found,), _) = compare(runs(record), after)
+    assert notes(found)["Train time B"] == notes(found)["H B, %"] == "No dataset is complete."
+
+
+def test_costs_that_there_can_not_be_are_told_from_those_not_recorded(record):
+    both = [record("coop", windows={}), record("zero_shot")]
+    ((found,), _) = compare(both, both)
+    assert notes(found, row=0)["Train time A"] == "Not recorded."
+    assert notes(found, row=1)["Train time A"] == "This method trains nothing."
+
+
+def test_a_row_is_found_again_beside_a_variant(record):
+    """With the variant, labels name the settings: of `coop` in A nothing is called so in B."""
+    before = runs(record, settings={"depth": 4})
+    after = [*runs(record, settings={"depth": 6}), *runs(record, gain=1.0, settings={"depth": 4})]
+    ((found,), _) = compare(before, after)
+    shown = cells(found)
+    assert (shown["Method"], shown["B − A points"]) == ("coop", "+1.00")
+    assert found.cautions == ["Left out: 6 runs of B without a counterpart, all of coop (depth=6) among them."]
+
+
+def test_what_is_left_out_is_named_though_its_label_stands_for_another_row(record):
+    """Rows that differ in their recipes alone are numbered: the second of A is the first of B."""
+    one, two, three = ({"recipe": Recipe(epochs=e, batch_size=4, learning_rate=2e-3)} for e in (10, 20, 30))
+    ((found,), _) = compare(
+        [*runs(record, **one), *runs(record, **two)], [*runs(record, **two), *runs(record, **three)]
+    )
+    assert [cell.text for (cell, *_) in found.table.rows] == ["coop #2"]
+    assert found.cautions == [
+        "Left out: 6 runs of A without a counterpart, all of coop #1 among them.",
+        "Left out: 6 runs of B without a counterpart, all of coop #2 among them.",
+    ]
 
 
 def test_commits_and_weights_are_named(record):
@@ -182,6 +240,18 @@ def test_the_command_prints_and_writes(record, tmp_path, capsys):
     command.compare(tmp_path / "a", tmp_path / "b", tmp_path / "site")
     out = capsys.readouterr().out
     assert "+1.00" in out
+    assert "¹" not in out
     command.compare(tmp_path / "a", tmp_path / "b", tmp_path / "compared.html")
     for page in (tmp_path / "site" / "index.html", tmp_path / "compared.html"):
         assert "Comparison of two result sets" in page.read_text(encoding="utf-8")
+
+
+def test_the_terminal_says_what_a_side_averages_and_why_a_figure_is_absent(record, capsys):
+    after = [*runs(record), record("zero_shot")]
+    after[0] = replace(after[0], status="failed", accuracy={})
+    print_comparison(*compare([*runs(record), record("zero_shot")], after))
+    out = capsys.readouterr().out
+    assert "coop (B: 1 of 2 datasets)" in out
+    assert " –¹ " in out
+    assert "  ¹ Compared only where every dataset is complete in both.\n" in out
+    assert "  ² This method trains nothing.\n" in out

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from dataclasses import replace
 
@@ -69,6 +70,23 @@ def test_markdown_and_latex_hold_the_headline(runs):
     assert r"zero\_shot" in latex
 
 
+def test_what_a_row_averages_and_every_footnote_are_told(record):
+    failed = record("coop", "shapes", status="failed", accuracy={}, windows={})
+    runs = [*(record("zero_shot", dataset) for dataset in ("digits", "shapes")), record("coop", base=95), failed]
+    markdown = as_markdown(runs).decode()
+    assert "| coop (1 of 2 datasets)<sup>1</sup> | 95.00 |" in markdown
+    assert "| zero\\_shot (reference) | 80.00 |" in markdown
+    assert "|\n\n1. Incomplete, so not ranked and not comparable: shapes: seed 1 failed.\n2. " in markdown
+    assert "–<sup>3</sup>" in markdown
+    assert "\n3. This method trains nothing.\n" in markdown
+    latex = as_latex(runs).decode()
+    assert "coop (1 of 2 datasets)\\textsuperscript{1} & 95.00 & " in latex
+    assert "--\\textsuperscript{3}" in latex
+    below = latex.partition("\\end{tabular}\n")[2]
+    assert "\\textsuperscript{1} Incomplete, so not ranked" in below
+    assert "\\textsuperscript{3} This method trains nothing." in below
+
+
 @pytest.mark.parametrize("name", ["a|b", "a_b & c%", "\\input{x}", "line\nbreak", "<script>"])
 def test_names_can_not_leave_their_cell(record, name):
     head, _, row = (line.replace("\\|", "") for line in as_markdown([record(name)]).decode().splitlines()[2:5])
@@ -80,6 +98,19 @@ def test_names_can_not_leave_their_cell(record, name):
     assert len(lines) == 2
     row = lines[1]
     assert "\\input" not in row
+
+
+@pytest.mark.parametrize("name", ["a_b & c%", "\\input{x}", "line\nbreak", "<script>", "[a](b)"])
+def test_names_in_footnotes_are_text(record, name):
+    failed = record("coop", name, status="failed", accuracy={}, windows={})
+    runs = [record("coop"), record("zero_shot"), record("zero_shot", name), failed]
+    markdown = as_markdown(runs).decode()
+    assert [line[:3] for line in markdown.rpartition("|\n\n")[2].splitlines()] == ["1. ", "2. ", "3. "]
+    assert "<script" not in markdown.replace("\\<", "")
+    assert "[a]" not in markdown.replace("\\[", "")
+    below = as_latex(runs).decode().partition("\\end{tabular}")[2]
+    assert "\\input" not in below
+    assert not re.search(r"(?<!\\)[&%_]", below)
 
 
 def test_tensorboard_reads_what_was_written(runs, tmp_path):

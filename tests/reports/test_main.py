@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import typer
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from harness.errors import ConfigError
 from harness.records import to_json
 from reports import __main__ as command
+from reports.terminal import print_headlines
 
 
 @pytest.fixture
@@ -38,6 +40,18 @@ def test_report_writes_one_page_and_says_where(results, tmp_path, capsys):
     assert "site/index.html" in capsys.readouterr().out
     assert [p.name for p in (tmp_path / "site").iterdir()] == ["index.html"]
     assert (tmp_path / "site" / "index.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_headlines_say_over_what_they_sum_and_average(record, capsys):
+    whole = record("coop")
+    cut = replace(whole, key=replace(whole.key, steps=3, shots=1))
+    print_headlines([record("zero_shot"), record("zero_shot", "shapes"), whole, cut])
+    costs, scores = " ".join(capsys.readouterr().out.split()).split("base2new on ")[1:]
+    assert ", 1 shot, " in costs
+    assert "epoch and step averaged over datasets, peak memory the highest of them; mean over seeds" in costs
+    assert ", 16 shots, " in scores
+    assert "train summed over datasets, peak memory the highest of them; mean over seeds" in scores
+    assert "coop (1 of 2 datasets)" in scores
 
 
 @pytest.mark.parametrize("many", [1, 1000], ids=["so many runs that they would be a site", "few runs"])
