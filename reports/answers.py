@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from reports import units
 from reports.groups import REFERENCE
-from reports.overview import strong
+from reports.overview import strong, unsure
 from reports.statistics import SIGNIFICANCE
 from reports.tables import Tables
 from reports.text import listed, plural
@@ -55,9 +55,11 @@ def _kept(tables: Tables, trained: str, other: str, on_trained: str, on_other: s
         return _unsure(tables, here.gains, there.gains, on_trained, on_other)
     first, *rest = _clauses(here, REFERENCE)
     opening = Markup("Of {}, {} on {}").format(plural(len(rows), "adapted method"), first, on_trained)
-    return Markup("{}. On {}, {}.").format(
+    words = Markup("{}. On {}, {}.").format(
         Markup("; ").join([opening, *rest]), on_other, Markup("; ").join(_clauses(there, "it", named=True))
     )
+    untested = [str(row) for row in here.p.index[here.p.isna()]]
+    return words + (Markup(" Of {}.").format(unsure(untested, tables)) if untested else "")
 
 
 def _against(tables: Tables, rows: Sequence[str], metric: str) -> Against:
@@ -69,24 +71,24 @@ def _against(tables: Tables, rows: Sequence[str], metric: str) -> Against:
 
 
 def _clauses(against: Against, reference: str, named: bool = False) -> Iterator[Markup]:
-    """How many are above and below the reference, which is "it" from the second clause on; named: those below. Then the rest."""
+    """How many are above and below the reference, which is "it" from the second clause on; named: those below. Then the tied."""
     above, below, it = against.above, against.below, chain([reference], repeat("it"))
-    unsure = len(against.gains) - len(above) - len(below)
+    alike = int((against.p > SIGNIFICANCE).sum())
     if len(above):
         yield Markup("{} above {}").format(_score(len(above)), next(it))
     if len(below):
         yield Markup("{} below {}{}").format(
             _score(len(below)), next(it), Markup(": ") + _losers(below) if named else ""
         )
-    if unsure:
-        share = "none can" if unsure == len(against.gains) else f"{unsure} can't"
+    if alike:
+        share = "none can" if alike == len(against.gains) else f"{alike} can't"
         yield Markup("{} be told from {}").format(share, next(it))
 
 
 def _unsure(tables: Tables, here: pd.Series, there: pd.Series, on_trained: str, on_other: str) -> Markup:
     """Which way the figures point, where nothing can be tested."""
     words = "From {} nothing can be said for sure. As it stands, {} of {} {} above {} on {}, and {} below it on {}."
-    seeds, methods = plural(int(tables.summary["seeds"].max()), "seed"), plural(len(here), "adapted method")
+    seeds, methods = plural(int(tables.complete["seeds"].min()), "seed"), plural(len(here), "adapted method")
     gaining, losing = (int((here > 0).sum()), int((there < 0).sum()))
     verb = "scores" if gaining == 1 else "score"
     return Markup(words).format(seeds, gaining, methods, verb, REFERENCE, on_trained, losing or "none", on_other)

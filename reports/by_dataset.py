@@ -40,8 +40,15 @@ def unit_table(name: str, section: Section, tables: Tables, styles: dict[str, St
     average = "Average of targets" if tables.main == "target" else "Average"
     table.foot.append([Cell(average), *(_average_cell(table, row, tables) for row in rows)])
     marked = any(c.tied for cells in [*table.rows, *table.foot] for c in cells)
-    table.legend = TIE_LEGEND if marked else "Bold: the best."
+    table.legend = TIE_LEGEND + _lone(rows) if marked else "Bold: the best."
     return table
+
+
+def _lone(rows: list[Row]) -> str:
+    """What the missing underline of a row that can't be compared means."""
+    lone = [row.label for row in rows if len(row.seeds) == 1]
+    words = " Rows of one seed ({}) are compared with none: they are never underlined, nor is any other where they are the best."
+    return words.format(listed(lone)) if lone else ""
 
 
 def _unit_cell(table: Table, tables: Tables, row: Row, unit: str, rivals: Mapping[str, pd.Series], tied: bool) -> Cell:

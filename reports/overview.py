@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -10,8 +11,11 @@ from reports.cells import Table
 from reports.groups import Section
 from reports.pictures import Chart
 from reports.tables import Tables
+from reports.text import listed
 
 Found = tuple[Section, Tables]
+NAMED = 4
+"""So many methods of one kind are named at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +33,15 @@ class Overview:
 def strong(name: str) -> Markup:
     """A name in an answer."""
     return Markup("<strong>{}</strong>").format(name)
+
+
+def several(names: Sequence[str]) -> Markup:
+    """Names in an answer, not too many."""
+    return Markup(listed([str(strong(name)) for name in names], NAMED))
+
+
+def unsure(rows: Sequence[str], tables: Tables) -> Markup:
+    """Of which rows nothing is said, and why: they could not be compared."""
+    lone = (tables.summary["seeds"].loc[list(rows)] == 1).all()
+    why = "one seed only" if lone else "too few seeds in common with the others"
+    return Markup("{}, with {}, nothing can be said for sure").format(several(rows), why)

@@ -116,13 +116,29 @@ def tied(with_row: str, rows: Sequence[str], adjusted: Mapping[Pair, float]) -> 
 
 
 def rank_groups(ranked: Sequence[str], adjusted: Mapping[Pair, float]) -> dict[str, tuple[int, ...]]:
-    """Rows share a group where they can't be told apart; the first group is the best row's. Empty without a comparison."""
-    if len(ranked) < 2 or any(np.isnan(adjusted[frozenset(pair)]) for pair in combinations(ranked, 2)):
+    """Rows share a group where they can't be told apart; the first group is the best row's. Empty without a comparison.
+
+    Of rows that could not be compared, those are left out that lack the most comparisons: it is they that have too few seeds.
+    """
+    ranked = _compared(ranked, adjusted)
+    if len(ranked) < 2:
         return {}
     ties = {row: set(tied(row, ranked, adjusted)) for row in ranked}
     place = {row: i for i, row in enumerate(ranked)}
     groups = sorted(sorted(place[r] for r in clique) for clique in _cliques(set(), set(ranked), set(), ties))
     return {row: tuple(g for g, group in enumerate(groups) if place[row] in group) for row in ranked}
+
+
+def _compared(ranked: Sequence[str], adjusted: Mapping[Pair, float]) -> list[str]:
+    """The rows that remain when none lacks a comparison with another."""
+    lacking = {
+        row: {r for r in ranked if r != row and np.isnan(adjusted[frozenset((row, r))])} for row in reversed(ranked)
+    }
+    while any(lacking.values()):
+        worst = max(lacking, key=lambda row: len(lacking[row]))
+        for row in lacking.pop(worst):
+            lacking[row].remove(worst)
+    return [row for row in ranked if row in lacking]
 
 
 def _cliques(inside: set[str], candidates: set[str], done: set[str], ties: Mapping[str, set[str]]) -> list[set[str]]:

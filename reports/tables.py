@@ -108,8 +108,13 @@ class Tables:
         ranked = list(self.competing(self.main).index)
         return statistics.tied(ranked[0], ranked, self.comparisons) if ranked else []
 
+    def untested_with_best(self) -> list[str]:
+        """The competing rows that have too few seeds for a comparison with the best one, best first."""
+        ranked = list(self.competing(self.main).index)
+        return [row for row in ranked[1:] if np.isnan(self.comparisons[frozenset((ranked[0], row))])]
+
     def rank_groups(self) -> dict[str, tuple[int, ...]]:
-        """The groups of each complete row: rows that share one can't be told apart."""
+        """The groups of each complete row that can be compared: rows that share one can't be told apart."""
         return statistics.rank_groups(list(self.complete.index), self.comparisons)
 
     def rivals(self, unit: str, metric: str) -> pd.Series:

@@ -9,14 +9,13 @@ from markupsafe import Markup
 
 from reports import units
 from reports.groups import REFERENCE
+from reports.overview import several, unsure
 from reports.quantities import SCORE_WORDS
 from reports.statistics import p_words
 from reports.tables import Tables
-from reports.text import listed, plural
+from reports.text import plural
 
 ALONE = Markup("<strong>{}</strong> is the only one to have finished every dataset, with {} <b>{}</b> ({})")
-NAMED = 4
-"""So many tied methods are named at most."""
 NOTICEABLE = 1.05
 """The ratio of two times from which the page speaks of a difference."""
 
@@ -45,24 +44,25 @@ def _best(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> Markup:
     words = ALONE if alone else Markup("<strong>{}</strong> has the best {}, <b>{}</b> ({})")
     clauses = [words.format(best.name, SCORE_WORDS[main], units.percent(best[main]), sure)]
     clauses += [Markup("{} points above {}").format(f"{gain:.2f}", REFERENCE)] if pd.notna(gain) else []
-    clauses += _sureness(tables, ranked, tied)
-    return Markup(", ").join(clauses) + Markup(".")
+    return Markup(", ").join(clauses) + _sureness(tables, ranked, tied) + Markup(".")
 
 
-def _sureness(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> list[Markup]:
-    """Whether the next is tied with the best, clearly behind, or not comparable."""
-    main = tables.main
-    if len(ranked) < 2:
-        return []
+def _sureness(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> Markup:
+    """Whether the next is tied with the best, clearly behind, or not comparable; and which others can't be compared with it."""
+    first, *others = ranked.index
+    untested = tables.untested_with_best()
+    if not others:
+        return Markup("")
+    if untested == others:
+        return Markup(", and, with too few seeds for a comparison, how sure this order is can't be said")
     if tied:
-        return [Markup("statistically tied with {}").format(_strong(tied))]
-    first, second = ranked.index[:2]
-    behind = ranked[main].iloc[0] - ranked[main].iloc[1]
-    p = tables.comparisons[frozenset((first, second))]
-    if pd.isna(p):
-        return [Markup("and, with too few seeds for a comparison, how sure this order is can't be said")]
-    return [Markup("with <strong>{}</strong> clearly behind it, by {} points ({})").format(
-        second, f"{behind:.2f}", p_words(p))]  # fmt: skip
+        sure = Markup(", statistically tied with {}").format(several(tied))
+    else:
+        second = next(row for row in others if row not in untested)
+        behind = ranked[tables.main].iloc[0] - ranked[tables.main][second]
+        sure = Markup(", with <strong>{}</strong> clearly behind it, by {} points ({})").format(
+            second, f"{behind:.2f}", p_words(tables.comparisons[frozenset((first, second))]))  # fmt: skip
+    return sure + (Markup("; of {}").format(unsure(untested, tables)) if untested else "")
 
 
 def _cheapest(ranked: pd.DataFrame) -> Iterator[Markup]:
@@ -126,7 +126,3 @@ def _cheaper(ranked: pd.DataFrame, tied: list[str], main: str) -> Markup:
                 lower[quickest.name],
             )
     return Markup("")
-
-
-def _strong(names: list[str]) -> Markup:
-    return Markup(listed([str(Markup("<strong>{}</strong>").format(name)) for name in names], NAMED))

@@ -65,7 +65,7 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
     for row in ranked(section, tables):
         cells = [method_cell(table, section, row, tables, styles, manner(row.records) if section.costs_only else "")]
         cells += [_score_cell(table, row, score, tables) for score in scores]
-        cells += [_group_cell(table, row, groups)] if groups else []
+        cells += [_group_cell(table, row, groups, tables)] if groups else []
         cells += [_cost_cell(table, row, c, costs[c], tables) for c in shown]
         table.rows.append(cells)
     if any("–" in d for cells in table.rows for c in cells for d in c.details):
@@ -171,9 +171,13 @@ def _score_cell(table: Table, row: Row, score: str, tables: Tables) -> Cell:
     return Cell(units.percent(line[score]), line[score], tuple(details), best=best, note=note)
 
 
-def _group_cell(table: Table, row: Row, groups: dict[str, tuple[int, ...]]) -> Cell:
+FEW_SEEDS = "Not compared: it has fewer than two seeds in common with the others."
+
+
+def _group_cell(table: Table, row: Row, groups: dict[str, tuple[int, ...]], tables: Tables) -> Cell:
     if row.label not in groups:
-        return table.absent("Only rows that have finished every dataset are compared.")
+        complete = row.label in tables.complete.index
+        return table.absent(FEW_SEEDS if complete else "Only rows that have finished every dataset are compared.")
     return Cell(" ".join(LETTERS[g] if g < 26 else str(g) for g in groups[row.label]), groups[row.label][0])
 
 

@@ -62,6 +62,19 @@ def test_one_seed_says_which_way_it_points_and_that_nothing_is_sure(record):
     )
 
 
+def test_a_method_of_one_seed_is_told_apart_from_those_that_were_compared(record, reference):
+    runs = reference + method(record, "coop", 90, 60) + method(record, "adapter", 60, 30)
+    assert words(runs + method(record, "tardy", 90, 20, seeds=(1,))) == (
+        "Of 3 adapted methods, 1 scores above zero_shot on the classes trained on; 1 can't be told from it. "
+        "On the other classes, 1 scores below it: adapter (−30.00); 1 can't be told from it. "
+        "Of tardy, with one seed only, nothing can be said for sure."
+    )
+
+
+def test_a_reference_of_one_seed_leaves_nothing_sure(record, reference):
+    assert words(reference[:1] + method(record, "coop", 90, 60)).startswith("From 1 seed nothing can be said for sure.")
+
+
 def test_a_transfer_is_asked_about_its_source_and_its_targets(record):
     runs = [
         record(name, suite="transfer", dataset="a", seed=s,

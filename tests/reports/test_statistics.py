@@ -122,3 +122,10 @@ def test_rows_that_could_not_be_compared_have_no_group_and_no_tie():
     adjusted = {frozenset("ab"): math.nan}
     assert rank_groups("ab", adjusted) == {}
     assert tied("a", "ab", adjusted) == []
+
+
+def test_a_row_that_could_not_be_compared_keeps_its_group_from_no_other():
+    """x and y have a comparison with no row; b and z share too few seeds with one another alone."""
+    adjusted = ties("abcxyz", ["ab", "cz", "az"])
+    adjusted |= {pair: math.nan for pair in adjusted if pair & {"x", "y"} or pair == frozenset("bz")}
+    assert rank_groups("xabcyz", adjusted) == {"a": (0,), "b": (0,), "c": (1,)}

@@ -205,6 +205,13 @@ def test_rows_are_compared_over_datasets_and_seeds(record):
     assert set(found.tied_on("digits")) | {found.complete.index[0]} == {"alike", "high"}
 
 
+def test_a_row_of_one_seed_takes_no_group_from_the_others(record):
+    runs = [record(m, seed=s, base=v, new=v) for m, level, w in (("coop", 80, 1.0), ("adapter", 60, 1.1), ("lora", 80.1, -1.0))
+            for s in (1, 2, 3) for v in [level + w * (s - 2)]]  # fmt: skip
+    _, found = of([*runs, record("late", seed=1, base=90, new=50)])
+    assert found.rank_groups() == {"lora": (0,), "coop": (0,), "adapter": (1,)}
+
+
 @pytest.fixture
 def equal_h(record):
     """Base and new average 77.5 and 62.5 in both rows, so H is 69.20 in both; the mean of the datasets' H is 64.82 in one."""

@@ -1,5 +1,6 @@
 import html
 import re
+from dataclasses import replace
 
 from reports.groups import sections
 from reports.tables import tables
@@ -56,6 +57,24 @@ def test_one_seed_says_that_the_order_is_not_sure(record):
     assert text.startswith("coop has the best H, 79.00 (1 seed), and, with too few seeds for a comparison")
     assert "interval" not in text
     assert "tied" not in text
+
+
+def test_rows_of_one_seed_among_others_are_named(record):
+    runs = method(record, "coop", 80) + method(record, "adapter", 60, wobble=0.1)
+    tardy = method(record, "tardy", 79, seeds=(1,))
+    assert (
+        "with adapter clearly behind it, by 20.00 points (p < 0.001); of tardy, with one seed only, nothing"
+        in words(runs + tardy)
+    )
+    later = method(record, "<later>", 79, seeds=(2,))
+    tied = words(runs + method(record, "lora", 79.9, wobble=-2.0) + tardy + later)
+    assert "tied with lora; of <later> and tardy, with one seed only, nothing can be said for sure. Training" in tied
+
+
+def test_rows_with_other_seeds_than_the_best_are_named(record):
+    other = [replace(r, key=replace(r.key, seed=r.key.seed + 3)) for r in method(record, "other", 79)]
+    text = words(method(record, "coop", 80) + method(record, "adapter", 60, wobble=0.1) + other)
+    assert "; of other, with too few seeds in common with the others, nothing can be said for sure. Training" in text
 
 
 def test_an_incomplete_method_is_not_ranked(record):

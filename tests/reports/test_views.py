@@ -1,13 +1,14 @@
-"""Tables of a section that no other file names: each seed by itself."""
+"""Tables of a section that no other file names: each seed by itself; and what is said of a row that has only one."""
 
 from dataclasses import replace
 
 import pytest
 
+from reports.by_dataset import TIE_LEGEND, unit_table
 from reports.groups import sections
 from reports.page import row_styles
 from reports.tables import tables
-from reports.views import GAP, seed_table
+from reports.views import FEW_SEEDS, GAP, headline, seed_table
 
 
 def by_seed(records):
@@ -66,3 +67,32 @@ def test_a_dataset_on_which_nothing_finished_is_a_gap(runs):
 def test_no_training_is_its_own_reason(record):
     zero_shot = record("zero_shot", "digits", accuracy={"digits": 50.0})
     assert by_seed([zero_shot]) == {("zero_shot", 1): ("50.00", "This method trains nothing.")}
+
+
+@pytest.fixture
+def one_late(record):
+    """coop and lora are tied; tardy has one seed."""
+    runs = [record(m, seed=s, base=(v := level + w * (s - 2)), new=v)
+            for m, level, w in (("coop", 80, 1.0), ("lora", 80.1, -1.0)) for s in (1, 2, 3)]  # fmt: skip
+    return [*runs, record("tardy", seed=1, base=79, new=79)]
+
+
+def test_a_row_of_one_seed_has_no_group_and_a_reason(one_late):
+    (section,) = sections(one_late)
+    found = tables(section)
+    table = headline("t", section, found, row_styles([(section, found)]))
+    (place,) = (i for i, column in enumerate(table.columns) if column.title == "Group")
+    groups = {row[0].text: row[place] for row in table.rows}
+    assert (groups["coop"].text, groups["lora"].text, groups["tardy"].absent) == ("a", "a", True)
+    assert table.notes[groups["tardy"].note - 1] == FEW_SEEDS
+
+
+def test_by_dataset_a_row_of_one_seed_is_said_to_be_compared_with_none(one_late):
+    (section,) = sections(one_late)
+    found = tables(section)
+    table = unit_table("t", section, found, row_styles([(section, found)]))
+    assert table.legend == TIE_LEGEND + (
+        " Rows of one seed (tardy) are compared with none: they are never underlined, nor is any other where they are the best."
+    )
+    (section,) = sections(one_late[:-1])
+    assert unit_table("t", section, tables(section), row_styles([(section, found)])).legend == TIE_LEGEND
