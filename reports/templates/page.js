@@ -142,8 +142,8 @@ function cells(table) {
   const shown = (cell) => !cell.classList.contains("off");
   const rows = [...table.rows].filter((row) => shown(row) && !row.hidden);
   return rows.map((row) => [...row.cells].filter(shown).map((cell) => {
-    const details = [...cell.querySelectorAll(".unit, .details > span")].map((part) => part.textContent.trim());
-    return details.length ? `${text(cell)} (${details.join(" ")})` : text(cell);
+    const beside = [...cell.querySelectorAll(".unit, .tag, .details > span")].map((part) => part.textContent.trim());
+    return beside.length ? `${text(cell)} (${beside.join("; ")})` : text(cell);
   }));
 }
 

@@ -131,29 +131,39 @@ def test_a_hidden_method_leaves_every_table_and_figure(open_page, suite_page):
     assert tab.locator(".plot text:visible", has_text="coop").count() == 3
 
 
+CLIPBOARD = ["clipboard-read", "clipboard-write"]
+
+
+def copied(tab, table, name):
+    """What a table's button leaves on the clipboard, line by line."""
+    tab.evaluate("navigator.clipboard.writeText('')")
+    tab.locator(f".tools:has(+ div > #{table})").get_by_role("button", name=name, exact=True).click()
+    for _ in range(200):
+        if text := tab.evaluate("navigator.clipboard.readText()"):
+            break
+        tab.wait_for_timeout(50)
+    return text.replace("\r\n", "\n").splitlines()
+
+
 def test_tables_are_copied_as_csv_markdown_and_latex(open_page, suite_page):
-    tab = open_page(suite_page, permissions=["clipboard-read", "clipboard-write"])
-    bar = tab.locator("#s1 .tools:has(+ div > #s1-map)")
-
-    def copied(name):
-        tab.evaluate("navigator.clipboard.writeText('')")
-        bar.get_by_role("button", name=name, exact=True).click()
-        for _ in range(200):
-            if text := tab.evaluate("navigator.clipboard.readText()"):
-                break
-            tab.wait_for_timeout(50)
-        return text.replace("\r\n", "\n").splitlines()
-
-    rows = copied("CSV")
+    tab = open_page(suite_page, permissions=CLIPBOARD)
+    rows = copied(tab, "s1-map", "CSV")
     assert rows[0] == "Method,digits,shapes"
     assert rows[-1] == "zero_shot,±0,±0"
-    rows = copied("Markdown")
+    rows = copied(tab, "s1-map", "Markdown")
     assert rows[:2] == ["| Method | digits | shapes |", "|---|---:|---:|"]
     assert rows[-1] == "| zero\\_shot | ±0 | ±0 |"
-    rows = copied("LaTeX")
+    rows = copied(tab, "s1-map", "LaTeX")
     assert rows[:3] == ["\\begin{tabular}{lrr}", "\\toprule", "Method & digits & shapes \\\\"]
     assert "zero\\_shot & $\\pm$0 & $\\pm$0 \\\\" in rows
     assert tab.seen == []
+
+
+def test_a_copied_row_says_how_many_datasets_it_averages(open_page, record):
+    runs = [record("zero_shot"), record("zero_shot", "shapes"), record("coop", base=95)]
+    tab = open_page(page(runs), permissions=CLIPBOARD)
+    _, *rows = copied(tab, "s1-headline", "CSV")
+    assert [row.partition(",")[0] for row in rows] == ["coop (1 of 2 datasets)", "zero_shot (reference)"]
 
 
 @pytest.fixture(scope="module")
