@@ -141,11 +141,10 @@ def method_cell(
     table: Table, section: Section, row: Row, tables: Tables, styles: dict[str, Style], how: str = ""
 ) -> Cell:
     """A row's heading, with how it was run, and whatever keeps it from being compared."""
-    line = tables.line(row.label)
     tags = ["reference"] if row.method == REFERENCE else []
     note = None
-    if line["complete"] < line["expected"]:
-        tags.append(f"{line['complete']} of {plural(line['expected'], 'dataset' if section.paired else 'test')}")
+    if covered := tables.coverage(row.label):
+        tags.append(covered)
         missing = "; ".join(gaps(section, row)) or "an accuracy is missing from a record"
         note = table.note(f"Incomplete, so not ranked and not comparable: {missing}.")
     most = max(len(r.seeds) for r in section.rows)
