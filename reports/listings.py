@@ -14,7 +14,7 @@ from reports.costs import simulated_peak_bytes, step_seconds
 from reports.document import render
 from reports.groups import Row, Section
 from reports.overview import Found
-from reports.page import section_titles
+from reports.page import labelled, section_titles
 from reports.quantities import TITLES
 from reports.styles import Style
 from reports.tables import Tables
@@ -22,16 +22,27 @@ from reports.text import short, visible
 
 Page = tuple[str, str]
 """A path below the site's folder, and the text of the file."""
+Place = tuple[str, str, str]
+"""What kind of thing has a page, its name, and the page's path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Paths: of suites in their order, of methods by row label, of datasets by name, of runs by the record's identity."""
+    """Paths: of suites by name, in their order, of methods by row label, of datasets by name, of runs by the record's identity."""
 
-    suites: list[str]
+    suites: dict[str, str]
     methods: dict[str, str]
     datasets: dict[str, str]
     runs: dict[int, str]
+
+    def above(self, suite: str, row: Row, record: RunRecord) -> list[Place]:
+        """Where a run belongs."""
+        dataset = record.key.dataset
+        return [
+            ("Suite", suite, self.suites[suite]),
+            ("method", row.method, self.methods[row.label]),
+            ("dataset", dataset, self.datasets[dataset]),
+        ]
 
 
 def listings(found: Sequence[Found], styles: dict[str, Style], places: Places) -> Iterator[Page]:
@@ -41,15 +52,18 @@ def listings(found: Sequence[Found], styles: dict[str, Style], places: Places) -
     for method, path in dict.fromkeys((r.method, places.methods[r.label]) for s, _ in found for r in s.rows):
         rows = [(line, row) for line in lines for row in line.section.rows if row.method == method]
         shown = [line.of_row(f"t{i}", row) for i, (line, row) in enumerate(rows)]
-        yield path, _listing("method", method, shown)
+        yield path, _listing("method", method, shown, [])
     for dataset, path in places.datasets.items():
         there = [line for line in lines if dataset in line.section.datasets]
         shown = [line.of_dataset(f"t{i}", dataset, styles) for i, line in enumerate(there)]
-        yield path, _listing("dataset", dataset, shown)
+        methods = labelled({row.label for line in there for row in line.section.rows}, styles)
+        yield path, _listing("dataset", dataset, shown, methods)
 
 
-def _listing(kind: str, name: str, tables: Sequence[Table]) -> str:
-    return render("listing.html.j2", root="../", kind=kind, title=short(visible(name), 60), tables=tables)
+def _listing(kind: str, name: str, tables: Sequence[Table], methods: Sequence[tuple[str, Style]]) -> str:
+    """`methods`: those that the reader may hide."""
+    title = short(visible(name), 60)
+    return render("listing.html.j2", root="../", kind=kind, title=title, tables=tables, methods=methods)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,8 @@ class _Lines:
 
     def _table(self, name: str, first: str, caption: str) -> Table:
         seeds = [Column(f"Seed {seed}") for seed in self.section.seeds]
-        return Table(name, caption, [Column(first, numeric=False), Column(self._figure[0], "mean"), *seeds])
+        columns = [Column(first, numeric=False), Column(self._figure[0], "mean"), *seeds]
+        return Table(name, caption, columns, features=("filter",))
 
     def _figures(self, table: Table, row: Row, dataset: str) -> list[Cell]:
         own = {r.key.seed: r for r in row.records if r.key.dataset == dataset}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,7 @@ class SuiteView:
     name: str
     title: str
     question: str
+    methods: list[tuple[str, Style]]
     overviews: list[Overview]
     parts: list[Part]
 
@@ -82,7 +83,7 @@ def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[P
         "differing": listed([name.lower() for name in _differing(every)]),
         "facts": _facts(once),
         "span": _span(kept),
-        "methods": [(label, styles[label]) for label in styles],
+        "methods": list(styles.items()),
         "failures": provenance.failure_table([pair for pair in zip(titles, every, strict=True) if not pair[1].again]),
         "machines": provenance.machine_table(kept),
         "commands": provenance.commands(kept),
@@ -100,6 +101,7 @@ def _suites(
             name=f"u{i}",
             title=short(visible(suite), 60),
             question=visible(asked(suite)),
+            methods=labelled({row.label for (section, _), _, _ in own for row in section.rows}, styles),
             overviews=list(overviews(f"u{i}", [pair for pair, _, _ in own], [title for _, title, _ in own], styles)),
             parts=[part for _, _, part in own],
         )
@@ -111,6 +113,11 @@ def row_styles(found: Sequence[Found]) -> dict[str, Style]:
     """A style for every row's label, the same on every page of a report."""
     references = frozenset(row.label for section, _ in found for row in section.rows if row.method == REFERENCE)
     return distinct_styles([[row.label for row in section.rows] for section, _ in found], references)
+
+
+def labelled(labels: Collection[str], styles: dict[str, Style]) -> list[tuple[str, Style]]:
+    """The styles of some rows' labels, in the order of them all."""
+    return [(label, style) for label, style in styles.items() if label in labels]
 
 
 def run_views(found: Sequence[Found]) -> list[RunView]:
@@ -174,9 +181,19 @@ def run_titles(found: Sequence[Found]) -> dict[int, str]:
             if not section.again for row in section.rows for record in row.records]  # fmt: skip
     titles: dict[int, str] = {}
     for title, alike in grouped(runs, lambda run: run[0]).items():
-        apart = [name for name in words[0] if len({own[name] for _, own, _ in alike}) > 1]
+        apart = _telling([own for _, own, _ in alike])
         titles |= {id(record): ", ".join([title, *(own[name] for name in apart)]) for _, own, record in alike}
     return titles
+
+
+def _telling(conditions: Sequence[Mapping[str, str]]) -> list[str]:
+    """As few names of conditions, from the first on, as tell apart what all would."""
+    names: list[str] = []
+    for name in conditions[0]:
+        told, more = ({tuple(own[n] for n in some) for own in conditions} for some in (names, [*names, name]))
+        if len(more) > len(told):
+            names.append(name)
+    return names
 
 
 def _words(section: Section) -> dict[str, str]:

@@ -14,7 +14,7 @@ from reports.cells import Table
 from reports.classes import class_tables
 from reports.document import render, source
 from reports.groups import sections
-from reports.listings import Page, Places, listings
+from reports.listings import Page, Place, Places, listings
 from reports.overview import Found
 from reports.page import SuiteView, frame, row_styles, run_titles
 from reports.provenance import environment_text
@@ -30,23 +30,29 @@ def site(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> Iter
     places, titles = _places(found), run_titles(found)
     yield from (("page.css", source("page.css")), ("page.js", source("page.js")))
     for section, _ in found:
-        for record in section.records if not section.again else ():
-            yield places.runs[id(record)], _run_page(titles[id(record)], record)
+        for row in section.rows if not section.again else ():
+            for record in row.records:
+                above = places.above(section.condition.suite, row, record)
+                yield places.runs[id(record)], _run_page(titles[id(record)], record, above)
     yield from listings(found, styles, places)
     shown = frame(found, styles, problems)
-    for suite, path in zip(shown["suites"], places.suites, strict=True):
+    for suite, path in zip(shown["suites"], places.suites.values(), strict=True):
         yield path, render("suite.html.j2", root="../", title=suite.title, suite=_linked(suite, places.methods, "../"))
     if shown["published"]:
         title = "Beside published figures"
         yield "published.html", render("published.html.j2", root="", title=title, published=shown["published"])
-    shown["suites"] = [_linked(suite, places.methods, "") for suite in shown["suites"]]
-    yield "index.html", render("index.html.j2", root="", **shown, places=places)
+    linked = [_linked(suite, places.methods, "") for suite in shown["suites"]]
+    shown["suites"] = list(zip(linked, places.suites.values(), strict=True))
+    yield "index.html", render("index.html.j2", root="", **shown, datasets=places.datasets)
 
 
-def _run_page(title: str, record: RunRecord) -> str:
+def _run_page(title: str, record: RunRecord, places: Sequence[Place]) -> str:
+    """`places`: where the run belongs."""
     view, environment = run_view("run", title, record), environment_text(record.environment)
     classes = list(class_tables(view.classes))
-    return render("run.html.j2", root="../", title=view.title, run=view, environment=environment, classes=classes)
+    return render(
+        "run.html.j2", root="../", title=title, run=view, environment=environment, classes=classes, places=places
+    )
 
 
 def _places(found: Sequence[Found]) -> Places:
@@ -56,7 +62,7 @@ def _places(found: Sequence[Found]) -> Places:
     methods = _paths("methods", {row.method for row in rows})
     records = [record for row in rows for record in row.records]
     return Places(
-        suites=[f"suites/{i}-{_slug(suite)}.html" for i, suite in enumerate(suites, 1)],
+        suites={suite: f"suites/{i}-{_slug(suite)}.html" for i, suite in enumerate(suites, 1)},
         methods={row.label: methods[row.method] for row in rows},
         datasets=_paths("datasets", {r.key.dataset for r in records}),
         runs={id(record): f"runs/{i}.html" for i, record in enumerate(records, 1)},

@@ -1,6 +1,6 @@
 "use strict";
 // The page works without this. With it: headings sort, tables are filtered and copied, a heat map takes another reference
-// row, methods are hidden everywhere, and runs are searched.
+// row, methods are hidden everywhere, and lists are searched.
 
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   sortable(table);
@@ -71,7 +71,7 @@ function filter(words, items) {
 
 function search(list) {
   const bar = element("div", "", { className: "tools" });
-  bar.append(filter("Search runs", [...list.children]));
+  bar.append(filter(`Search ${list.dataset.searchable}`, [...list.children]));
   list.before(bar);
 }
 

@@ -1,6 +1,7 @@
 """The page in a real browser: nothing blocked, nothing fetched, nothing broken."""
 
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -334,6 +335,38 @@ def test_a_table_is_sorted_without_a_mouse(open_site):
     assert tab.evaluate(style) == "solid2px"
     tab.keyboard.press("Enter")
     assert tab.evaluate("document.activeElement.closest('th').ariaSort") in ("ascending", "descending")
+
+
+@pytest.mark.parametrize("kind", ["index.html", "suites/3-*.html", "datasets/1-*.html"])
+def test_methods_are_hidden_on_the_pages_of_a_site(open_site, kind):
+    tab = open_site(f"varied/{kind}")
+    lines = tab.locator("table:not(#failures) tbody th bdi:visible", has_text=re.compile("^coop$"))
+    assert lines.count() > 0
+    tab.locator("#methods summary").click()
+    tab.get_by_role("checkbox", name="coop", exact=True).uncheck()
+    assert lines.count() == 0
+    assert tab.locator("tbody th:visible").count() > 0
+    assert tab.seen == []
+
+
+def test_methods_to_hide_are_those_that_the_page_shows(open_site):
+    tab = open_site("varied/suites/4-*.html")
+    tab.locator("#methods summary").click()
+    assert tab.locator("#methods label").all_inner_texts() == [" coop", " full_finetuning"]
+
+
+@pytest.mark.parametrize(("kind", "words"), [("methods/1-*.html", "shapes"), ("datasets/1-*.html", "zero_shot")])
+def test_the_listings_of_a_site_are_filtered(open_site, kind, words):
+    tab = open_site(f"varied/{kind}")
+    table = tab.locator("table[data-sortable]", has_text=words).first
+    tab.locator(f".tools:has(+ .scroll > #{table.get_attribute('id')}) input").fill(words)
+    assert set(table.locator("tbody th bdi:visible").all_inner_texts()) == {words}
+
+
+def test_datasets_are_searched_on_the_index(open_site):
+    tab = open_site("varied/index.html")
+    tab.get_by_label("Search datasets").fill("SHAP")
+    assert tab.locator("#datasets li:visible").all_inner_texts() == ["shapes"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

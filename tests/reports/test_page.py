@@ -89,8 +89,8 @@ def test_titles_of_runs_say_what_tells_them_apart_and_no_more(record, gpu):
         "coop on digits, 16 shots, seed 1, cost, fast execution",
         "coop on digits, 4 shots, seed 1",
         "ours on digits, 16 shots, seed 1",
-        "probe on digits, 16 shots, seed 1, Example CPU 2.0 GHz, 2 threads, cpu",
-        "probe on digits, 16 shots, seed 1, Example GPU 80GB, cuda",
+        "probe on digits, 16 shots, seed 1, Example CPU 2.0 GHz, 2 threads",
+        "probe on digits, 16 shots, seed 1, Example GPU 80GB",
     ]
 
 

@@ -60,6 +60,13 @@ def test_a_run_page_tells_what_happened(files):
     assert "adaptbench run base2new --methods coop --seeds 3" in failed
 
 
+def test_a_run_leads_to_its_suite_its_method_and_its_dataset(files):
+    cut_off = next(text for path, text in files.items() if path.startswith("runs/") and "seed 1, cost</bdi>" in text)
+    led = {name: href for href, name in re.findall(r'<a href="\.\./([^"]+)"><bdi>([^<]*)</bdi></a>', cut_off)}
+    titles = {name: re.search(r"<h1><bdi>(.*?)</bdi>", files[path])[1] for name, path in led.items()}
+    assert titles == {name: name for name in ("cost", "coop", "digits")}
+
+
 def test_a_listing_of_runs_that_were_cut_off_shows_their_steps_and_no_accuracy(files):
     listed = next(text for path, text in files.items() if path.startswith("methods/") and "coop: cost" in text)
     table = listed[listed.index('aria-label="coop: cost"') :]
