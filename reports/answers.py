@@ -51,7 +51,7 @@ def _kept(tables: Tables, trained: str, other: str, on_trained: str, on_other: s
     if not rows:
         return Markup("")
     here, there = (_against(tables, rows, metric) for metric in (trained, other))
-    if here.p.isna().all() and there.p.isna().all():
+    if here.p.isna().all() or there.p.isna().all():
         return _unsure(tables, here.gains, there.gains, on_trained, on_other)
     first, *rest = _clauses(here, REFERENCE)
     opening = Markup("Of {}, {} on {}").format(plural(len(rows), "adapted method"), first, on_trained)
