@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean
 from harness.records import RunRecord, from_json
 from harness.store import write_atomically
 from reports.text import Problem, block, plural
+
+if TYPE_CHECKING:
+    from reports.tables import Found
 
 MANY = 500
 """Runs from which one page would be too much of one."""
@@ -38,14 +41,16 @@ def report(
     ] = None,
 ) -> None:
     """Render run records into an offline HTML page, or a site of pages: accuracy, cost, failures and provenance."""
-    from reports.terminal import print_headlines  # here, so that other commands don't wait for pandas and matplotlib
+    from reports.tables import in_numbers  # here, so that other commands don't wait for pandas and matplotlib
+    from reports.terminal import print_headlines
 
     if pages and output.suffix == ".html":
         raise ConfigError(f"{output} is one page, and --pages makes many.", "Name a folder: -o SITE.")
     records, problems = _read_and_warn(results)
     many = len(records) >= MANY and output.suffix != ".html" if pages is None else pages
-    path = write(output, _rendered(records, problems, many))
-    print_headlines(records)
+    found = in_numbers(records)
+    path = write(output, _rendered(found, problems, many))
+    print_headlines(found)
     typer.echo(f"Report on {plural(len(records), 'run')}: {path}")
 
 
@@ -156,14 +161,14 @@ def _read_and_warn(results: Sequence[Path]) -> tuple[list[RunRecord], list[Probl
     return records, problems
 
 
-def _rendered(records: list[RunRecord], problems: list[Problem], pages: bool) -> Iterable[tuple[str, str]]:
+def _rendered(found: Sequence[Found], problems: Sequence[Problem], pages: bool) -> Iterable[tuple[str, str]]:
     if pages:
-        from reports.site import site
+        from reports.site import site_of
 
-        return site(records, problems)
-    from reports.page import page
+        return site_of(found, problems)
+    from reports.page import page_of
 
-    return [("index.html", page(records, problems))]
+    return [("index.html", page_of(found, problems))]
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:

@@ -13,12 +13,12 @@ from reports import units
 from reports.cells import Cell, Column, Table
 from reports.curves import curves
 from reports.groups import Row, canonical, grouped, plain, usual_settings
-from reports.overview import Found, Overview, strong
+from reports.overview import Overview, strong
 from reports.pictures import Chart, axis, point
 from reports.quantities import SCORE_WORDS, TITLES
 from reports.statistics import in_words
 from reports.styles import Style
-from reports.tables import Tables
+from reports.tables import Found, Tables
 from reports.text import listed, short, visible
 
 FEWEST = 3

@@ -10,10 +10,10 @@ from markupsafe import Markup
 from reports import units
 from reports.cells import Cell, Column, Table
 from reports.groups import Row
-from reports.overview import Found, Overview, strong
+from reports.overview import Overview, strong
 from reports.provenance import manner
 from reports.styles import Style
-from reports.tables import Tables
+from reports.tables import Found, Tables
 
 BASELINE = "full_finetuning"
 """The method over which others claim an advantage in cost."""

@@ -14,9 +14,9 @@ from harness.errors import ConfigError
 from harness.records import RunRecord
 from reports.cells import Cell, Column, Table
 from reports.costs import costs, images_per_second, peak_field
-from reports.groups import canonical, sections
+from reports.groups import canonical
 from reports.page import row_styles, section_titles
-from reports.tables import tables
+from reports.tables import in_numbers
 from reports.views import headline
 
 _RECORD = TypeAdapter(RunRecord)
@@ -122,7 +122,7 @@ def missing_extra(what: str, package: str, extra: str) -> ConfigError:
 
 
 def _headlines(records: Sequence[RunRecord]) -> list[tuple[str, Table]]:
-    found = [(section, tables(section)) for section in sections(records)]
+    found = in_numbers(records)
     styles = row_styles(found)
     titles = section_titles([section for section, _ in found])
     return [(title, headline("t", *pair, styles)) for title, pair in zip(titles, found, strict=True)]

@@ -16,9 +16,10 @@ from reports.cells import Cell, Column, Table
 from reports.charts import Point
 from reports.curves import profiles
 from reports.groups import Row
-from reports.overview import Found, Overview, strong
+from reports.overview import Overview, strong
 from reports.pictures import Chart
 from reports.styles import Style
+from reports.tables import Found
 from reports.text import listed, visible
 
 MOST = 0.9

@@ -13,11 +13,10 @@ from reports.cells import Cell, Column, Table
 from reports.costs import simulated_peak_bytes, step_seconds
 from reports.document import render
 from reports.groups import Row, Section
-from reports.overview import Found
 from reports.page import labelled, section_titles
 from reports.quantities import TITLES
 from reports.styles import Style
-from reports.tables import Tables
+from reports.tables import Found, Tables
 from reports.text import short, visible
 
 Page = tuple[str, str]

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from reports.cells import Table
-from reports.groups import Section
 from reports.pictures import Chart
 from reports.tables import Tables
 from reports.text import listed
 
-Found = tuple[Section, Tables]
 NAMED = 4
 """So many methods of one kind are named at most."""
 

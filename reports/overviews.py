@@ -9,9 +9,10 @@ from reports.ablation import ablations
 from reports.executions import executions
 from reports.gradients import analysed
 from reports.groups import grouped
-from reports.overview import Found, Overview
+from reports.overview import Overview
 from reports.shots import over_shots
 from reports.styles import Style
+from reports.tables import Found
 
 
 def overviews(name: str, found: Sequence[Found], titles: Sequence[str], styles: dict[str, Style]) -> Iterator[Overview]:

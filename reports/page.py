@@ -14,16 +14,16 @@ from reports.answers import answer
 from reports.by_dataset import unit_table
 from reports.cells import Table
 from reports.document import render
-from reports.groups import REFERENCE, Section, grouped, sections
+from reports.groups import REFERENCE, Section, grouped
 from reports.heatmap import heat_map
-from reports.overview import Found, Overview
+from reports.overview import Overview
 from reports.overviews import overviews
 from reports.pictures import Chart, section_charts, unmetered
 from reports.published import beside_published
 from reports.questions import asked
 from reports.runs import RunView, run_title, run_view
 from reports.styles import Style, distinct_styles
-from reports.tables import Tables, tables
+from reports.tables import Found, Tables, in_numbers
 from reports.text import Problem, block, listed, plural, short, visible
 from reports.verdict import verdict
 
@@ -63,13 +63,19 @@ class SuiteView:
 
 def page(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> str:
     """The report on `records`. Equal sets of records give equal pages, whatever their order."""
-    found = [(section, tables(section)) for section in sections(records)]
-    styles = row_styles(found)
-    return render("page.html.j2", **frame(found, styles, problems), runs=run_views(found))
+    return page_of(in_numbers(records), problems)
 
 
-def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[Problem]) -> dict[str, Any]:
-    """All that a report shows, the runs one by one aside."""
+def page_of(found: Sequence[Found], problems: Sequence[Problem]) -> str:
+    """The same of sections whose numbers are there."""
+    styles, titles = row_styles(found), run_titles(found)
+    return render("page.html.j2", **frame(found, styles, titles, problems), runs=run_views(found, titles))
+
+
+def frame(
+    found: Sequence[Found], styles: dict[str, Style], run_titles: Mapping[int, str], problems: Sequence[Problem]
+) -> dict[str, Any]:
+    """All that a report shows, the runs one by one aside; `run_titles` by the record's identity."""
     every = [section for section, _ in found]
     titles = section_titles(every)
     once = [section for section in every if not section.again]
@@ -87,7 +93,7 @@ def frame(found: Sequence[Found], styles: dict[str, Style], problems: Sequence[P
         "failures": provenance.failure_table([pair for pair in zip(titles, every, strict=True) if not pair[1].again]),
         "machines": provenance.machine_table(kept),
         "commands": provenance.commands(kept),
-        "warnings": provenance.warnings(once, run_titles(found)),
+        "warnings": provenance.warnings(once, run_titles),
         "problems": [Problem(visible(p.source), block(p.what)) for p in sorted(problems, key=lambda p: (p.source, p.what))],
     }  # fmt: skip
 
@@ -120,9 +126,8 @@ def labelled(labels: Collection[str], styles: dict[str, Style]) -> list[tuple[st
     return [(label, style) for label, style in styles.items() if label in labels]
 
 
-def run_views(found: Sequence[Found]) -> list[RunView]:
+def run_views(found: Sequence[Found], titles: Mapping[int, str]) -> list[RunView]:
     """Every run, in the order of the sections, their rows and datasets."""
-    titles = run_titles(found)
     runs = [r for section, _ in found if not section.again for r in section.records]
     return [run_view(f"run{i}", titles[id(record)], record) for i, record in enumerate(runs, 1)]
 

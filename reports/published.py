@@ -12,12 +12,11 @@ from reports.cells import Cell, Column, Table
 from reports.costs import simulated_peak_bytes, train_peak_bytes, train_seconds
 from reports.groups import Row, Section
 from reports.literature import AVERAGE, MEANS, SOURCE, Line, formula_bytes, lines, published_cost
-from reports.overview import Found
 from reports.protocol import protocol_table
 from reports.provenance import manner
 from reports.quantities import PEAK_NAMES, TITLES
 from reports.styles import Style
-from reports.tables import Tables
+from reports.tables import Found, Tables
 from reports.text import plural
 
 MEGABYTE = 1e6

@@ -11,10 +11,10 @@ from reports import units
 from reports.cells import Cell, Column, Table
 from reports.charts import Point
 from reports.curves import curves
-from reports.overview import Found, Overview, strong
+from reports.overview import Overview, strong
 from reports.pictures import Chart, axis, point
 from reports.styles import Style
-from reports.tables import Tables
+from reports.tables import Found, Tables
 from reports.text import plural
 
 BANDS = "The bands are 95 % intervals over seeds; those that leave the frame are whole in the table."

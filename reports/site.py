@@ -13,19 +13,21 @@ from harness.records import RunRecord
 from reports.cells import Table
 from reports.classes import class_tables
 from reports.document import render, source
-from reports.groups import sections
 from reports.listings import Page, Place, Places, listings
-from reports.overview import Found
 from reports.page import SuiteView, frame, row_styles, run_titles
 from reports.provenance import environment_text
 from reports.runs import run_view
-from reports.tables import tables
+from reports.tables import Found, in_numbers
 from reports.text import Problem
 
 
 def site(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> Iterator[Page]:
     """Every file of the site; ``index.html`` comes last, when all it leads to is there."""
-    found = [(section, tables(section)) for section in sections(records)]
+    return site_of(in_numbers(records), problems)
+
+
+def site_of(found: Sequence[Found], problems: Sequence[Problem]) -> Iterator[Page]:
+    """The same of sections whose numbers are there."""
     styles = row_styles(found)
     places, titles = _places(found), run_titles(found)
     yield from (("page.css", source("page.css")), ("page.js", source("page.js")))
@@ -35,7 +37,7 @@ def site(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> Iter
                 above = places.above(section.condition.suite, row, record)
                 yield places.runs[id(record)], _run_page(titles[id(record)], record, above)
     yield from listings(found, styles, places)
-    shown = frame(found, styles, problems)
+    shown = frame(found, styles, titles, problems)
     for suite, path in zip(shown["suites"], places.suites.values(), strict=True):
         yield path, render("suite.html.j2", root="../", title=suite.title, suite=_linked(suite, places.methods, "../"))
     if shown["published"]:

@@ -7,6 +7,7 @@ A column ``<name>_margin`` is half the width of the 95 % interval over seeds, ab
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -14,10 +15,11 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from harness.records import RunRecord
 from reports import statistics
 from reports.averages import ranking, result_frame, run_frame, score_frame, summary_frame, tangent_h, unit_frame
 from reports.costs import PeakField, peak_field
-from reports.groups import REFERENCE, Row, Section
+from reports.groups import REFERENCE, Row, Section, sections
 from reports.text import plural, short, visible
 
 
@@ -187,6 +189,14 @@ class Tables:
     def _by_unit(self) -> dict[str, pd.DataFrame]:
         done = self.units[self.units["seeds"] == self.units["expected"]]
         return {str(unit): found.droplevel("unit") for unit, found in done.groupby(level="unit")}
+
+
+Found = tuple[Section, Tables]
+
+
+def in_numbers(records: Iterable[RunRecord]) -> list[Found]:
+    """The sections of `records`, each with its numbers."""
+    return [(section, tables(section)) for section in sections(records)]
 
 
 def tables(section: Section) -> Tables:

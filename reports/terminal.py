@@ -8,13 +8,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from harness.records import RunRecord
 from reports.cells import Cell
 from reports.cells import Table as PageTable
 from reports.compare import Comparison
-from reports.groups import Section, sections
+from reports.groups import Section
 from reports.quantities import TITLES
-from reports.tables import Tables, tables
+from reports.tables import Found, Tables
 from reports.text import plural, visible
 from reports.units import duration, percent, size
 
@@ -24,16 +23,16 @@ Shown = tuple[str, str, Callable[[float], str]]
 """A column of the summary, its heading, and how it is worded."""
 
 
-def print_headlines(records: Sequence[RunRecord]) -> None:
+def print_headlines(found: Sequence[Found]) -> None:
     """One table a section: accuracy, training time and peak memory of every method, best first."""
     console = _console()
-    for section in sections(records):
+    for section, numbers in found:
         own = section.condition
         console.print(
             f"\n{visible(own.suite)} on {visible(own.backbone)}, {plural(own.shots, 'shot')}, {visible(own.machine)}, "
             f"{own.precision}, {own.execution}; {_taken_together(section)}"
         )
-        console.print(_headline(tables(section), section.costs_only))
+        console.print(_headline(numbers, section.costs_only))
 
 
 def _taken_together(section: Section) -> str:

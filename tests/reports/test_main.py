@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from harness.errors import ConfigError
 from harness.records import to_json
 from reports import __main__ as command
+from reports.tables import in_numbers
 from reports.terminal import print_headlines
 
 
@@ -45,7 +46,7 @@ def test_report_writes_one_page_and_says_where(results, tmp_path, capsys):
 def test_headlines_say_over_what_they_sum_and_average(record, capsys):
     whole = record("coop")
     cut = replace(whole, key=replace(whole.key, steps=3, shots=1))
-    print_headlines([record("zero_shot"), record("zero_shot", "shapes"), whole, cut])
+    print_headlines(in_numbers([record("zero_shot"), record("zero_shot", "shapes"), whole, cut]))
     costs, scores = " ".join(capsys.readouterr().out.split()).split("base2new on ")[1:]
     assert ", 1 shot, " in costs
     assert "epoch and step averaged over datasets, peak memory the highest of them; mean over seeds" in costs

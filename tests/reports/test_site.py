@@ -86,8 +86,19 @@ def test_the_command_makes_a_site_where_asked_to(record, tmp_path):
     assert 'href="page.css"' in (tmp_path / "site" / "index.html").read_text()
 
 
-def test_ten_thousand_records_take_less_than_twenty_seconds(record):
-    """From JSON as large as a real run's, in processor time; more only on a machine that is slow to read them, too."""
+def test_ten_thousand_records_take_less_than_twenty_seconds(record, tmp_path):
+    """Processor time: the test machine may be shared."""
+    runs = [record(f"method{m}", f"dataset{d:02d}", s, base=60 + m, new=50 + d, train_seconds=10.0 * 1.5**m)
+            for m in range(10) for d in range(50) for s in range(1, 21)]  # fmt: skip
+    started = time.process_time()
+    command.write(tmp_path, site(runs))
+    assert time.process_time() - started < 20
+    assert (tmp_path / "runs" / "10000.html").exists()
+    assert (tmp_path / "index.html").stat().st_size < 1_000_000
+
+
+def test_ten_thousand_large_records_do_so_too(record):
+    """From JSON as large as a real run's; they may take longer only on a machine that is slow to read them, too."""
     files = full_records(record, methods=10, datasets=50, seeds=20)
     started = time.process_time()
     records = [from_json(text, "memory") for text in files]
@@ -95,7 +106,6 @@ def test_ten_thousand_records_take_less_than_twenty_seconds(record):
     pages = dict(site(records))
     assert time.process_time() - read < max(20, 12 * (read - started))
     assert "class 25" in pages["runs/10000.html"]
-    assert len(pages["index.html"]) < 1_000_000
 
 
 def full_records(record, methods, datasets, seeds):
