@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from reports.changes import level_starts
+from reports.trends.change_points import level_starts
 
 CHANGE = 1.15
 

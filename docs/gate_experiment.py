@@ -25,9 +25,9 @@ import pandas as pd
 from pytest_benchmark.utils import PercentageRegressionCheck
 from scipy.stats import binomtest
 
-from harness.environment import cpu_model
-from harness.gate.processes import Side
 from harness.gate.timed import compare
+from harness.gate.worker_client import Side
+from harness.meters.environment import cpu_model
 
 THRESHOLD_PERCENT = 5.0
 BUDGET_SECONDS = 180.0

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from harness import listing, plugins
+from harness import plugins
+from harness.cli import listing
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
 from harness.plan import PlannedRun, Request, plan
 from harness.records import Precision, RunKey
@@ -266,10 +267,10 @@ def run_(
     )
     if not _is_device(device):
         raise ConfigError(f"--device {device} is no device.", "Use auto, cpu, cuda or cuda:N.")
-    from harness.predictions import require_parquet
-    from harness.progress import Bars, Lines
-    from harness.session import check_data, pending, run_all
-    from harness.store import Store
+    from harness.cli.progress import Bars, Lines
+    from harness.runs.predictions import require_parquet
+    from harness.runs.store import Store
+    from harness.runs.suite_runner import check_data, pending, run_all
 
     if predictions:
         require_parquet()

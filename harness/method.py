@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from harness.backbone import Backbone
-from harness.image_tower import Stage
+from harness.clip.backbone import Backbone
+from harness.clip.image_tower import Stage
 from harness.recipe import Recipe
 
 T = TypeVar("T")

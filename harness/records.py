@@ -1,7 +1,7 @@
 """RunRecord: what one run left behind. Frozen, validated, units in the names, readable without torch.
 
 A record stores what was measured; means, harmonic means and ratios are derived by reports. What could not be measured is null,
-and `missing` says why. Records are written by `harness.store`, one JSON file a run.
+and `missing` says why. Records are written by `harness.runs.store`, one JSON file a run.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class TestRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class AnalysisRecord:
-    """What training changed, and where its gradient went. The definitions are AdaptBench's own: `harness.analysis`.
+    """What training changed, and where its gradient went. The definitions are AdaptBench's own: `harness.probes.analysis`.
 
     image_shift, text_shift: for every block, how far its output at the pooled token moved (mean Euclidean distance). The feature
     sensitivity of a block is its shift divided by the last block's. class_gradient_before, _after: for every class, the mean share

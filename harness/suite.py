@@ -118,9 +118,9 @@ class Suite:
     further tasks of a group that name their datasets themselves (transfer suites). The rest are defaults that the command line
     may replace, but for these:
 
-    `profile` has each run look at a training step block by block, and simulate it in both executions (`harness.profile`).
+    `profile` has each run look at a training step block by block, and simulate it in both executions (`harness.probes.profile`).
     `variants` gives methods settings (as ``--set`` has them) that are run side by side. `analyse` has each run look at what
-    training changed (`harness.analysis`). `shares_runs_of` names the suite whose runs answer this question too: they are
+    training changed (`harness.probes.analysis`). `shares_runs_of` names the suite whose runs answer this question too: they are
     planned, keyed and stored as that suite's, so that either suite reuses what the other has trained. `targets` are the tests
     that the answer averages, by group; empty for all of them.
     """

@@ -10,11 +10,11 @@ import typer
 
 from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean
 from harness.records import RunRecord, from_json
-from harness.store import write_atomically
-from reports.text import Problem, block, plural
+from harness.runs.store import write_atomically
+from reports.format.text import Problem, block, plural
 
 if TYPE_CHECKING:
-    from reports.tables import Found
+    from reports.results.section_results import Found
 
 MANY = 500
 """Runs from which one page would be too much of one."""
@@ -41,7 +41,9 @@ def report(
     ] = None,
 ) -> None:
     """Render run records into an offline HTML page, or a site of pages: accuracy, cost, failures and provenance."""
-    from reports.tables import in_numbers  # here, so that other commands don't wait for pandas and matplotlib
+    from reports.results.section_results import (
+        in_numbers,  # here, so that other commands don't wait for pandas and matplotlib
+    )
     from reports.terminal import print_headlines
 
     if pages and output.suffix == ".html":
@@ -65,8 +67,8 @@ def compare(
     ] = None,
 ) -> None:
     """Two result sets side by side: before and after, two machines, two commits."""
-    from reports.compare import compare as comparisons
-    from reports.compare import compare_page
+    from reports.pages.compare import compare as comparisons
+    from reports.pages.compare import compare_page
     from reports.terminal import print_comparison
 
     (a, _), (b, _) = (_read_and_warn([folder]) for folder in (before, after))
@@ -91,8 +93,8 @@ def export(
     ] = None,
 ) -> None:
     """Run records for other programs: a table of runs, JSON lines, tables for a paper, or an experiment tracker."""
-    from reports.export import FORMATS
-    from reports.trackers import TRACKERS
+    from reports.export.records import FORMATS
+    from reports.export.trackers import TRACKERS
 
     name = format or SUFFIXES.get(output.suffix, output.suffix[1:])
     if name not in (*FORMATS, *TRACKERS):
@@ -163,10 +165,10 @@ def _read_and_warn(results: Sequence[Path]) -> tuple[list[RunRecord], list[Probl
 
 def _rendered(found: Sequence[Found], problems: Sequence[Problem], pages: bool) -> Iterable[tuple[str, str]]:
     if pages:
-        from reports.site import site_of
+        from reports.pages.site import site_of
 
         return site_of(found, problems)
-    from reports.page import page_of
+    from reports.pages.page import page_of
 
     return [("index.html", page_of(found, problems))]
 

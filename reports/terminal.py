@@ -8,14 +8,14 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from reports.cells import Cell
-from reports.cells import Table as PageTable
-from reports.compare import Comparison
-from reports.groups import Section
-from reports.quantities import TITLES
-from reports.tables import Found, Tables
-from reports.text import plural, visible
-from reports.units import duration, percent, size
+from reports.format.cells import Cell
+from reports.format.cells import Table as PageTable
+from reports.format.text import plural, visible
+from reports.format.units import duration, percent, size
+from reports.pages.compare import Comparison
+from reports.results.quantities import TITLES
+from reports.results.section_results import Found, Tables
+from reports.results.sections import Section
 
 WIDTH = 140
 

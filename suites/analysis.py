@@ -1,7 +1,7 @@
 """Analysis (after Wu et al., Skip Tuning, CVPR 2025): where in the towers training acts, and along which paths its gradient flows.
 
 Feature sensitivity of every block, gradient dependence on every class, length and width of the gradient flow; what these words
-mean is in `harness.analysis`.
+mean is in `harness.probes.analysis`.
 """
 
 from harness.suite import ANY, Suite, Task, Test

@@ -80,7 +80,7 @@ def tiny_backbone(make_clip):
     import open_clip
     import torch
 
-    from harness.backbone import Backbone
+    from harness.clip.backbone import Backbone
 
     tokenizer = open_clip.get_tokenizer("ViT-B-16")
 
@@ -194,8 +194,8 @@ def adaptbench_here(capsys, monkeypatch):
 @pytest.fixture
 def job(tinyworld, tmp_path):
     """`job("method", seed=..., settings={...})`: a run on flat colours with the tiny backbone, for `execute`."""
-    from harness.job import Job
     from harness.plan import Request, plan
+    from harness.runs.job import Job
     from harness.suite import Folders
 
     def make(method, seed=1, dataset="tiny-colours", shots=4, **request):

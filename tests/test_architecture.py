@@ -66,7 +66,7 @@ def identifiers(tree):
 
 def test_the_engine_names_no_method():
     """Names that are ordinary words in the engine's advice to users are written out here, so that none slips in unseen."""
-    advice = {("harness/image_tower.py", name) for name in ("zero_shot", "coop", "clip_adapter")}
+    advice = {("harness/clip/image_tower.py", name) for name in ("zero_shot", "coop", "clip_adapter")}
     advice |= {("harness/__main__.py", "coop")}
     found, methods = set(), set(plugins.names("method"))
     for path, tree in trees("harness"):
@@ -89,9 +89,9 @@ WORDS = [
     "harness.records",
     "harness.suite",
     "harness.recipe",
-    "harness.store",
-    "harness.job",
-    "harness.session",
+    "harness.runs.store",
+    "harness.runs.job",
+    "harness.runs.suite_runner",
     "harness.gate.plugin",
     "harness.gate.outcomes",
 ]
@@ -152,8 +152,11 @@ def test_a_plan_takes_less_than_a_second():
 
 def test_the_fork_server_starts_no_threads_and_touches_no_gpu():
     """A fork copies no thread: one that held a lock would leave it locked in every run."""
-    code = "import harness.warm, threading, torch; assert threading.active_count() == 1; assert not torch.cuda.is_initialized()"
+    code = (
+        "import harness.runs.forkserver_preload, threading, torch; assert threading.active_count() == 1; "
+        "assert not torch.cuda.is_initialized()"
+    )
     start = time.monotonic()
     modules = loaded_after(code)
-    assert {"torch", "open_clip", "harness.runner"} <= modules
+    assert {"torch", "open_clip", "harness.runs.runner"} <= modules
     assert time.monotonic() - start < 120

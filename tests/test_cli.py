@@ -10,8 +10,8 @@ from PIL import Image
 
 from harness.plan import Request, plan
 from harness.records import from_json
-from harness.session import pending
-from harness.store import Store
+from harness.runs.store import Store
+from harness.runs.suite_runner import pending
 
 TABLES = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["entry-points"]
 

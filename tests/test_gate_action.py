@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from harness.gate.command import gate
-from harness.gate.summary import MARKER
+from harness.gate.markdown import MARKER
 
 ROOT = Path(__file__).parent.parent
 ACTION = yaml.safe_load((ROOT / ".github/actions/gate/action.yml").read_text())

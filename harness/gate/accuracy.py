@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from harness.errors import AdaptBenchError
-from harness.job import Job, repeat_command
 from harness.plan import PlannedRun, Request, plan
 from harness.records import RunRecord
-from harness.runner import execute
+from harness.runs.job import Job, repeat_command
+from harness.runs.runner import execute
 from harness.suite import Folders
 
 

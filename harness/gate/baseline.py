@@ -16,9 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness.environment import cpu_model
 from harness.errors import DataError
-from harness.store import write_atomically
+from harness.meters.environment import cpu_model
+from harness.runs.store import write_atomically
 
 FILE = "baseline.json"
 _COMMIT = ("id", "time", "dirty")

@@ -14,11 +14,11 @@ import typer
 from rich.console import Console
 
 from harness.errors import ConfigError, DataError
-from harness.gate import baseline, table, thresholds
-from harness.gate.collect import Measured, measure
+from harness.gate import baseline, terminal, thresholds
 from harness.gate.exact import compare
+from harness.gate.measure import Measured, measure
 from harness.gate.verdict import Verdict, exit_code, worst
-from harness.store import write_atomically
+from harness.runs.store import write_atomically
 
 console = Console(width=None if sys.stdout.isatty() else 160)  # a log has room for whole names
 
@@ -81,7 +81,7 @@ def gate(
     verdicts = found.verdicts
     if base and found.measured and worst(verdicts) == "pass":
         verdicts = [*verdicts, *_timed(found.measured, base, limits, budget, install, times)]
-    table.verdicts(console, verdicts)
+    terminal.verdicts(console, verdicts)
     if not base:
         _say("Only exact figures were compared. Times need a commit to compare with: --base REF")
     elif worst(found.verdicts) != "pass":
@@ -143,7 +143,7 @@ def _update(tests: Path) -> int:
     except DataError as error:
         raise ConfigError(f"the baseline stays as it is: {error.what}", error.advice) from error
     if measured.amiss:
-        table.verdicts(console, measured.amiss)
+        terminal.verdicts(console, measured.amiss)
         _say(f"{path} stays as it is: put these right first.")
         return exit_code(measured.amiss)
     try:
@@ -152,7 +152,7 @@ def _update(tests: Path) -> int:
         old = None
         _say(f"{_sentence(error)} This run makes a new one.")
     new = baseline.updated(old, measured.report, baseline.project_name(measured.root), baseline.this_platform())
-    table.changes(console, old, baseline.parsed(new))
+    terminal.changes(console, old, baseline.parsed(new))
     baseline.write(path, new)
     _say(f"{path} is written. Look at what changed, and commit it with the reason.")
     return 0
@@ -171,7 +171,7 @@ def _leave(
         found = {"exit_code": exit_code(verdicts), "base": base or None, "verdicts": [asdict(v) for v in verdicts]}
         _write("--json", json_file, json.dumps(found, indent=1) + "\n")
     if summary:
-        from harness.gate.summary import markdown
+        from harness.gate.markdown import markdown
 
         _write("--summary", summary, markdown(verdicts, base=base or None))
     if record and measured:

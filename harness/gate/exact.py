@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.errors import DataError
 from harness.gate.baseline import Baseline, Expected, Platform, figures_of, is_timed, project_name
-from harness.gate.collect import Measured
+from harness.gate.measure import Measured
 from harness.gate.verdict import Verdict
 
 UPDATE = "adaptbench gate --update"

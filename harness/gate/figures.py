@@ -12,18 +12,18 @@ from typing import Literal
 import torch
 
 from harness import plugins
-from harness.backbone import Backbone, load
+from harness.clip.backbone import Backbone, load
 from harness.errors import ConfigError, did_you_mean
-from harness.evaluate import evaluate
-from harness.flops import FlopCount
-from harness.ledger import Ledger, SavedBytes, model_tensors
+from harness.meters.flops import FlopCount
+from harness.meters.memory_tracker import Ledger, SavedBytes, model_tensors
 from harness.method import AdaptedModel, Classes
 from harness.plan import Request, build_method, plan
-from harness.profile import Steps, first_batch
+from harness.probes.profile import Steps, first_batch
+from harness.probes.simulate import BlankImages, class_names
 from harness.records import Precision, RunKey
-from harness.simulate import BlankImages, class_names
 from harness.suite import Execution
-from harness.train import train
+from harness.training.evaluate import evaluate
+from harness.training.loop import train
 
 Part = Literal["train", "evaluate"]
 CLASSES, SHOTS = 10, 4

@@ -18,12 +18,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from harness import environment
 from harness.errors import AdaptBenchError, ConfigError, DataError
-from harness.gate.collect import ONE_THREAD
+from harness.gate.measure import ONE_THREAD
 from harness.gate.verdict import Outcome, Verdict, worst
+from harness.meters import environment
 from harness.records import first_fault
-from harness.store import write_atomically
+from harness.runs.store import write_atomically
 
 SCHEMA_VERSION: Final = 1
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)

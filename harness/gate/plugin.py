@@ -40,7 +40,7 @@ def method_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> Callable
         settings: Mapping[str, str] | None = None,
     ) -> None:
         from harness.gate import figures
-        from harness.gate.turns import PORT
+        from harness.gate.pytest_worker import PORT
 
         key = figures.run_key(method, backbone, execution, settings or {})
         if not benchmark.enabled:

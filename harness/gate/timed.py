@@ -18,10 +18,10 @@ from statistics import median
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.gate.processes import Failure, ProcessError, Side, TimedProcess, Turn, file_of
 from harness.gate.raw_times import write_raw_times
 from harness.gate.sequential import REGRESSION_LAUNCHES, Judgement, interval, judge, settle, signs_needed
 from harness.gate.verdict import Verdict
+from harness.gate.worker_client import Failure, ProcessError, Side, TimedProcess, Turn, file_of
 from harness.gate.worktree import INSTALL, base_checkout
 
 PATIENCE_SECONDS = 300.0

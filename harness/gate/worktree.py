@@ -20,7 +20,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from harness.errors import ConfigError
-from harness.gate.processes import Side
+from harness.gate.worker_client import Side
 
 INSTALL = ("-e", ".[dev]")
 CACHE = platformdirs.user_cache_path("adaptbench") / "gate"

@@ -19,7 +19,7 @@ from scipy import stats
 
 from harness.errors import DataError
 from harness.plan import Request, plan
-from harness.store import Store
+from harness.runs.store import Store
 from harness.suite import Folders
 from suites.demo import BACKBONE, datasets, zeroshot
 

@@ -3,10 +3,10 @@
 import pytest
 from PIL import Image
 
-from harness.environment import describe
+from harness.meters.environment import describe
 from harness.plan import Request, plan
 from harness.records import RunRecord, TestRecord, WindowRecord
-from harness.store import Store
+from harness.runs.store import Store
 from harness.suite import Item
 
 IMAGES = 32
@@ -28,8 +28,8 @@ def photographs(tmp_path):
 
 def test_image_loading(benchmark, photographs):
     """A batch of 32 photographs, decoded and augmented."""
-    from harness.backbone import Pixels
-    from harness.data import ImageSet
+    from harness.clip.backbone import Pixels
+    from harness.data.image_set import ImageSet
 
     items, open_image = photographs
     pixels = Pixels(224, (0.5,) * 3, (0.25,) * 3, "bicubic")
@@ -93,7 +93,7 @@ def test_record_writing(benchmark, records, tmp_path):
 
 def test_report_rendering(benchmark, records):
     """One page of 45 runs."""
-    from reports.page import page
+    from reports.pages.page import page
 
     text = benchmark(page, records)
     assert text.count("demo-letters") > 10

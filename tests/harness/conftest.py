@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.environment import describe
+from harness.meters.environment import describe
 from harness.plan import Request, plan
 from harness.records import RunRecord, TestRecord, WindowRecord
 

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness import analysis, plugins
-from harness.data import ImageSet
+from harness import plugins
+from harness.data.few_shot import few_shot, subset
+from harness.data.image_set import ImageSet
 from harness.method import Classes
+from harness.probes import analysis
 from harness.recipe import Recipe
-from harness.runner import execute
-from harness.splits import few_shot, subset
-from harness.train import train
+from harness.runs.runner import execute
+from harness.training.loop import train
 
 DEPTH = 12
 CLASSES = Classes(("red", "green", "blue"), {"clip": "a photo of a {}."})
@@ -146,7 +147,7 @@ def test_every_method_has_its_gradient_flow_and_a_whole_record_or_reasons(world,
 def test_a_tower_without_blocks_is_left_alone_and_said(tiny_backbone, make_clip, world):
     import open_clip
 
-    from harness.backbone import Backbone
+    from harness.clip.backbone import Backbone
 
     backbone = Backbone(make_clip(vision_layers=[1, 1, 1, 1]), open_clip.get_tokenizer("ViT-B-16"), execution="fast")
     model = plugins.load("method", "zero_shot")().adapt(backbone)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from harness import backbone as backbones
+from harness.clip import backbone as backbones
 from harness.errors import BackboneError
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.flops import FlopCount
+from harness.meters.flops import FlopCount
 
 
 def test_every_execution_and_class_count_is_a_row(adaptbench_here):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data import ImageSet
-from harness.evaluate import evaluate
+from harness.data.image_set import ImageSet
 from harness.method import AdaptedModel, Read
 from harness.suite import Item
+from harness.training.evaluate import evaluate
 
 WANTED = [0, 1, 2, 2, 1, 0, 1]
 

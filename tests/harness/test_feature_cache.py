@@ -4,11 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data import ImageSet
-from harness.feature_cache import FeatureCache
-from harness.images import ImageFolder
+from harness.data.image_set import ImageSet
+from harness.data.split_files import ImageFolder
 from harness.suite import Item
-from harness.train import StagedImages, TrainingLog
+from harness.training.feature_cache import FeatureCache
+from harness.training.loop import StagedImages, TrainingLog
 
 NAMES = [f"{i}.png" for i in range(5)]
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from harness.errors import ConfigError, DataError
 from harness.gate import baseline, thresholds
 from harness.gate.baseline import Platform, this_platform
-from harness.gate.collect import measure
 from harness.gate.command import gate
 from harness.gate.exact import compare
+from harness.gate.measure import measure
 
 PROJECT = """
 [project]

@@ -7,9 +7,9 @@ import torch
 
 from harness.errors import ConfigError
 from harness.gate.figures import CLASSES, count, run_key, work
-from harness.ledger import SavedBytes
+from harness.meters.memory_tracker import SavedBytes
 from harness.method import Classes
-from harness.simulate import class_names, simulate
+from harness.probes.simulate import class_names, simulate
 
 pytestmark = pytest.mark.usefixtures("tinyworld", "one_thread")
 BATCH, TEST_IMAGES, WIDTH = 4, 100, 32  # of `gated` on the tiny backbone

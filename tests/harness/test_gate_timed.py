@@ -17,13 +17,13 @@ import typer
 from typer.testing import CliRunner
 
 from harness.errors import ConfigError
-from harness.gate import history, timed, turns
+from harness.gate import history, pytest_worker, timed
 from harness.gate.baseline import this_platform
 from harness.gate.command import gate as gate_command
-from harness.gate.processes import Side, Turn
-from harness.gate.summary import MARKER
+from harness.gate.markdown import MARKER
 from harness.gate.timed import Comparison, compare, timed_gate
 from harness.gate.verdict import exit_code
+from harness.gate.worker_client import Side, Turn
 from harness.gate.worktree import base_checkout
 
 SUMS = """
@@ -250,8 +250,8 @@ def warm_up(monkeypatch, call_seconds):
         asked.append(calls)
         now[0] += calls * (left.pop(0) if len(left) > 1 else left[0])
 
-    monkeypatch.setattr(turns, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    return turns.warmed_up(work), asked
+    monkeypatch.setattr(pytest_worker, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    return pytest_worker.warmed_up(work), asked
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_warm_up(monkeypatch, call_seconds, result, asked):
 
 WAITING = """
 import os, threading, time
-from harness.gate import turns
+from harness.gate import pytest_worker
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
@@ -278,12 +278,12 @@ def work(until=0.3):
     started = time.perf_counter()
     while time.perf_counter() - started < until: ...
 
-wall, waited = turns.clocked(work)
-others = turns._other_threads_seconds()
+wall, waited = pytest_worker.clocked(work)
+others = pytest_worker._other_threads_seconds()
 thread = threading.Thread(target=sum, args=(range(3000000),))
 thread.start()
 thread.join()
-print(wall, waited, turns._other_threads_seconds() - others)
+print(wall, waited, pytest_worker._other_threads_seconds() - others)
 """
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from harness import listing, plugins
+from harness import plugins
+from harness.cli import listing
 from harness.errors import BackboneError
 
 E = D = W = 128  # the joint, text and image width of demo-clip
@@ -44,7 +45,7 @@ def test_a_backbone_that_is_not_there_is_one_error():
 
 def test_a_method_that_does_not_fit_says_why(monkeypatch, tiny_backbone):
     monkeypatch.setattr(
-        "harness.backbone.load", lambda name, pretrained: tiny_backbone(layers=12, vision_layers=[1, 1, 1, 1])
+        "harness.clip.backbone.load", lambda name, pretrained: tiny_backbone(layers=12, vision_layers=[1, 1, 1, 1])
     )
     counts = listing.trainable_parameters(["coop", "maple"], "RN50", None)
     assert counts["coop"] == f"{16 * 32:,}"

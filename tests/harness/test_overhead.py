@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from harness.backbone import Backbone
+from harness.clip.backbone import Backbone
 from harness.method import AdaptedModel, Batch, Classes, Read
+from harness.probes.speedup import Speedup
 from harness.recipe import Recipe
-from harness.speedup import Speedup
-from harness.train import StepClock, Stepper
+from harness.training.loop import StepClock, Stepper
 from methods.full_finetuning import FullFinetuning
 
 pytestmark = pytest.mark.usefixtures("one_thread")

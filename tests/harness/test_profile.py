@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.records import from_json, to_json
-from harness.runner import execute
+from harness.runs.runner import execute
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def profiled(job, monkeypatch):
     """The record of a real run whose step is profiled."""
-    monkeypatch.setattr("harness.flops.GEMM_SIZE", 256)
+    monkeypatch.setattr("harness.meters.flops.GEMM_SIZE", 256)
 
     def run(method, trace=None, **how):
         settings = {"epochs": "1", "batch_size": "4", "augmentation": "none"}
@@ -87,7 +87,7 @@ def test_a_simulated_run_measures_nothing_and_is_a_run_of_its_own(job):
 
 
 def test_a_bug_in_a_method_is_a_failed_simulation_that_names_the_place(job, monkeypatch):
-    monkeypatch.setattr("methods.models.coop.CoOpModel.loss", lambda self, batch: batch.inputs[0] @ batch.inputs[0])
+    monkeypatch.setattr("methods.coop.model.CoOpModel.loss", lambda self, batch: batch.inputs[0] @ batch.inputs[0])
     record = execute(job("coop", simulated=True))
     assert record.status == "failed"
     assert "'coop' can't be simulated: RuntimeError" in record.reason

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from harness.progress import summary
+from harness.cli.progress import summary
 
 
 def test_a_run_in_one_line(a_record):

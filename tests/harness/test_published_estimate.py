@@ -47,7 +47,7 @@ def test_cross_dataset(method):
 
 
 def test_the_kept_classes_expected_are_the_sum_of_their_probabilities():
-    from methods.models.skip_tuning import reserve_probabilities, top_count
+    from methods.skip_tuning.model import reserve_probabilities, top_count
 
     card = plugins.load("method", "skip_tuning")()
     for classes in (2, 3, 5, 50, 98, 1000):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from harness import randaugment
-from harness.randaugment import OPERATIONS, rand_augment
+from harness.data import randaugment
+from harness.data.randaugment import OPERATIONS, rand_augment
 
 SIDE = 48
 STRENGTH = {function: low + (high - low) / 3 for function, low, high in OPERATIONS}

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from harness import runner
 from harness.records import from_json, to_json
-from harness.runner import execute
+from harness.runs import runner
+from harness.runs.runner import execute
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

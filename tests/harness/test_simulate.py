@@ -9,11 +9,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from harness import plugins
-from harness.backbone import Backbone
-from harness.fakes import Control, Simulation
+from harness.clip.backbone import Backbone
 from harness.method import Classes
 from harness.plan import Request, plan
-from harness.simulate import class_names, count, simulate_classes
+from harness.probes.fake_tensors import Control, Simulation
+from harness.probes.simulate import class_names, count, simulate_classes
 
 MIB = 1 << 20
 DEPTH, WIDTH, CONTEXT, PATCHES, PATCH = 2, 32, 77, 16, 8  # of both towers of the fixture `make_clip`
@@ -39,9 +39,9 @@ def planned(method, execution, **request):
     settings = request.pop("settings", {k: v for k, v in SMALL.items() if k.partition(".")[0] in (k, method)})
     request = {"shots": [SHOTS], "precision": "fp32", "backbone": "ViT-B-16-quickgelu", **request}
     wanted = Request(
-        suite="harness.estimate:SUITE",
+        suite="harness.cli.estimate:SUITE",
         methods=[method],
-        datasets=["harness.estimate:CLASSES"],
+        datasets=["harness.cli.estimate:CLASSES"],
         seeds=[1],
         executions=[execution],
         settings=settings,
@@ -193,8 +193,8 @@ def test_half_precision_too(both):
 def test_many_batches_of_an_extraction_are_counted_from_two(both):
     """390 images; the run on real tensors does all batches."""
     key = planned("tip_adapter", "fast", shots=[130])
-    from harness import simulate
-    from harness.train import StagedImages
+    from harness.probes import simulate
+    from harness.training.loop import StagedImages
 
     _, sampled = both(key)
     with pytest.MonkeyPatch.context() as patch:

@@ -7,7 +7,7 @@ import pytest
 from harness.errors import ConfigError
 from harness.method import Classes
 from harness.plan import Request, plan
-from harness.speedup import Speedup, measure
+from harness.probes.speedup import Speedup, measure
 
 CLASSES = Classes(tuple(f"kind {i} of dog" for i in range(12)), {"clip": "a photo of a {}."})
 

@@ -11,8 +11,8 @@ import pytest
 from harness.errors import ConfigError, DataError
 from harness.plan import PlannedRun
 from harness.records import from_json, to_json
-from harness.session import pending
-from harness.store import Store, write_atomically
+from harness.runs.store import Store, write_atomically
+from harness.runs.suite_runner import pending
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from harness.records import from_json
-from harness.store import Store
+from harness.runs.store import Store
 source, folder = map(Path, sys.argv[1:])
 record = from_json(source.read_bytes(), "source")
 store = Store(folder)

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from harness.backbone import Backbone
-from harness.blocks import AllRows, run_block
+from harness.clip.backbone import Backbone
+from harness.clip.blocks import AllRows, run_block
+from harness.clip.image_tower import ImageTower
+from harness.clip.text_batches import Layout, Tokens
+from harness.clip.text_tower import TextTower
 from harness.errors import BackboneError, ConfigError
-from harness.image_tower import ImageTower
-from harness.text_tower import TextTower
-from harness.texts import Layout, Tokens
 
 TEXTS = ["a photo of a dog.", "cat", "a photo of the very long-haired dachshund, a type of pet."]
 EXECUTIONS = pytest.mark.parametrize("execution", ["fast", "reference"])

@@ -7,7 +7,7 @@ import open_clip
 import pytest
 import torch
 
-from harness.backbone import Backbone
+from harness.clip.backbone import Backbone
 
 
 def fill(name, shape, std, offset=0.0):

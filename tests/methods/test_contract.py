@@ -11,12 +11,12 @@ import torch
 from torch.nn import functional as F
 
 from harness import plugins
-from harness.data import ImageSet
-from harness.evaluate import evaluate
+from harness.data.few_shot import classnames, few_shot, subset
+from harness.data.image_set import ImageSet
 from harness.method import Batch, Classes, cosine_logits
 from harness.recipe import Recipe, resolve
-from harness.splits import classnames, few_shot, subset
-from harness.train import advance, train
+from harness.training.evaluate import evaluate
+from harness.training.loop import advance, train
 from methods.clip_adapter import ClipAdapter
 from methods.coop import CoOp
 from methods.full_finetuning import FullFinetuning

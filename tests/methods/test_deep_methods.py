@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness.blocks import run_block
+from harness.clip.blocks import run_block
 from harness.errors import ConfigError
 from harness.method import Batch, Classes
 from harness.recipe import Recipe
 from methods.clip_lora import ClipLora
 from methods.coprompt import CoPrompt
 from methods.linear_probe import LinearProbe
+from methods.linear_probe.model import fit
 from methods.lp_plus_plus import LPPlusPlus
+from methods.lp_plus_plus.model import blended, descend, step_sizes
 from methods.maple import MaPLe
-from methods.models.linear_probe import fit
-from methods.models.lp_plus_plus import blended, descend, step_sizes
-from methods.models.promptsrc import gaussian_weights
 from methods.promptsrc import PromptSRC
+from methods.promptsrc.model import gaussian_weights
 from methods.tip_adapter import TipAdapter, TipAdapterF
 from methods.zero_shot import ZeroShot
 
@@ -114,7 +114,7 @@ class TestMaPLe:
 
         model = make(MaPLe(), execution)
         batch = batch_of(model)
-        monkeypatch.setattr("harness.image_tower.run_block", watched)
+        monkeypatch.setattr("harness.clip.image_tower.run_block", watched)
         model.loss(batch)
         assert lengths == [17 + 2] * 12
 

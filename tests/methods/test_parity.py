@@ -15,19 +15,19 @@ from torch.nn import functional as F
 
 from harness.method import cosine_logits
 from harness.recipe import Recipe
-from harness.schedule import learning_rate
+from harness.training.schedule import learning_rate
+from methods._text import ContextModel
 from methods.clip_adapter import ClipAdapter
 from methods.coop import CoOp
 from methods.full_finetuning import FullFinetuning
-from methods.models._text import ContextModel
-from methods.models.skip_tuning import (
+from methods.skip_tuning import SkipTuning
+from methods.skip_tuning.model import (
     epoch_batches,
     one_class_batches,
     reserve_probabilities,
     select_classes,
     top_count,
 )
-from methods.skip_tuning import SkipTuning
 from methods.zero_shot import ZeroShot
 
 

@@ -27,12 +27,12 @@ from torch.nn import functional as F
 
 from harness.method import Batch
 from harness.recipe import Recipe
-from harness.schedule import learning_rate
+from harness.training.schedule import learning_rate
 from methods.clip_lora import ClipLora
 from methods.coprompt import CoPrompt
 from methods.maple import MaPLe
-from methods.models.promptsrc import gaussian_weights
 from methods.promptsrc import PromptSRC
+from methods.promptsrc.model import gaussian_weights
 from methods.tip_adapter import TipAdapter, TipAdapterF
 from methods.zero_shot import ZeroShot
 

@@ -17,12 +17,12 @@ from golden import (
 from torch.nn import functional as F
 
 from harness.method import Batch, cosine_logits
+from methods._text import feature_distance
 from methods.cocoop import CoCoOp
 from methods.dept import DePT
 from methods.kgcoop import KgCoOp
-from methods.models._text import feature_distance
-from methods.models.prograd import soft_cross_entropy
 from methods.prograd import ProGrad
+from methods.prograd.model import soft_cross_entropy
 from methods.tcp import TCP
 
 

@@ -9,10 +9,10 @@ from harness.method import Batch, Classes
 from methods.cocoop import CoCoOp
 from methods.coop import CoOp
 from methods.dept import DePT
+from methods.dept.model import matching_rows
 from methods.kgcoop import KgCoOp
-from methods.models.dept import matching_rows
-from methods.models.prograd import project
 from methods.prograd import ProGrad
+from methods.prograd.model import project
 from methods.tcp import TCP
 from methods.zero_shot import ZeroShot
 

@@ -12,12 +12,12 @@ import torch
 from open_clip.model import convert_weights_to_lp
 
 from harness import plugins
-from harness.backbone import Backbone
-from harness.data import ImageSet
+from harness.clip.backbone import Backbone
+from harness.data.few_shot import classnames
+from harness.data.image_set import ImageSet
 from harness.method import Classes
-from harness.runner import execute
-from harness.splits import classnames
-from harness.train import advance, autocast, train
+from harness.runs.runner import execute
+from harness.training.loop import advance, autocast, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,7 +35,7 @@ SHORT = {
 
 @pytest.fixture
 def backbone(make_clip):
-    """`backbone(precision, execution)`: as `harness.backbone.load` makes it."""
+    """`backbone(precision, execution)`: as `harness.clip.backbone.load` makes it."""
     tokenizer = open_clip.get_tokenizer("ViT-B-16")
 
     def make(precision, execution="fast"):
@@ -51,7 +51,7 @@ def backbone(make_clip):
 def run(job, backbone, monkeypatch):
     """`run("method", precision=...)`: the record of one epoch."""
     monkeypatch.setattr(
-        "harness.backbone.load",
+        "harness.clip.backbone.load",
         lambda name, pretrained, *, execution, precision, device: backbone(precision, execution),
     )
     return lambda method, **request: execute(job(method, settings=SHORT.get(method, {"epochs": "1"}), **request))

@@ -13,7 +13,7 @@ import pytest
 
 from harness.recipe import Recipe
 from harness.records import Environment, RunKey, RunRecord, TestRecord, WindowRecord
-from reports.page import page
+from reports.pages.page import page
 
 MIB = 2**20
 Factory = Callable[..., RunRecord]

@@ -8,10 +8,10 @@ import pytest
 
 from harness.records import AnalysisRecord, BlockRecord, ProfileRecord, SimulationRecord, TestRecord
 from reports.__main__ import write
-from reports.compare import compare_page
-from reports.page import page
-from reports.site import site
-from reports.text import Problem
+from reports.format.text import Problem
+from reports.pages.compare import compare_page
+from reports.pages.page import page
+from reports.pages.site import site
 
 pytestmark = pytest.mark.browser
 

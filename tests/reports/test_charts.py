@@ -3,14 +3,21 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from reports import charts, labels
-from reports.charts import MEMORY_UNITS, TIME_UNITS, Point, against_cost, base_against_new, pareto
-from reports.groups import sections
-from reports.page import row_styles
-from reports.pictures import section_charts
-from reports.styles import Style
-from reports.svg import INK, inline
-from reports.tables import tables
+from reports.charts import drawing, labels
+from reports.charts.drawing import (
+    MEMORY_UNITS,
+    TIME_UNITS,
+    Point,
+    against_cost,
+    base_against_new,
+    pareto,
+)
+from reports.charts.section_charts import section_charts
+from reports.charts.svg import INK, inline
+from reports.format.styles import Style
+from reports.pages.page import row_styles
+from reports.results.section_results import tables
+from reports.results.sections import sections
 
 STYLE = Style("#0072B2", "o")
 
@@ -111,10 +118,10 @@ def test_a_label_without_a_line_is_nearest_to_its_own_point():
     points = [point("clip_adapter", 67.9, 60.6, x_margin=0.9, y_margin=3.9), point("coop", 66.3, 52, y_margin=2.5),
               point("skip_tuning", 70.9, 59.7, x_margin=3.7, y_margin=1.2),
               point("full_finetuning", 72.8, 59.8, x_margin=1.5, y_margin=4.3)]  # fmt: skip
-    figure, axes = charts.plane("Base", "New")
-    axes.set_xlim(*charts.padded(points, "x"))
-    axes.set_ylim(*charts.padded(points, "y"))
-    labels.place_labels(charts.drawn(figure), axes, points, [])
+    figure, axes = drawing.plane("Base", "New")
+    axes.set_xlim(*drawing.padded(points, "x"))
+    axes.set_ylim(*drawing.padded(points, "y"))
+    labels.place_labels(drawing.drawn(figure), axes, points, [])
     assert {text.get_text() for text in axes.texts} == {p.label for p in points}
     for text in axes.texts:
         box, pixels = text.get_window_extent(), {p.label: axes.transData.transform((p.x, p.y)) for p in points}

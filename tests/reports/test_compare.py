@@ -7,7 +7,7 @@ import pytest
 from harness.recipe import Recipe
 from harness.records import to_json
 from reports import __main__ as command
-from reports.compare import compare, compare_page
+from reports.pages.compare import compare, compare_page
 from reports.terminal import print_comparison
 
 

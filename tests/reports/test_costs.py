@@ -6,9 +6,9 @@ import pytest
 
 from harness.recipe import Recipe
 from harness.records import ProfileRecord, SimulationRecord
-from reports.costs import adapts, costs, epoch_seconds, reason, step_seconds, utilisation_percent
-from reports.costs import test_seconds as seconds_of_testing
-from reports.groups import Row
+from reports.results.costs import adapts, costs, epoch_seconds, reason, step_seconds, utilisation_percent
+from reports.results.costs import test_seconds as seconds_of_testing
+from reports.results.sections import Row
 
 
 def test_testing_includes_what_reused_features_had_taken(record):

@@ -12,8 +12,8 @@ import pytest
 from harness.errors import ConfigError
 from harness.records import ProfileRecord, SimulationRecord, from_json, to_json
 from reports import __main__ as command
-from reports.export import FORMATS, as_csv, as_json_lines, as_latex, as_markdown, as_parquet
-from reports.trackers import TRACKERS, to_tensorboard
+from reports.export.records import FORMATS, as_csv, as_json_lines, as_latex, as_markdown, as_parquet
+from reports.export.trackers import TRACKERS, to_tensorboard
 
 
 @pytest.fixture

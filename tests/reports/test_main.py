@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from harness.errors import ConfigError
 from harness.records import to_json
 from reports import __main__ as command
-from reports.tables import in_numbers
+from reports.results.section_results import in_numbers
 from reports.terminal import print_headlines
 
 
@@ -113,7 +113,7 @@ def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.store.os.replace", full)
+    monkeypatch.setattr("harness.runs.store.os.replace", full)
     with pytest.raises(ConfigError, match="No space left"):
         command.write(tmp_path, [("index.html", "new")])
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("index.html", "old")]

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from harness.records import ProfileRecord, SimulationRecord, WindowRecord
-from reports.by_dataset import unit_table
-from reports.groups import sections
-from reports.page import page, row_styles
-from reports.tables import tables
-from reports.text import Problem, visible
+from reports.format.text import Problem, visible
+from reports.pages.page import page, row_styles
+from reports.results.section_results import tables
+from reports.results.sections import sections
+from reports.tables.by_dataset import unit_table
 
 
 def plain(text):
@@ -291,7 +291,7 @@ def test_torch_is_not_needed(suite, tmp_path):
     for i, record in enumerate(suite):
         (tmp_path / f"{i}.json").write_bytes(to_json(record))
     program = (
-        "import sys; from pathlib import Path; from reports.__main__ import read; from reports.page import page\n"
+        "import sys; from pathlib import Path; from reports.__main__ import read; from reports.pages.page import page\n"
         "assert page(*read([Path(sys.argv[1])])); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=120)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from harness.recipe import Recipe
-from reports.averages import harmonic_mean
-from reports.groups import sections
-from reports.literature import formula_bytes, lines, published_cost
-from reports.page import page, row_styles, section_titles
-from reports.published import beside_published
-from reports.tables import tables
+from reports.pages.page import page, row_styles, section_titles
+from reports.results.frames import harmonic_mean
+from reports.results.literature import formula_bytes, lines, published_cost
+from reports.results.section_results import tables
+from reports.results.sections import sections
+from reports.tables.published import beside_published
 
 
 def beside(records):

@@ -12,7 +12,7 @@ import pytest
 
 from harness.records import TestRecord, from_json, to_json
 from reports import __main__ as command
-from reports.site import site
+from reports.pages.site import site
 
 
 @pytest.fixture(scope="module")

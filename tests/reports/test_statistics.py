@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.averages import tangent_h
-from reports.statistics import comparisons, holm, margin, p_value, p_values, rank_groups, tied
+from reports.results.frames import tangent_h
+from reports.results.statistics import comparisons, holm, margin, p_value, p_values, rank_groups, tied
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])

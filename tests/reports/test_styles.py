@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.styles import HUES, MARKERS, REFERENCE_COLOUR, Style, distinct_styles
+from reports.format.styles import HUES, MARKERS, REFERENCE_COLOUR, Style, distinct_styles
 
 
 def test_styles_do_not_depend_on_order_and_references_are_grey():

@@ -1,4 +1,4 @@
-from reports.text import block, listed, short, visible
+from reports.format.text import block, listed, short, visible
 
 
 def test_hidden_characters_are_written_out():

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from harness.errors import ConfigError
-from reports.trackers import to_mlflow, to_wandb
+from reports.export.trackers import to_mlflow, to_wandb
 
 pytestmark = pytest.mark.filterwarnings("default")  # theirs
 

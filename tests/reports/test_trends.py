@@ -15,9 +15,9 @@ from harness.errors import ConfigError, DataError
 from harness.gate import history
 from harness.gate.history import Gate, Machine, Measured, Times
 from harness.gate.verdict import Verdict
-from reports.changes import changes, level_starts, series
-from reports.trends import trends_page
-from reports.trends_command import commits_between, trends
+from reports.trends.change_points import changes, level_starts, series
+from reports.trends.command import commits_between, trends
+from reports.trends.page import trends_page
 
 MACHINE = Machine(
     cpu="Example CPU 2.0 GHz", cpu_count=2, threads=2, platform="Linux x86_64", python="3.11.7", torch="2.15.0"

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from reports import units
+from reports.format import units
 
 
 @pytest.mark.parametrize(

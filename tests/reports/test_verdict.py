@@ -2,9 +2,9 @@ import html
 import re
 from dataclasses import replace
 
-from reports.groups import sections
-from reports.tables import tables
-from reports.verdict import verdict
+from reports.findings.verdict import verdict
+from reports.results.section_results import tables
+from reports.results.sections import sections
 
 
 def words(records):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from suites.checksums import digest, names_digest
-from suites.downloads import SOURCES
+from suites.datasets.checksums import digest, names_digest
+from suites.datasets.downloads import SOURCES
 
 # Per class: label, class name, and its images: 2 to train on, 1 to validate with, 1 to test with.
 Rows = list[tuple[int, str, list[str]]]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.few_shot import classnames, few_shot, subset
 from harness.errors import DataError
-from harness.splits import classnames, few_shot, subset
 from harness.suite import Dataset, Folders
-from suites import catalogue
+from suites.datasets import catalogue
 
 HERE = Path(__file__)
 DATASETS = {d.name: d for d in vars(catalogue).values() if isinstance(d, Dataset)}
@@ -109,7 +109,9 @@ def test_the_table_of_datasets_calls_them_by_their_names():
     project = tomllib.loads((HERE.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     table = project["entry-points"]["adaptbench.datasets"]
     listed = {
-        key: value.removeprefix("suites.catalogue:") for key, value in table.items() if "suites.catalogue:" in value
+        key: value.removeprefix("suites.datasets.catalogue:")
+        for key, value in table.items()
+        if "suites.datasets.catalogue:" in value
     }
     assert {key: getattr(catalogue, attribute).name for key, attribute in listed.items()} == {
         key: key for key in listed
@@ -119,7 +121,7 @@ def test_the_table_of_datasets_calls_them_by_their_names():
 
 def test_importing_the_catalogue_is_light():
     heavy = "{'torch', 'PIL', 'scipy', 'numpy', 'pandas'}"
-    program = f"import sys, suites.catalogue; sys.exit(bool({heavy} & set(sys.modules)))"
+    program = f"import sys, suites.datasets.catalogue; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], cwd=HERE.parents[2], check=False).returncode == 0
 
 

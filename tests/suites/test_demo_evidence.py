@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.environment import describe
 from harness.errors import DataError
+from harness.meters.environment import describe
 from harness.plan import Request, plan
 from harness.records import RunRecord, TestRecord
-from harness.store import Store
+from harness.runs.store import Store
 from suites.demo import BACKBONE, evidence
 from suites.demo.evidence import METHODS, SEEDS, Measured, page, read, trades
 

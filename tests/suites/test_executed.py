@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from harness import backbone as backbones
 from harness import plugins
-from harness.data import ImageSet
-from harness.job import Job
+from harness.clip import backbone as backbones
+from harness.data.few_shot import classnames
+from harness.data.image_set import ImageSet
 from harness.plan import Request, plan
-from harness.runner import execute
-from harness.splits import classnames
+from harness.runs.job import Job
+from harness.runs.runner import execute
 from harness.suite import Folders
-from harness.train import IMAGES_AT_ONCE
+from harness.training.loop import IMAGES_AT_ONCE
 from suites.demo.generated import GENERATED
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tinyworld")
@@ -92,7 +92,7 @@ def classified(backbone, splits, prompts):
 
 
 def test_the_cost_suite_profiles_a_step(run, monkeypatch):
-    monkeypatch.setattr("harness.flops.GEMM_SIZE", 256)
+    monkeypatch.setattr("harness.meters.flops.GEMM_SIZE", 256)
     record, _ = run("cost", "coop", datasets=["random:5"], steps=1, executions=["fast"])
     assert (record.key.pretrained, record.accuracy, record.test_images_seen) == (None, {}, 5)
     assert set(record.profile.simulated) == {"fast", "reference"}

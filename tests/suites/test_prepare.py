@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from harness.errors import ConfigError, DataError
 from harness.suite import Folders
-from suites import catalogue, fetching, prepare
-from suites.checksums import names_digest
-from suites.downloads import CLASSNAMES, SOURCES, Download
+from suites.datasets import catalogue, fetching, prepare
+from suites.datasets.checksums import names_digest
+from suites.datasets.downloads import CLASSNAMES, SOURCES, Download
 
 
 @pytest.fixture

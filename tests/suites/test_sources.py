@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from harness import plugins
+from harness.data.few_shot import classnames, subset
 from harness.errors import ConfigError, DataError
 from harness.plan import Request, plan
-from harness.splits import classnames, subset
 from harness.suite import Folders
-from suites import splitting
-from suites.splitting import Row, split
+from suites.datasets import splitting
+from suites.datasets.splitting import Row, split
 
 CLASSES = {"red_panda": (200, 40, 30), "Tiger": (230, 150, 20), "zebra": (120, 120, 120)}
 

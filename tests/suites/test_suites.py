@@ -140,7 +140,7 @@ class TestAblation:
         assert len(keys("ablation", seeds=[1], settings={"epochs": "2"})) == 19
 
     def test_the_command_of_a_variant_repeats_that_run_alone(self):
-        from harness.job import repeat_command
+        from harness.runs.job import repeat_command
 
         run = next(run for run in runs("ablation", seeds=[1]) if run.key.settings["decay"] == 0.7)
         words = repeat_command(run, None, "cpu").split()

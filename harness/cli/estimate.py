@@ -1,0 +1,247 @@
+"""The command ``adaptbench estimate``: what methods cost at any size, simulated in seconds, and whether it fits. No torch here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness import plugins
+from harness.errors import ConfigError, did_you_mean
+from harness.plan import Request, plan
+from harness.published_estimate import published_estimate_bytes
+from harness.records import Precision, RunKey
+from harness.suite import ANY, Dataset, Execution, Folders, Splits, Suite, Task
+
+if TYPE_CHECKING:
+    from harness.probes.simulate import Estimate
+
+PHASES = ("extract", "prepare", "train", "evaluate")
+_UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
+_VIT_B_16 = ("ViT-B-16", "ViT-B-16-quickgelu")
+
+
+def _read(folders: Folders) -> Splits:
+    raise ConfigError("an estimate has no images.", "Use adaptbench run for a dataset.")
+
+
+SUITE = Suite(name="estimate", question="What does it cost?", each=Task(dataset=ANY, tests=()))
+CLASSES = Dataset(name="classes", title="Classes", group="estimate", templates={"clip": "a photo of a {}."}, read=_read)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method at a number of classes: what was simulated, and the published formula's figure where it has one."""
+
+    key: RunKey
+    classes: int
+    estimate: Estimate
+    published_estimate_bytes: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        key = self.key
+        return {
+            "method": key.method,
+            "settings": dict(key.settings),
+            "backbone": key.backbone,
+            "execution": key.execution,
+            "precision": key.precision,
+            "batch_size": key.recipe.batch_size,
+            "optimizer": key.recipe.optimizer if key.recipe.trains else None,
+            "classes": self.classes,
+            "shots": key.shots,
+            "peak_bytes": self.estimate.peak_bytes,
+            **asdict(self.estimate),
+            "torchinfo_estimate_bytes": self.published_estimate_bytes,
+        }
+
+
+def estimate(
+    methods: Annotated[str, typer.Argument(help="Comma-separated names or module:attribute; 'all' for every one.")],
+    backbone: Annotated[str, typer.Option(help="Any open_clip model name; its weights are not needed.")] = _VIT_B_16[1],
+    classes: Annotated[str, typer.Option(help="How many classes; comma-separated for several.")] = "100",
+    shots: Annotated[int, typer.Option(help="Training images a class, for caches and extraction.", min=1)] = 16,
+    batch_size: Annotated[int | None, typer.Option(help="[default: the recipe's]", min=1, show_default=False)] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="sgd, adam or adamw. [default: the recipe's]", show_default=False)
+    ] = "",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or fp16-pure.")] = "fp32",
+    execution: Annotated[str, typer.Option(help="fast, reference, or both, comma-separated.")] = "fast",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A field of a method or recipe. Repeatable.")
+    ] = None,
+    fits: Annotated[str, typer.Option(help="A GPU's memory, such as 24GiB: say what fits.", show_default=False)] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Simulate what methods cost: peak memory by phase and category, FLOPs, trained parameters. No weights, no GPU."""
+    limit_bytes = _size_bytes(fits) if fits else None
+    for option, values, known in (
+        ("precision", [precision], get_args(Precision)),
+        ("execution", _parts(execution), get_args(Execution)),
+    ):
+        for value in values:
+            if value not in known:
+                raise ConfigError(f"--{option} {value} is unknown.", did_you_mean(value, known))
+    chosen = dict(_pair(text) for text in settings or ())
+    chosen |= {k: v for k, v in (("batch_size", str(batch_size or "")), ("optimizer", optimizer)) if v}
+    request = Request(
+        suite="harness.cli.estimate:SUITE",
+        methods=_parts(methods),
+        datasets=["harness.cli.estimate:CLASSES"],
+        seeds=[1],
+        shots=[shots],
+        backbone=backbone,
+        precision=precision,  # type: ignore[arg-type]
+        executions=_parts(execution),  # type: ignore[arg-type]
+        settings=chosen,
+    )
+    keys = [run.key for run in plan(request, "")]
+    rows = list(_simulated([(key, number) for key in keys for number in _numbers(classes)]))
+    if as_json:
+        typer.echo(json.dumps([row.as_json() for row in rows], indent=1))
+        return
+    console = Console()
+    _print(rows, console if console.is_terminal else Console(width=160), limit_bytes)
+
+
+def _simulated(tasks: list[tuple[RunKey, int]]) -> Iterator[Row]:
+    """Rows in the order of `tasks`; equal tasks are simulated once, many of them in several processes."""
+    from harness.probes.simulate import simulate_classes
+
+    unique = list(dict.fromkeys((repr(key), number) for key, number in tasks))
+    key_of = {repr(key): key for key, _ in tasks}
+    keys, numbers = [key_of[text] for text, _ in unique], [number for _, number in unique]
+    workers = min(os.cpu_count() or 1, len(unique) // 4)
+    if workers > 1:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+            found = list(pool.map(simulate_classes, keys, numbers))
+    else:
+        found = list(map(simulate_classes, keys, numbers))
+    results: Mapping[tuple[str, int], Estimate] = dict(zip(unique, found, strict=True))
+    for key, number in tasks:
+        yield Row(key, number, results[repr(key), number], _published(key, number))
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _published(key: RunKey, classes: int) -> float | None:
+    """The published formula's bytes: of methods whose cards say what it saw, on the backbone it was used with."""
+    forward = getattr(plugins.load("method", key.method)(**key.settings), "published_forward", None)
+    if forward is None or key.backbone not in _VIT_B_16:
+        return None
+    return published_estimate_bytes(forward, classes, key.recipe.batch_size)
+
+
+def _print(rows: list[Row], console: Console, limit_bytes: int | None) -> None:
+    key = rows[0].key
+    title = f"{key.backbone}, {key.precision}, {key.shots} shots; peak MiB of live tensors on the device, simulated"
+    table = Table("method", "execution", title=title, title_justify="left", title_style="bold", box=None)
+    for name in (
+        "classes",
+        "batch",
+        *PHASES,
+        "run",
+        "torchinfo estimate\n(published formula)",
+        "GFLOP/step",
+        "trained",
+    ):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*_cells(row))
+    console.print(table)
+    if len(rows) == 1:
+        console.print(_categories(rows[0].estimate))
+    _explain(rows, console)
+    if limit_bytes is not None:
+        for row in rows:
+            console.print(_verdict(row, limit_bytes), highlight=False)
+
+
+def _cells(row: Row) -> list[str]:
+    found, recipe = row.estimate, row.key.recipe
+    phases = [_mib(found.peaks[name].total_bytes) if name in found.peaks else "-" for name in PHASES]
+    batch = str(recipe.batch_size) if recipe.trains else "-"
+    flops = "-" if found.step_flops is None else f"{found.step_flops / 1e9:,.1f}"
+    return [
+        row.key.method + ("*" if found.note else ""),
+        row.key.execution,
+        str(row.classes),
+        batch,
+        *phases,
+        _mib(found.peak_bytes),
+        "-" if row.published_estimate_bytes is None else _mib(row.published_estimate_bytes),
+        flops,
+        f"{found.trainable_parameters:,}",
+    ]
+
+
+def _categories(found: Estimate) -> Table:
+    phases = [name for name in PHASES if name in found.peaks]
+    table = Table("at the peak of", box=None)
+    for name in phases:
+        table.add_column(name, justify="right")
+    for category in dict.fromkeys(c for name in phases for c in found.peaks[name].category_bytes if c != "host"):
+        table.add_row(category, *(_mib(found.peaks[name].category_bytes.get(category, 0)) for name in phases))
+    return table
+
+
+def _explain(rows: Iterable[Row], console: Console) -> None:
+    for row in rows:
+        if row.estimate.note:
+            console.print(f"* {row.key.method}, {row.classes} classes: {row.estimate.note}.", highlight=False)
+    console.print(
+        "Counted: weights, inputs, activations, gradients, optimiser state and temporaries. Not counted: the CUDA context and "
+        "libraries' workspaces, fragmentation. Feature caches of block outputs lie in host memory.",
+        highlight=False,
+        style="dim",
+    )
+
+
+def _verdict(row: Row, limit_bytes: int) -> str:
+    need = row.estimate.peak_bytes
+    where = f"{row.key.method}, {row.key.execution}, {row.classes} classes"
+    if need > limit_bytes:
+        return f"{where}: does not fit; its tensors alone need {_mib(need)} of {_mib(limit_bytes)} MiB."
+    return f"{where}: fits; {_mib(limit_bytes - need)} of {_mib(limit_bytes)} MiB stay for the CUDA context and the allocator."
+
+
+def _mib(size: float) -> str:
+    return f"{size / (1 << 20):,.1f}"
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    parts = _parts(text)
+    if not parts or any(not part.isdecimal() or int(part) < 2 for part in parts):
+        raise ConfigError(f"--classes {text} is no list of whole numbers from 2 on.", "For example: --classes 1000")
+    return [int(part) for part in parts]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {text} is no KEY=VALUE.", "For example: --set start_layer=8")
+    return key.strip(), value.strip()
+
+
+def _size_bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG]i?B)", text, re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"--fits {text} is no size of memory.", "For example: --fits 24GiB")
+    return int(float(match[1]) * _UNITS[match[2].upper()])

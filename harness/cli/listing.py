@@ -1,0 +1,64 @@
+"""What ``adaptbench list`` says of each plug-in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from harness import plugins
+from harness.errors import AdaptBenchError
+
+if TYPE_CHECKING:
+    from harness.clip.backbone import Backbone
+
+
+def about(thing: Any) -> str:
+    """One line on a plug-in: a suite's question, a dataset's title and group, else the first line of its module."""
+    if hasattr(thing, "question"):
+        return thing.question
+    if hasattr(thing, "title"):
+        return f"{thing.title} ({thing.group})"
+    if isinstance(thing, type):
+        return (sys.modules[thing.__module__].__doc__ or thing.__doc__ or "").strip().partition("\n")[0]
+    return getattr(thing, "name", "")
+
+
+def needs(method: Any) -> str:
+    """What a method has to be given beside a backbone and a dataset."""
+    return getattr(method, "needs", "")
+
+
+def trainable_parameters(names: Iterable[str], backbone: str, pretrained: str | None) -> dict[str, str]:
+    """How many weights each method trains on a backbone, which is loaded: a number, or a formula of C classes and K shots.
+
+    Where a method doesn't fit the backbone, what it says of it. Of an open_clip model without `pretrained`, only the architecture
+    is asked for. Raises BackboneError if there is no such backbone.
+    """
+    from harness.clip import backbone as backbones
+
+    if pretrained is None and backbone not in plugins.names("backbone"):
+        pretrained = "random"
+    loaded = backbones.load(backbone, pretrained)
+    return {name: _trains(plugins.load("method", name), loaded) for name in names}
+
+
+def _trains(method: Any, backbone: Backbone) -> str:
+    if hasattr(method, "trains"):
+        return method.trains.replace("E", f"{backbone.embed_width:,}")
+    try:
+        two, three = (_count(method, backbone, classes) for classes in (2, 3))
+    except AdaptBenchError as error:
+        return error.what
+    each, fixed = three - two, 3 * two - 2 * three
+    parts = [f"{fixed:,}"] if fixed or not each else []
+    return " + ".join([*parts, f"{each:,} C"] if each else parts)
+
+
+def _count(method: Any, backbone: Backbone, classes: int) -> int:
+    from harness.method import Classes
+
+    backbone.requires_grad_(False)
+    model = method().adapt(backbone)
+    model.set_classes(Classes(tuple(f"class {i}" for i in range(classes)), {"clip": "a photo of a {}."}))
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,86 @@
+"""``adaptbench speedup``: what the fast execution gains over the reference, measured here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from statistics import median
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.errors import AdaptBenchError, ConfigError, did_you_mean
+from harness.meters.environment import cpu_threads
+from harness.plan import Request, plan
+
+_PARTS = ("text", "step", "live-step", "epoch")
+console = Console()
+
+
+def speedup(
+    methods: Annotated[str, typer.Argument(help="Comma-separated names or module:attribute.")],
+    part: Annotated[
+        str,
+        typer.Option(
+            help="text: class features, forward and backward; step: on a ready batch; live-step: on pixels; "
+            "epoch: with extraction."
+        ),
+    ] = "step",
+    pairs: Annotated[int, typer.Option(help="How often both are timed, in turns.", min=3)] = 20,
+    classes: Annotated[int, typer.Option(help="How many classes.", min=2)] = 50,
+    shots: Annotated[int, typer.Option(help="Images a class in an epoch.", min=1)] = 1,
+    backbone: Annotated[str, typer.Option(help="An open_clip model, with random weights.")] = "ViT-B-16-quickgelu",
+    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one a core]", show_default=False)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A field of the method or recipe. Repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All raw times, as JSON.")] = False,
+) -> None:
+    """Time reference and fast execution in turns: the median of the pairs' ratios, with its 95 % interval."""
+    if part not in _PARTS:
+        raise ConfigError(f"--part {part} is unknown.", did_you_mean(part, _PARTS))
+    request = Request(
+        suite="cost",
+        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        shots=[shots],
+        backbone=backbone,
+        settings=dict(setting.partition("=")[::2] for setting in settings or ()),
+    )
+    keys = {run.key.method: run.key for run in plan(request, "published")}
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+    logging.getLogger().setLevel(logging.CRITICAL)  # open_clip warns that random weights are random
+    import torch
+
+    from harness.method import Classes
+    from harness.probes.simulate import class_names
+    from harness.probes.speedup import measure
+
+    torch.set_num_threads(threads or cpu_threads())
+    named = Classes(class_names(classes), {"clip": "a photo of a {}."})
+    found: dict[str, Any] = {}
+    for name, key in keys.items():
+        try:
+            found[name] = measure(key, named, part, pairs)  # type: ignore[arg-type]
+        except AdaptBenchError as error:
+            console.print(f"{name}: {error}", highlight=False, markup=False)
+    if as_json:
+        raw = {n: {"reference_seconds": s.reference_seconds, "fast_seconds": s.fast_seconds} for n, s in found.items()}
+        typer.echo(json.dumps({"part": part, "classes": classes, "backbone": backbone, "methods": raw}, indent=1))
+        return
+    table = Table("method", "batch", "reference, s", "fast, s", "ratio", "95 % interval", box=None)
+    for name, speed in found.items():
+        low, high = speed.interval
+        times = (f"{median(each):.3g}" for each in (speed.reference_seconds, speed.fast_seconds))
+        table.add_row(
+            name, str(keys[name].recipe.batch_size), *times, f"{speed.median:.2f}", f"{low:.2f} to {high:.2f}"
+        )
+    console.print(table)
+    console.print(
+        f"{part}, {backbone}, {classes} classes, fp32, {pairs} pairs in turns, {torch.get_num_threads()} threads. "
+        "Times are medians; the ratio is the median of the pairs'.",
+        highlight=False,
+    )

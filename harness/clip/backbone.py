@@ -1,0 +1,198 @@
+"""Backbone: an open_clip model with its tokenizer and image transform, frozen, with both towers in stages."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from copy import deepcopy
+from dataclasses import dataclass
+from pickle import UnpicklingError
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from harness import plugins
+from harness.clip.image_tower import ImageTower, Stage
+from harness.clip.opaque_text_tower import WholeTextTower
+from harness.clip.text_tower import TextTower
+from harness.errors import BackboneError, did_you_mean
+from harness.meters.memory_tracker import in_host_memory, on_device
+from harness.suite import BackboneFiles
+
+PARKED_BYTES = 1 << 20
+"""Weights smaller than this stay on the device: moving them saves nothing."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How images become tensors: square side in pixels, channel means and standard deviations, PIL interpolation.
+
+    `resize_mode` is the test transform's: "shortest" side to `size`, then the central square (CLIP); or "squash" (SigLIP).
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    resize_mode: str = "shortest"
+
+
+class Backbone(nn.Module):
+    """A frozen CLIP. Methods choose which of its weights require a gradient, and add modules of their own.
+
+    `image` and `text` run its towers, in stages where they are CLIP's; `logit_scale` is exp of the checkpoint's (a scalar tensor),
+    frozen in every method. A bias of the logits (SigLIP's) is one number for all classes, which changes no softmax and no argmax:
+    it is left out.
+    """
+
+    model: Any
+
+    def __init__(self, model: Any, tokenizer: Any, *, execution: str, weights_sha256: str | None = None) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+        self.model = model.eval().requires_grad_(False)
+        self.weights_sha256 = weights_sha256
+        self._parked: list[nn.Parameter] = []
+        fast = execution == "fast"
+        self.image = ImageTower(model, fast)
+        self.text: TextTower = _text_tower(model, tokenizer, fast)
+        config = model.visual.preprocess_cfg
+        size = config["size"]
+        self.pixels = Pixels(
+            size=size if isinstance(size, int) else size[0],
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            interpolation=config["interpolation"],
+            resize_mode=config["resize_mode"],
+        )
+        if self.pixels.resize_mode not in ("shortest", "squash"):
+            raise BackboneError(
+                f"this backbone resizes images by '{self.pixels.resize_mode}'; AdaptBench has 'shortest' and 'squash'.",
+                "Choose a CLIP or SigLIP backbone.",
+            )
+
+    @property
+    def logit_scale(self) -> Tensor:
+        return self.model.logit_scale.exp()
+
+    @property
+    def embed_width(self) -> int:
+        """E, the joint width."""
+        custom = getattr(self.model, "text", None)
+        if custom is not None:
+            return custom.output_dim or custom.width
+        projection = self.model.text_projection
+        return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.text.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.logit_scale.device
+
+    def running(self, execution: str) -> Backbone:
+        """The same weights in another execution."""
+        return Backbone(self.model, self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)
+
+    def copied(self, execution: str) -> Backbone:
+        """The same in another execution, with weights of its own."""
+        return Backbone(deepcopy(self.model), self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)
+
+    def park(self, image: Stage, text: Stage) -> None:
+        """Keep in host memory, until `fetch`, the large frozen weights that lie below these stages of the towers."""
+        running = {id(p) for p in (*self._above(image), *self._text_above(text))}
+        for p in self.model.parameters():
+            if id(p) not in running and not p.requires_grad and p.nbytes >= PARKED_BYTES:
+                p.data = in_host_memory(p.data.to("cpu"))
+                self._parked.append(p)
+
+    def fetch(self) -> None:
+        """Bring parked weights back to the device."""
+        while self._parked:
+            p = self._parked.pop()
+            p.data = on_device(p.data.to(self.device))
+
+    def _above(self, stage: Stage) -> list[nn.Parameter]:
+        if stage == "features":
+            return []
+        return list(self.model.visual.parameters()) if stage == "pixels" else self.image.upper_parameters(stage)
+
+    def _text_above(self, stage: Stage) -> list[nn.Parameter]:
+        if stage == "features":
+            return []
+        return self.text.upper_parameters(int(stage)) if self.text.staged else list(self.model.parameters())
+
+    def prompts(self, template: str, classnames: tuple[str, ...]) -> list[str]:
+        """One prompt a class: underscores become spaces, as in all published code."""
+        return [template.format(name.replace("_", " ")) for name in classnames]
+
+
+def _text_tower(model: Any, tokenizer: Any, fast: bool) -> Any:
+    """A tower in stages where it computes what CLIP's does, from CLIP's own tokens; else one that has its face and only encodes."""
+    if not isinstance(tokenizer, open_clip.SimpleTokenizer):
+        return WholeTextTower(model, tokenizer, fast)
+    try:
+        return TextTower(model, tokenizer, fast)
+    except BackboneError:
+        return WholeTextTower(model, tokenizer, fast)
+
+
+def load(
+    name: str, pretrained: str | None, *, execution: str = "fast", precision: str = "fp32", device: str = "cpu"
+) -> Backbone:
+    """A backbone by registered name, or by open_clip model name with a pretrained tag or a local checkpoint.
+
+    `pretrained` None means the files a registered backbone ships with, or random weights for an open_clip name when it is
+    the word "random". Raises BackboneError for unknown names and tags, unreadable checkpoints and failed downloads.
+    """
+    weights = pretrained
+    known = {*plugins.names("backbone"), *open_clip.list_models()}
+    if name not in known and not name.startswith(("hf-hub:", "local-dir:")):
+        raise BackboneError(f"no backbone '{name}'.", did_you_mean(name, known))
+    if name in plugins.names("backbone"):
+        files: BackboneFiles = plugins.load("backbone", name)
+        open_clip.add_model_config(files.config)
+        weights = pretrained or str(files.weights)
+    elif pretrained is None and name in known:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise BackboneError(
+            f"the backbone '{name}' needs --pretrained.",
+            f"Tags of open_clip for it: {tags}; or the path of a checkpoint (.safetensors, .pt), or 'random'.",
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            model = open_clip.create_model(
+                name,
+                pretrained=None if weights == "random" else weights,
+                precision="fp16" if precision == "fp16-pure" else "fp32",
+                device=device,
+                weights_only=True,
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+        except Exception as error:  # whatever the parser of the file's format, or a tokenizer's download, raises
+            why = (
+                "it holds more than weights"
+                if isinstance(error, UnpicklingError)
+                else [*str(error).splitlines(), ""][0]
+            )
+            raise BackboneError(
+                f"the backbone '{name}' can't be loaded with pretrained '{weights}': {why[:300]}",
+                f"Tags: {', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'}; a checkpoint must be "
+                "a .safetensors file or a state dict that torch.load(weights_only=True) reads. A tag is downloaded once "
+                "and needs the network then.",
+            ) from error
+    return Backbone(model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model))
+
+
+def _digest(model: nn.Module) -> str:
+    """SHA-256 over every tensor of the state dict, in name order: the same weights give the same digest from any file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().to("cpu").reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

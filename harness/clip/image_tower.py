@@ -1,0 +1,101 @@
+"""The image tower of an open_clip model in stages: embed, blocks i..j, head.
+
+Shapes: B images, N image tokens (1 CLS + patches), W image width, E joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from harness.clip.blocks import AllRows, FirstRow, QkvUpdate, are_plain, run_block
+from harness.errors import BackboneError
+
+Stage = int | Literal["pixels", "features"]
+"""How far the frozen image tower has run: "pixels" (B, 3, S, S); k blocks (B, N, W), 0 being after ln_pre; "features" (B, E)."""
+
+
+class ImageTower:
+    """The image tower of an open_clip model. `staged` is False for towers that are not a plain ViT (ResNets, timm models):
+    those encode whole images only, and asking for a stage raises BackboneError.
+    """
+
+    def __init__(self, model: Any, fast: bool) -> None:
+        self._model = model
+        self._visual = visual = model.visual
+        self.fast = fast
+        self.staged = (
+            hasattr(visual, "conv1")
+            and hasattr(visual, "class_embedding")
+            and getattr(visual, "pool_type", None) == "tok"
+            and getattr(visual, "attn_pool", None) is None
+            and are_plain(visual.transformer.resblocks)
+        )
+        self.resblocks: Any = visual.transformer.resblocks if self.staged else ()
+        self.depth = len(self.resblocks)
+
+    def _need_stages(self) -> None:
+        if not self.staged:
+            raise BackboneError(
+                f"this method works inside the blocks of a ViT image tower; {type(self._visual).__name__} has none it can use.",
+                "Choose a ViT backbone such as ViT-B-16-quickgelu, or a method that needs only image features "
+                "(zero_shot, coop, clip_adapter).",
+            )
+
+    @property
+    def width(self) -> int:
+        self._need_stages()
+        return self._visual.class_embedding.shape[0]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> tokens after ln_pre (B, N, W)."""
+        self._need_stages()
+        return self._visual._embeds(images.to(self._visual.conv1.weight.dtype))
+
+    def append(self, x: Tensor, prompts: Tensor) -> Tensor:
+        """Prompts (n, W) or (B, n, W) through ln_pre, appended to x (B, N, W): as if added before ln_pre."""
+        return torch.cat([x, self._visual.ln_pre(prompts.to(x.dtype)).expand(x.shape[0], -1, -1)], dim=1)
+
+    def blocks(
+        self,
+        x: Tensor,
+        first: int,
+        last: int,
+        replace_rows: Mapping[int, Tensor] | None = None,
+        qkv_updates: Mapping[int, QkvUpdate] | None = None,
+    ) -> Tensor:
+        """Blocks first..last-1. `replace_rows[i]` (n, W) overwrites the last n rows before block i.
+
+        `qkv_updates[i]` is added in the attention of block i.
+        """
+        self._need_stages()
+        for i in range(first, last):
+            if replace_rows and i in replace_rows:
+                new = replace_rows[i].to(x.dtype).expand(x.shape[0], -1, -1)
+                x = torch.cat([x[:, : -new.shape[1]], new], dim=1)
+            rows = FirstRow() if self.fast and i == self.depth - 1 else AllRows(causal=False)
+            x = run_block(self.resblocks[i], x, rows, update=(qkv_updates or {}).get(i), lean=self.fast)
+        return x
+
+    def head(self, x: Tensor) -> Tensor:
+        """ln_post at the CLS row, times proj: (B, N, W) -> (B, E), not normalised."""
+        visual = self._visual
+        x = visual.ln_post(x[:, 0]) if self.fast else visual.ln_post(x)[:, 0]
+        return x if visual.proj is None else x @ visual.proj
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The whole tower: (B, 3, H, W) -> (B, E), not normalised."""
+        if not self.staged:
+            first = next(p for p in self._visual.parameters() if p.dim() > 1)
+            return self._model.encode_image(images.to(first.dtype), normalize=False)
+        return self.head(self.blocks(self.embed(images), 0, self.depth))
+
+    def upper_parameters(self, start: int) -> list[nn.Parameter]:
+        """Blocks from `start` on, ln_post and proj: what fine-tuning trains of this tower."""
+        self._need_stages()
+        visual = self._visual
+        tail = [] if visual.proj is None else [visual.proj]
+        return [*self.resblocks[start:].parameters(), *visual.ln_post.parameters(), *tail]

@@ -1,0 +1,171 @@
+"""Profile: where the time and the memory of a training step go. Passes of their own; no timed window holds any of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.clip.blocks import Around, each_block
+from harness.data.image_set import ImageSet
+from harness.errors import ConfigError
+from harness.meters.flops import gemm_flops_per_second
+from harness.meters.memory_tracker import SavedBytes
+from harness.method import AdaptedModel, Classes
+from harness.probes.simulate import simulate
+from harness.records import BlockRecord, ProfileRecord, RunKey, SimulationRecord, Tower
+from harness.suite import EXECUTIONS
+from harness.training.loop import Feed, StagedImages, Stepper, TrainingLog, autocast
+
+WARMUP_STEPS = 2
+
+
+@dataclass
+class _Block:
+    """What a block did in one step, over all the times it ran."""
+
+    forward_seconds: float = 0.0
+    saved_bytes: int = 0
+    starts: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+
+    def watch_backward(self, before: Tensor, after: Tensor, device: torch.device) -> None:
+        """Note when the gradient of the output is there, and that of the input, which marks the end."""
+        if after.requires_grad and after is not before:
+            after.register_hook(lambda gradient: self.starts.append(_now(device)))
+            if before.requires_grad:
+                before.register_hook(lambda gradient: self.ends.append(_now(device)))
+
+    def backward_seconds(self, end: float) -> float | None:
+        """None if no gradient came; where none went further, all until the step's end counts."""
+        if not self.starts:
+            return None
+        return sum(self.ends or [end]) - sum(self.starts) if len(self.ends) in (0, len(self.starts)) else None
+
+
+class Steps:
+    """Optimiser steps of a run's model on its first batch, outside the training loop: ``steps()`` does one more."""
+
+    def __init__(self, model: AdaptedModel, images: ImageSet, key: RunKey) -> None:
+        """`images` are those of `first_batch`."""
+        fast = key.execution == "fast"
+        source = StagedImages(model.backbone, images, key.precision, TrainingLog())
+        with autocast(key.precision, model.backbone.device):
+            model.prepare(source, source)
+            model.begin_epoch(0)
+        feed = Feed(model, source, fast)
+        self._batch = next(iter(feed.epoch([list(range(len(images)))], 0)))
+        self._ready = feed.ready
+        self._stepper = Stepper(model, key.recipe, key.precision, fast)
+        self._stepper.set_rates(0, 0, 1)
+        for _ in range(WARMUP_STEPS):
+            self()
+
+    def __call__(self) -> None:
+        self._stepper.step(self._batch, self._ready)
+
+
+def first_batch(model: AdaptedModel, labels: Sequence[int], key: RunKey) -> list[int]:
+    """The places of the images of a run's first batch, of training images with these labels."""
+    return next(iter(model.batches(labels, key.recipe.batch_size, random.Random(key.seed))))
+
+
+def profile(model: AdaptedModel, steps: Callable[[], None], key: RunKey, classes: Classes) -> ProfileRecord:
+    """A step block by block; and what both executions take by simulation, None where a method can't be simulated."""
+    device = model.backbone.device
+    return ProfileRecord(
+        blocks=measure_blocks(model, steps),
+        simulated={execution: _simulated(replace(key, execution=execution), classes) for execution in EXECUTIONS},
+        gemm_flops_per_second=gemm_flops_per_second(device) if key.precision == "fp32" else None,
+    )
+
+
+def _simulated(key: RunKey, classes: Classes) -> SimulationRecord | None:
+    try:
+        return simulated(key, classes)
+    except ConfigError:
+        return None
+
+
+def simulated(key: RunKey, classes: Classes) -> SimulationRecord:
+    """What a run takes, by simulation. Raises ConfigError for a method that can't be simulated."""
+    found = simulate(key, classes)
+    return SimulationRecord(
+        peak_bytes={name: {str(c): n for c, n in peak.category_bytes.items()} for name, peak in found.peaks.items()},
+        step_flops=found.step_flops,
+        test_batch_flops=found.test_batch_flops,
+        note=found.note,
+    )
+
+
+def measure_blocks(model: AdaptedModel, step: Callable[[], None]) -> tuple[BlockRecord, ...]:
+    """Seconds and kept bytes of every block that runs in a step, towers' blocks in order; none of towers without stages."""
+    device = model.backbone.device
+    blocks: defaultdict[tuple[Tower, int], _Block] = defaultdict(_Block)
+    towers: dict[Tower, Any] = {"image": model.backbone.image, "text": model.backbone.text}
+    with ExitStack() as stack:
+        for name, tower in towers.items():
+            watch = _stop_watch(tower, lambda i, name=name: blocks[name, i], device)  # type: ignore[misc]
+            stack.enter_context(each_block(tower, watch))
+        step()
+        end = _now(device)
+    return tuple(
+        BlockRecord(
+            tower=name,
+            block=number,
+            forward_seconds=found.forward_seconds,
+            backward_seconds=found.backward_seconds(end),
+            saved_bytes=found.saved_bytes,
+        )
+        for (name, number), found in sorted(blocks.items())
+    )
+
+
+def _stop_watch(tower: Any, of: Callable[[int], _Block], device: torch.device) -> Around:
+    """Time every block, and count what it keeps."""
+
+    def around(number: int, state: Any, run: Callable[[], Any]) -> Any:
+        block = of(number)
+        with SavedBytes(tower.upper_parameters(0)) as saved:
+            start = _now(device)
+            after = run()
+            block.forward_seconds += _now(device) - start
+        block.saved_bytes += saved.total_bytes
+        block.watch_backward(_hidden(state), _hidden(after), device)
+        return after
+
+    return around
+
+
+def _hidden(state: Any) -> Tensor:
+    return state if isinstance(state, Tensor) else state.hidden
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def trace(step: Callable[[], None], path: Path, device: torch.device) -> None:
+    """Two steps under torch.profiler as ``path`` (.json.gz, for Perfetto); on CUDA its memory history beside it (.pickle)."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+        torch.cuda.memory._record_memory_history()
+    with torch.profiler.profile(activities=activities, record_shapes=True, profile_memory=True) as profiler:
+        step()
+        step()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profiler.export_chrome_trace(str(path))
+    if device.type == "cuda":
+        torch.cuda.memory._dump_snapshot(str(path).removesuffix(".trace.json.gz") + ".memory.pickle")
+        torch.cuda.memory._record_memory_history(enabled=None)

@@ -1,0 +1,14 @@
+"""What the fork server imports once, so that a run's process starts with it. Nothing here may touch CUDA or start threads."""
+
+import atexit
+import gc
+
+import open_clip
+import torch  # noqa: F401
+
+import harness.runs.runner  # noqa: F401
+
+open_clip.get_tokenizer("ViT-B-16")  # reads the vocabulary, which every CLIP shares
+gc.collect()
+gc.freeze()  # a run's own collections need not look through all of torch
+atexit.register(gc.unfreeze)  # else extension modules report what is frozen as leaked

@@ -1,0 +1,85 @@
+"""Top-1 predictions of a model on a test split, over all of its images, and the accuracy they come to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from harness.data.image_set import ImageSet
+from harness.method import AdaptedModel
+from harness.records import TestRecord
+from harness.training.loop import advance, autocast, in_parts
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """For N images in order, on the CPU: true labels (N,), predicted labels (N,), and the logits (N,) of the latter.
+
+    `answers_zero_shot` if the method had nothing to say of these classes, and answered as the pretrained backbone does.
+    """
+
+    labels: Tensor
+    predicted: Tensor
+    logits: Tensor
+    answers_zero_shot: bool = False
+
+    @property
+    def correct(self) -> int:
+        return int((self.predicted == self.labels).sum())
+
+    def score(self, class_names: Sequence[str]) -> TestRecord:
+        pairs = Counter(zip(self.labels.tolist(), self.predicted.tolist(), strict=True))
+        return TestRecord(
+            accuracy_percent=100 * self.correct / len(self.labels),
+            correct=self.correct,
+            images=len(self.labels),
+            classes=len(class_names),
+            class_names=tuple(class_names),
+            confusion=tuple((true, predicted, count) for (true, predicted), count in sorted(pairs.items())),
+            answers_zero_shot=self.answers_zero_shot,
+        )
+
+
+@torch.no_grad()
+def evaluate(
+    model: AdaptedModel,
+    images: ImageSet,
+    *,
+    batch_size: int,
+    precision: str,
+    maximum_batches: int | None = None,
+    features: Tensor | None = None,
+) -> Predictions:
+    """Predictions on `images`, whose labels index the classes the model was last aimed at.
+
+    Class features are computed once when fast, for every batch in the reference, as published code does. `features` (N, E) of
+    the images stand in for a frozen image tower.
+    """
+    device = model.backbone.device
+    stage = model.reads[0].stage
+    fast = model.backbone.text.fast
+    predicted, logits = [], []
+    classifier = None
+    with autocast(precision, device):
+        if features is None:
+            batches = (pixels for _, pixels in images.in_order(batch_size, epoch=None))
+            inputs = (advance(model.backbone, pixels.to(device), stage) for pixels in batches)
+        else:
+            inputs = (part for part in features.split(batch_size))
+        for number, read in enumerate(inputs):
+            if number == maximum_batches:
+                break
+            if number == 0 or not fast:
+                classifier = model.classifier()
+            runs_tower = stage != "features"
+            scores = in_parts(partial(model.logits, classifier=classifier), read, fast and runs_tower)
+            highest = scores.max(dim=-1)
+            predicted.append(highest.indices)
+            logits.append(highest.values)
+    answers = torch.cat(predicted).cpu()
+    return Predictions(images.labels[: len(answers)], answers, torch.cat(logits).float().cpu(), model.answers_zero_shot)

@@ -1,0 +1,110 @@
+"""Final image features of a frozen tower, kept on disk: computed once for all methods, seeds and class lists that read them.
+
+An image's feature is known by its key and its stamp, which changes when the file does; a file holds those of one dataset under one
+backbone. How long each took is kept too, so that a run that reuses it can say what it was spared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harness.clip.backbone import Backbone
+from harness.data.image_set import ImageSet
+from harness.training.loop import advance, autocast, extraction_batch_size
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features (N, E) of images in order, how many were there already, and the seconds those had taken."""
+
+    values: Tensor
+    reused: int
+    reused_seconds: float
+
+
+class FeatureCache:
+    """The features of a dataset's images: ``cache.read(images)``. `stamp` gives the state of an image's content, by key."""
+
+    def __init__(
+        self, folder: Path, dataset: str, stamp: Callable[[str], str], backbone: Backbone, precision: str
+    ) -> None:
+        self._stamp, self._backbone, self._precision = stamp, backbone, precision
+        device = backbone.device
+        identity = {
+            "format": _FORMAT,
+            "dataset": dataset,
+            "weights": backbone.weights_sha256,
+            "pixels": asdict(backbone.pixels),
+            "precision": precision,
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        self._path = folder / f"{''.join(c if c.isalnum() else '-' for c in dataset)}-{digest}.safetensors"
+
+    def read(self, images: ImageSet) -> Features:
+        """Features of all images in order; the missing ones are computed now, and kept."""
+        names = [f"{item.image}@{self._stamp(item.image)}" for item in images.items]
+        known, values, seconds = self._load()
+        rows = {name: row for row, name in enumerate(known)}
+        here = [rows[name] for name in names if name in rows]
+        missing = [i for i, name in enumerate(names) if name not in rows]
+        if missing:
+            new, new_seconds = self._extract(images, missing)
+            rows |= {names[i]: len(known) + number for number, i in enumerate(missing)}
+            values, seconds = torch.cat([values.to(new.dtype), new]), torch.cat([seconds, new_seconds])
+            self._save(list(rows), values, seconds)
+        chosen = values[[rows[name] for name in names]].to(self._backbone.device)
+        return Features(chosen, reused=len(here), reused_seconds=float(seconds[here].sum()))
+
+    @torch.no_grad()
+    def _extract(self, images: ImageSet, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Features (M, E) of some images, and the seconds (M,) of each: an equal share of its batch's, decoding included."""
+        device = self._backbone.device
+        parts, seconds = [], []
+        size = extraction_batch_size(self._backbone)
+        lists = [indices[i : i + size] for i in range(0, len(indices), size)]
+        started = time.perf_counter()
+        with autocast(self._precision, device):
+            for chosen, pixels in images.batches(lists, epoch=None):
+                parts.append(advance(self._backbone, pixels.to(device), "features").cpu())
+                now = time.perf_counter()
+                seconds += [(now - started) / len(chosen)] * len(chosen)
+                started = now
+        return torch.cat(parts), torch.tensor(seconds)
+
+    def _load(self) -> tuple[list[str], Tensor, Tensor]:
+        """Names, features and seconds on disk; none where there is no usable file."""
+        try:
+            with safe_open(self._path, "pt") as file:
+                names = json.loads(file.metadata()["images"])
+                return names, file.get_tensor("features"), file.get_tensor("seconds")
+        except (OSError, SafetensorError, KeyError, ValueError):
+            return [], torch.empty(0), torch.empty(0)
+
+    def _save(self, names: list[str], values: Tensor, seconds: Tensor) -> None:
+        """In one go: a reader sees the old file or the new one. A folder that can't be written costs the next run time, no more."""
+        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"features": values, "seconds": seconds}, part, metadata={"images": json.dumps(names)})
+            os.replace(part, self._path)
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                part.unlink()
+            warnings.warn(f"image features can't be kept for other runs: {error}", UserWarning, stacklevel=2)

@@ -1,0 +1,91 @@
+"""What two or more methods share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.clip.backbone import Backbone
+from harness.clip.text_batches import TextState, Tokens
+from harness.errors import ConfigError
+from harness.method import AdaptedModel, Batch, Classes, cosine_logits
+
+INITIALISATION_STD = 0.02
+"""Of context vectors that don't start from words: CLIP's own for token embeddings."""
+
+
+def class_tokens(backbone: Backbone, classes: Classes, template_list: str) -> Tokens:
+    """The tokenised prompts of a template list, one a class."""
+    return backbone.text.tokenize(backbone.prompts(classes.template(template_list), classes.names))
+
+
+def class_features(backbone: Backbone, classes: Classes, template_list: str) -> Tensor:
+    """Normalised features (C, E) of the prompts of a template list."""
+    return F.normalize(backbone.text.encode(class_tokens(backbone, classes, template_list)), dim=-1)
+
+
+def feature_distance(features: Tensor, reference: Tensor) -> Tensor:
+    """1 - mean_k cos(t_k, t0_k) of class features (C, E), normalised or not: a scalar."""
+    return 1 - F.cosine_similarity(features, reference.to(features.dtype), dim=-1).mean()
+
+
+class ContextModel(AdaptedModel):
+    """Learned context vectors (n, D) before each class name, the same for all classes: the core of CoOp and of what builds on it.
+
+    Prompts are [SOT][context][class name]["."][EOT]; gradients run through the whole frozen text tower into the context.
+    """
+
+    def __init__(self, backbone: Backbone, words: str, length: int) -> None:
+        """`words` to start from give the length; without words, `length` random vectors."""
+        super().__init__(backbone)
+        words = words.replace("_", " ")
+        self.length = len(words.split()) if words else length
+        if self.length < 1:
+            raise ConfigError("context_length must be at least 1.", "Use --set context_length=16, the paper's length.")
+        self._placeholder = words or " ".join(["X"] * self.length)
+        shape = (self.length, backbone.text.width)
+        start = torch.empty(shape, dtype=backbone.dtype, device=backbone.device).normal_(std=INITIALISATION_STD)
+        if words:
+            start = backbone.text.word_embeddings(words)[: self.length].clone()
+        self.context = nn.Parameter(start)
+        self._reference: Tensor | None = None
+
+    def set_classes(self, classes: Classes) -> None:
+        text = self.backbone.text
+        self._classes = classes
+        self._tokens = text.tokenize(self.prompts(classes))
+        with torch.no_grad():
+            self._frozen = text.look_up(self._tokens)
+        self._reference = None
+        self.forget_constants()
+
+    def prompts(self, classes: Classes) -> list[str]:
+        """One prompt a class, with placeholders where the context goes."""
+        return [f"{self._placeholder} {name.replace('_', ' ')}." for name in classes.names]
+
+    @torch.no_grad()
+    def reference_features(self, template_list: str) -> Tensor:
+        """Normalised features (C, E) of hand-written prompts, encoded once for a list of classes, as the authors do."""
+        if self._reference is None:
+            self._reference = class_features(self.backbone, self._classes, template_list)
+        return self._reference
+
+    def embedded(self, context: Tensor) -> TextState:
+        """The prompts with a context (n, D) or (*, C or 1, n, D) in place, ready for block 0."""
+        return self.backbone.text.add_positions(self._frozen.with_rows(context))
+
+    def text_features(self, context: Tensor) -> Tensor:
+        """Class features (*, C, E) with a context, not normalised."""
+        text = self.backbone.text
+        return text.head(text.blocks(self.embedded(context), 0, text.depth))
+
+    def classifier(self) -> Tensor | None:
+        return F.normalize(self.text_features(self.context), dim=-1)
+
+    def loss(self, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.logits(batch.images, self.classifier()), batch.labels)
+
+    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
+        assert classifier is not None
+        return cosine_logits(self.backbone.logit_scale, images, classifier)

@@ -1,0 +1,58 @@
+"""CoCoOp: context vectors that a small network shifts by the image (Zhou et al., CVPR 2022, arXiv:2203.05557)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.published_estimate import Forward, linear_bytes
+from harness.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.clip.backbone import Backbone
+    from harness.method import AdaptedModel
+
+_PUBLISHED = Recipe(epochs=10, batch_size=1, learning_rate=2e-3, warmup_epochs=1, warmup_learning_rate=1e-5)
+
+
+@dataclass(frozen=True)
+class CoCoOp:
+    """context_b = context + W2 relu(W1 f^_b + b1) + b2, the same shift on every vector; hidden width E / reduction.
+
+    Each image has its own C prompts, when testing too. `sequences_per_pass` bounds how many go through the text tower at once (one
+    image's at least), in training and test; it changes memory, not results. `as_released` is the Skip Tuning repository's
+    test, which gives every batch the logits of the first; the published accuracies are the CoCoOp paper's and don't have it.
+    """
+
+    context_length: int = 4
+    context_init: str = "a photo of a"
+    reduction: int = 16
+    sequences_per_pass: int = 1024
+    as_released: bool = False
+
+    family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower"
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "default": _PUBLISHED,
+        "demo": replace(
+            _PUBLISHED,
+            iterations=24,  # each is batch_size * C sequences
+            batch_size=8,
+            warmup_epochs=0,
+            warmup_learning_rate=None,
+            schedule_step="iteration",
+            augmentation="none",
+        ),
+    }
+
+    @property
+    def published_forward(self) -> Forward:
+        widths = ((512, 512 // self.reduction), (512 // self.reduction, 512))
+        return Forward(texts_per_image=True, module_bytes=sum(linear_bytes(*layer, rows=1) for layer in widths))
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """The frozen backbone with a prompt learner and a meta-net."""
+        from methods.cocoop.model import CoCoOpModel
+
+        return CoCoOpModel(backbone, self)

@@ -1,0 +1,94 @@
+"""CoPrompt: MaPLe with adapters, held consistent with the frozen model (Roy & Etemad, ICLR 2024, arXiv:2306.01195)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.published_estimate import Forward, linear_bytes
+from harness.recipe import Recipe
+from methods._coupled import coupled_prompts
+
+if TYPE_CHECKING:
+    from harness.clip.backbone import Backbone
+    from harness.method import AdaptedModel
+
+_PUBLISHED = Recipe(
+    epochs=8,
+    batch_size=4,
+    learning_rate=3.5e-3,
+    warmup_epochs=1,
+    warmup_learning_rate=1e-5,
+    augmentation="resize-randaugment",
+)
+_PER_DATASET = {
+    # prompt_depth, context_length, consistency_weight
+    "imagenet": (12, 4, 8.0),
+    "caltech101": (12, 4, 4.0),
+    "oxford_pets": (12, 2, 0.1),
+    "stanford_cars": (12, 4, 4.0),
+    "oxford_flowers": (9, 4, 8.0),
+    "food101": (9, 4, 0.5),
+    "fgvc_aircraft": (9, 4, 2.0),
+    "sun397": (12, 4, 8.0),
+    "dtd": (12, 2, 8.0),
+    "eurosat": (12, 2, 0.1),
+    "ucf101": (12, 4, 2.0),
+}
+
+
+def _on(name: str, depth: int, length: int, weight: float) -> Recipe:
+    settings = {"prompt_depth": depth, "context_length": length, "consistency_weight": weight}
+    return replace(_PUBLISHED, epochs=5 if name == "food101" else _PUBLISHED.epochs, settings=settings)
+
+
+@dataclass(frozen=True)
+class CoPrompt:
+    """CE + `consistency_weight` [(1 - mean cos(t, t0)) + (1 - mean cos(f, f0))], the paper's lambda.
+
+    t and f are MaPLe's features after adapters: x <- ratio A(x) + (1 - ratio) x, A = relu(W2 relu(W1 x)) of width
+    E / `reduction`. f0 is the frozen image tower's feature of a second augmented view; t0 is that of a sentence about each
+    class, the same number of it for all classes, drawn anew in every step.
+
+    `descriptions` is a JSON file {class name: [sentence, ...]}, as many sentences for every class. The authors' are written by
+    a language model and are theirs to distribute. Without a file, "", templates stand in for sentences: those which a dataset
+    calls descriptions (the demo's do), else open_clip's 80 for ImageNet. That is a fallback of ours, not the paper's method. The
+    defaults are the values for ImageNet, which the released code also takes for every run on all classes.
+    """
+
+    prompt_depth: int = 12
+    context_length: int = 4
+    context_init: str = "a photo of a"
+    consistency_weight: float = 8.0
+    image_ratio: float = 0.1
+    text_ratio: float = 0.2
+    reduction: int = 4
+    descriptions: str = ""
+
+    family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = (
+        "CLIP's text tower, a ViT image tower; sentences about each class as JSON (templates stand in)"
+    )
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "default": _PUBLISHED,
+        **{f"base2new/{name}": _on(name, *values) for name, values in _PER_DATASET.items()},
+        "demo": replace(
+            _PUBLISHED,
+            epochs=3,
+            batch_size=8,
+            augmentation="none",
+            settings={"context_length": 2, "consistency_weight": 1.0},
+        ),
+    }
+
+    @property
+    def published_forward(self) -> Forward:
+        adapters = 2 * sum(linear_bytes(*widths, rows=0, bias=False) for widths in ((512, 128), (128, 512)))
+        return coupled_prompts(self.context_length, self.prompt_depth, frozen_image_tower=True, adapter_bytes=adapters)
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """The frozen backbone with prompts and adapters. Raises ConfigError for a depth it lacks, and for an unusable file."""
+        from methods.coprompt.model import CoPromptModel
+
+        return CoPromptModel(backbone, self)

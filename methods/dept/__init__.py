@@ -1,0 +1,61 @@
+"""DePT: a head for what only the training classes share, beside CLIP's (Zhang et al., CVPR 2024, arXiv:2309.07439)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.published_estimate import Forward, linear_bytes
+from harness.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.clip.backbone import Backbone
+    from harness.method import AdaptedModel
+
+_PUBLISHED = Recipe(
+    epochs=10,
+    batch_size=4,
+    learning_rate=3.5e-3,
+    learning_rates={"head": 6.5 * 3.5e-3},
+    warmup_epochs=1,
+    warmup_learning_rate=1e-5,
+)
+
+
+@dataclass(frozen=True)
+class DePT:
+    """DePT on KgCoOp: a * similarity head + b * linear head on features that are scaled and shifted channel by channel.
+
+    a is `similarity_weight`, b `classification_weight`. Loss = a CE(similarity) + b CE(linear, of text features of the labels and
+    of image features) + weight (1 - mean_k cos(t_k, t0_k)). Tests on the training classes blend both heads' logits by a and b;
+    other classes have the similarity head alone.
+
+    Default: the authors' repository. The Skip Tuning repository, which gave the published cost, has weight 1.5, a = b = 0.5 in
+    transfer suites, and never trains the head and the scales: `as_released` leaves them as they are initialised.
+    """
+
+    context_length: int = 4
+    context_init: str = "a photo of a"
+    similarity_weight: float = 0.3
+    classification_weight: float = 0.7
+    weight: float = 2.0
+    template_list: str = "kgcoop"
+    as_released: bool = False
+
+    family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower"
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "default": _PUBLISHED,
+        "demo": replace(_PUBLISHED, batch_size=16, augmentation="none"),
+    }
+
+    @property
+    def published_forward(self) -> Forward:
+        return Forward(module_bytes_per_class=linear_bytes(512, 1, rows=0))
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """The frozen backbone with a prompt learner and, from the first list of classes on, a linear head."""
+        from methods.dept.model import DePTModel
+
+        return DePTModel(backbone, self)

@@ -1,0 +1,45 @@
+"""LP++: a linear probe blended with the text classifier (Huang et al., CVPR 2024, arXiv:2404.02285)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.clip.backbone import Backbone
+    from harness.method import AdaptedModel
+
+
+@dataclass(frozen=True)
+class LPPlusPlus:
+    """Logits f^ W^T + b + alpha * (f^ t^T), alpha one blending weight a class; no factor 100.
+
+    Fitted by full-batch gradient descent on one augmented view. Step sizes come from the data: 4 N / largest
+    eigenvalue of F^T F for W and b, with `momentum`; N / (4 max_k sum_i (f_i t_k)^2) for alpha, at every
+    `alpha_period`-th step. The step with the best accuracy on the validation draw is kept (the last of equals). `as_released`
+    sums alpha's gradients over all steps so far, since the released code never sets them to zero.
+
+    A class without weights is scored as zero-shot CLIP does, by its text under the logit scale: on new classes only, this is
+    zero-shot CLIP.
+    """
+
+    steps: int = 300
+    momentum: float = 0.9
+    alpha_start: float = 250.0
+    alpha_period: int = 10
+    as_released: bool = False
+
+    family: ClassVar[str] = "linear"
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "default": Recipe(crop_scale_minimum=0.5),
+        "demo": Recipe(augmentation="none"),
+    }
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """The frozen backbone with a probe that is fitted before the first step."""
+        from methods.lp_plus_plus.model import LPPlusPlusModel
+
+        return LPPlusPlusModel(backbone, self)

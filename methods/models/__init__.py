@@ -1,1 +1,0 @@
-"""The arithmetic of the methods, in stages of the towers. Nothing is shared but `_text`."""

@@ -1,0 +1,93 @@
+"""Skip Tuning: fine-tune the upper blocks on cached features, over filtered classes (Wu et al., CVPR 2025, arXiv:2412.11509).
+
+LSkip shortens the gradient path: blocks below `start_layer` are frozen and their outputs cached. CSkip narrows it: a step encodes
+only the classes nearest to its images, plus a few of the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.errors import ConfigError
+from harness.published_estimate import Forward
+from harness.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.clip.backbone import Backbone
+    from harness.method import AdaptedModel
+
+_BASE2NEW = Recipe(
+    epochs=20,
+    batch_size=4,
+    learning_rate=2e-5,
+    learning_rates={"image": 5e-6},
+    warmup_epochs=1,
+    warmup_learning_rate=1e-6,
+)
+_TRANSFER = replace(_BASE2NEW, epochs=5, learning_rate=1e-5, learning_rates={"image": 1e-6}, warmup_learning_rate=1e-8)
+_FEW_SHOT = Recipe(epochs=40, batch_size=4, learning_rate=1e-5)
+_DEMO = Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none")
+_LARGE = ("imagenet", "sun397", "food101")  # the authors divide the epochs by four on these
+
+
+@dataclass(frozen=True)
+class SkipTuning:
+    """`start_layer` is the paper's omega, `top_ratio` its r (above 1: a number of classes), `decay` its lambda.
+
+    `layer_skip` and `class_skip` switch LSkip and CSkip off for ablations (omega = 0; r = 1). At most `maximum_top` classes
+    count as top, as in the released code. `as_released` keeps two of its slips: a class of the batch may be lost when the
+    batch holds more distinct labels than are kept (its images are then scored as class 0), and a tail of one class is never kept.
+    """
+
+    start_layer: int = 6
+    top_ratio: float = 0.5
+    maximum_top: int = 50
+    decay: float = 0.3
+    layer_skip: bool = True
+    class_skip: bool = True
+    template_list: str = "fine-tuning"
+    as_released: bool = False
+
+    family: ClassVar[str] = "fine-tuning"
+    needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "default": _BASE2NEW,
+        **{f"base2new/{name}": replace(_BASE2NEW, epochs=5) for name in _LARGE},
+        "cross-dataset": _TRANSFER,
+        "few-shot": _FEW_SHOT,
+        **{f"few-shot/{name}": replace(_FEW_SHOT, epochs=10) for name in _LARGE},
+        "demo": _DEMO,
+        "cross-dataset/demo": replace(_DEMO, epochs=3),
+    }
+
+    @property
+    def published_forward(self) -> Forward:
+        start = self.start_layer if self.layer_skip else 0
+        return Forward(text_blocks=12 - start, image_blocks=12 - start, stem=not start, kept_classes=self.expected_kept)
+
+    def expected_kept(self, classes: int) -> float:
+        """K': how many classes a step keeps on average over draws of the mask."""
+        wanted = self.top_ratio * classes if self.top_ratio < 1 else min(self.top_ratio, classes)
+        tail = classes - min(math.ceil(wanted), self.maximum_top)
+        if not self.class_skip or self.top_ratio == 1.0 or tail <= 0:
+            return classes
+        last = math.exp(-5 / self.decay)
+        falling = (math.exp(-5 * i / max(1, tail - 1) / self.decay) for i in range(tail))
+        return classes - tail + sum((p - last) / (1 - last) for p in falling)
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """Both towers trainable from `start_layer` on. Raises ConfigError for a layer the towers don't have."""
+        deepest = min(backbone.text.depth, backbone.image.depth) if backbone.image.staged else backbone.text.depth
+        if not 0 <= self.start_layer < deepest:
+            raise ConfigError(
+                f"start_layer={self.start_layer} is outside 0..{deepest - 1}, the blocks of this backbone.",
+                f"The paper's omega is half of the depth: --set start_layer={deepest // 2}.",
+            )
+        if self.top_ratio <= 0 or self.decay <= 0:
+            raise ConfigError("top_ratio and decay must be above 0.", "The paper's are top_ratio=0.5 and decay=0.3.")
+        from methods.skip_tuning.model import SkipTunedModel
+
+        return SkipTunedModel(backbone, self)

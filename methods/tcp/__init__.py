@@ -1,0 +1,75 @@
+"""TCP: prompts made of each class's text feature, inside the text tower (Yao et al., CVPR 2024, arXiv:2311.18231)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.errors import ConfigError
+from harness.published_estimate import Forward, linear_bytes
+from harness.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.clip.backbone import Backbone
+    from harness.method import AdaptedModel
+
+_PUBLISHED = Recipe(
+    epochs=50,
+    batch_size=32,
+    learning_rate=2e-3,
+    optimizer="adam",
+    epsilon=1e-3,
+    warmup_epochs=1,
+    warmup_learning_rate=1e-5,
+    test_batch_size=500,
+)
+_HALFWAY = replace(_PUBLISHED, epochs=25, schedule_period_epochs=50)  # the authors test these after 25 of 50 epochs
+
+
+@dataclass(frozen=True)
+class TCP:
+    """Before block `class_aware_block`, rows 1..n of each class's prompt become W2 QuickGELU(W1 t0^ + b1) + b2.
+
+    t0 is the feature of a hand-written prompt; the hidden width is E / reduction. Loss = cross-entropy + weight (1 - mean_k
+    cos(t_k, t0_k)). The context in rows 1..n below that block is learned too, from random vectors. Two slips of the released code
+    are kept, since every published number has them: the rows are replaced, not mixed, and StanfordCars' prompt has no full stop.
+    Default: the authors' Adam with epsilon 1e-3; the Skip Tuning repository has ``--set tcp.epsilon=1e-4``.
+    """
+
+    context_length: int = 4
+    context_init: str = ""
+    class_aware_block: int = 8
+    reduction: int = 4
+    weight: float = 8.0
+    template_list: str = "tcp-prompt"
+    reference_list: str = "tcp-reference"
+
+    family: ClassVar[str] = "prompt tuning"
+    needs: ClassVar[str] = "CLIP's text tower"
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "default": _PUBLISHED,
+        "base2new/imagenet": _HALFWAY,
+        "base2new/sun397": _HALFWAY,
+        "demo": replace(_PUBLISHED, epochs=15, augmentation="none", settings={"context_init": "a photo of a"}),
+    }
+
+    @property
+    def published_forward(self) -> Forward:
+        layers = ((512, 128), (128, 4 * 512))
+        return Forward(
+            module_bytes=sum(linear_bytes(*widths, rows=0) for widths in layers),
+            module_bytes_per_class=sum(linear_bytes(0, outputs, rows=1, bias=False) for _, outputs in layers),
+        )
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """The frozen backbone with a prompt learner and a meta-net. Raises ConfigError for a block the text tower lacks."""
+        depth = backbone.text.depth
+        if not 0 < self.class_aware_block < depth:
+            raise ConfigError(
+                f"class_aware_block={self.class_aware_block} is outside 1..{depth - 1}, the blocks of this text tower.",
+                f"The paper's is two thirds of the depth: --set class_aware_block={max(1, depth * 2 // 3)}.",
+            )
+        from methods.tcp.model import TCPModel
+
+        return TCPModel(backbone, self)

@@ -1,0 +1,144 @@
+"""The arithmetic of Tip-Adapter and Tip-Adapter-F; hyper-parameters, recipes and the paper are in `methods.tip_adapter`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.clip.backbone import Backbone
+from harness.errors import ConfigError
+from harness.method import AdaptedModel, Batch, Classes, ImageSource, cosine_logits
+from methods._batches import all_in_batches
+from methods.tip_adapter import TipAdapter
+
+_SCALE = 100.0
+_ALPHA_STEPS, _BETA_STEPS, _SMALLEST = 20, 200, 0.1
+
+
+class TipAdapterModel(AdaptedModel):
+    """Keys (N, E) and their labels beside the zero-shot classifier; N training images."""
+
+    keys: Tensor | None
+
+    def __init__(self, backbone: Backbone, method: TipAdapter) -> None:
+        super().__init__(backbone)
+        if method.views < 1:
+            raise ConfigError("views must be at least 1.", "The paper's cache averages 10: --set views=10.")
+        self._method = method
+        self.alpha, self.beta = method.alpha, method.beta
+        self.keys = None
+        self._scale = torch.tensor(_SCALE, device=backbone.device)
+
+    def set_classes(self, classes: Classes) -> None:
+        self._classes = classes
+        self.forget_constants()
+        if self.keys is not None:
+            self._values = self._one_hot()
+
+    @property
+    def answers_zero_shot(self) -> bool:
+        return self.keys is None or not set(self._classes.names) & set(self._trained_names)
+
+    def classifier(self) -> Tensor:
+        return self.constant("text", self._text_classifier)
+
+    def _text_classifier(self) -> Tensor:
+        """W^T (C, E): normalised features averaged over the templates and normalised again."""
+        text = self.backbone.text
+        total = torch.zeros((), device=self.backbone.device)
+        for template in self._method.templates or [self._classes.template("clip")]:
+            tokens = text.tokenize(self.backbone.prompts(template, self._classes.names))
+            total = total + F.normalize(text.encode(tokens), dim=-1)
+        return F.normalize(total, dim=-1)
+
+    @torch.no_grad()
+    def prepare(self, train: ImageSource, val: ImageSource) -> None:
+        self.alpha, self.beta = self._method.alpha, self._method.beta
+        views = sum(train.read("features", epoch) for epoch in range(self._method.views))
+        self._fill(F.normalize(torch.as_tensor(views) / self._method.views, dim=-1))
+        self._key_labels, self._trained_names = train.labels, self._classes.names
+        self._values = self._one_hot()
+        self._val_labels = val.labels
+        self._val = val.read("features") if len(val.labels) else None
+
+    def _fill(self, keys: Tensor) -> None:
+        self.keys = keys
+
+    def _one_hot(self) -> Tensor:
+        """V (N, C): which cached image is of which class aimed at. A class that is not in the cache has a column of zeros."""
+        names, trained = self._classes.names, self._trained_names
+        if names == trained:
+            return F.one_hot(self._key_labels, len(names)).to(self.backbone.dtype)
+        same = torch.tensor([[name == other for other in names] for name in trained], device=self._key_labels.device)
+        return same[self._key_labels].to(self.backbone.dtype)
+
+    def finish(self, train: ImageSource, val: ImageSource) -> None:
+        self.search()
+        self._val = None
+
+    @torch.no_grad()
+    def search(self) -> None:
+        """Set alpha and beta to the first pair of the grid with the highest accuracy on the validation images, if there are any."""
+        if self._val is None:
+            return
+        plain = cosine_logits(self._scale, self._val, self.classifier())
+        method, best = self._method, -1
+        for i in range(_BETA_STEPS):
+            beta = _SMALLEST + i * (method.beta_maximum - _SMALLEST) / _BETA_STEPS
+            cached = self._cache_logits(self._val, beta)
+            for j in range(_ALPHA_STEPS):
+                alpha = _SMALLEST + j * (method.alpha_maximum - _SMALLEST) / _ALPHA_STEPS
+                correct = int(((plain + alpha * cached).argmax(dim=-1) == self._val_labels).sum())
+                if correct > best:
+                    best, self.alpha, self.beta = correct, alpha, beta
+
+    def _cache_logits(self, images: Tensor, beta: float) -> Tensor:
+        """exp(-beta (1 - f^ keys)) V: (B, C)."""
+        assert self.keys is not None
+        values = self._values
+        affinity = F.normalize(images, dim=-1) @ self.keys.to(images.dtype).T
+        return torch.exp(-beta * (1 - affinity)).to(values.dtype) @ values
+
+    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
+        assert classifier is not None
+        plain = cosine_logits(self._scale, images, classifier)
+        return plain if self.keys is None else plain + self.alpha * self._cache_logits(images, self.beta)
+
+
+class TipAdapterFModel(TipAdapterModel):
+    """The keys are trained. They are made when the training images are seen, so that before there is nothing to train."""
+
+    keys: nn.Parameter | None
+    text_start = "features"
+
+    def _fill(self, keys: Tensor) -> None:
+        self.keys = nn.Parameter(keys.to(self.backbone.dtype))
+        self._best: tuple[int, Tensor] | None = None
+        self._text = self.classifier()
+
+    def batches(self, labels: Sequence[int], batch_size: int, rng: random.Random) -> Iterator[list[int]]:
+        return all_in_batches(labels, batch_size, rng)
+
+    def loss(self, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.logits(batch.images, self._text), batch.labels)
+
+    @torch.no_grad()
+    def end_epoch(self, epoch: int, epochs: int) -> None:
+        if self._val is None:
+            return
+        assert self.keys is not None
+        correct = int((self.logits(self._val, self._text).argmax(dim=-1) == self._val_labels).sum())
+        if self._best is None or correct > self._best[0]:
+            self._best = correct, self.keys.detach().clone()
+
+    @torch.no_grad()
+    def finish(self, train: ImageSource, val: ImageSource) -> None:
+        assert self.keys is not None
+        if self._best is not None:
+            self.keys.copy_(self._best[1])
+            self._best = None
+        super().finish(train, val)

@@ -1,0 +1,29 @@
+"""Zero-shot CLIP (Radford et al., ICML 2021, arXiv:2103.00020): the backbone as it is, and the reference row of every table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.clip.backbone import Backbone
+    from harness.method import AdaptedModel
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """One prompt a class, no training. `template_list` "fine-tuning" gives the starting point of FT and Skip Tuning."""
+
+    template_list: str = "clip"
+
+    family: ClassVar[str] = "zero-shot"
+    recipes: ClassVar[Mapping[str, Recipe]] = {"default": Recipe(augmentation="none")}
+
+    def adapt(self, backbone: Backbone) -> AdaptedModel:
+        """The backbone with a text classifier."""
+        from methods.zero_shot.model import ZeroShotModel
+
+        return ZeroShotModel(backbone, self.template_list)

@@ -1,0 +1,100 @@
+"""A section's charts: accuracy against time, memory and energy, and the base-new plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from reports.charts import drawing
+from reports.charts.drawing import Point
+from reports.format.styles import Style
+from reports.format.text import listed, short
+from reports.results.costs import adapts, reason
+from reports.results.quantities import PEAK_NAMES, SCORE_WORDS
+from reports.results.section_results import Tables
+from reports.results.sections import Section
+
+BARS = "Bars are 95 % intervals over seeds."
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """An inline SVG and what it says to those who read rather than look."""
+
+    svg: str
+    title: str
+    caption: str
+
+
+def section_charts(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> list[Chart]:
+    """Every chart that at least two points can be drawn for; none where accuracies mean nothing."""
+    if section.costs_only:
+        return []
+    return [*_against_costs(name, section, tables, styles), *_plane(name, tables, styles)]
+
+
+def unmetered(section: Section, tables: Tables) -> str:
+    """Why there is no energy to draw, in the records' words; empty where a row has one, or where none trained anything."""
+    trained = [row for row in section.rows if any(r.status == "ok" and adapts(r) for r in row.records)]
+    if section.condition.simulated or not trained or tables.summary["train_energy_joules"].notna().any():
+        return ""
+    reasons = sorted({reason(row, "train_energy_joules", tables.peak).rstrip(".") for row in trained})
+    return f"Energy of training is not known: {short('; '.join(reasons), 200)}."
+
+
+def axis(score: str) -> str:
+    """The label of an axis of scores."""
+    words = SCORE_WORDS[score]
+    return f"{words[0].upper()}{words[1:]}, %"
+
+
+def point(row: pd.Series, styles: dict[str, Style], cost: str, score: str) -> Point:
+    """A row of a summary, as a point with its intervals."""
+    x_margin, y_margin = (None if pd.isna(m) else float(m) for m in (row[f"{cost}_margin"], row[f"{score}_margin"]))
+    return Point(str(row.name), styles[str(row.name)], row[cost], row[score], x_margin, y_margin)
+
+
+def _points(rows: pd.DataFrame, styles: dict[str, Style], x: str, y: str) -> list[Point]:
+    """A point a row; where all are of one method, they are named by their settings alone."""
+    points = [point(row, styles, x, y) for _, row in rows.iterrows()]
+    if rows["method"].nunique() > 1:
+        return points
+    return [replace(p, label=p.label.partition(" (")[2].removesuffix(")") or p.label) for p in points]
+
+
+def _against_costs(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
+    complete, score = tables.complete, axis(tables.main)
+    untrained = {row.label for row in section.rows if not any(adapts(record) for record in row.records)}
+    free = [
+        Point(str(label), styles[str(label)], 0, y) for label, y in complete[tables.main].items() if label in untrained
+    ]
+    for cost, title, scale in (
+        ("train_seconds", "Training time", drawing.TIME_UNITS),
+        ("train_peak_bytes", f"Peak memory in training ({PEAK_NAMES[tables.peak]})", drawing.MEMORY_UNITS),
+        ("train_energy_joules", "Energy of training", drawing.ENERGY_UNITS),
+    ):
+        points = _points(complete[complete[cost].notna()], styles, cost, tables.main)
+        if len(points) > 1:
+            bars = f" {BARS}" if any(p.y_margin for p in points) else ""
+            svg = drawing.against_cost(f"{name}-{cost}", points, title, scale, score, free)
+            yield Chart(svg, f"{score[:-3]} against {title[0].lower()}{title[1:]}",
+                        f"Up and left is better. {_front(points, free)}{bars}")  # fmt: skip
+
+
+def _front(points: list[Point], free: list[Point]) -> str:
+    """Which points nothing beats in both. What trains nothing costs nothing: the best of that is on every front."""
+    front = listed([p.label for p in drawing.pareto(points, free)])
+    if not free:
+        return f"Ringed, on the Pareto front: {front}."
+    best = f"{max(free, key=lambda p: p.y).label}, which trains nothing"
+    return f"Ringed, on the Pareto front with {best}: {front}." if front else f"On the Pareto front: {best}, alone."
+
+
+def _plane(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
+    if tables.main == "h" and len(tables.complete) > 1:
+        points = _points(tables.complete, styles, "base", "new")
+        svg = drawing.base_against_new(f"{name}-plane", points)
+        bars = f" {BARS}" if any(p.y_margin for p in points) else ""
+        yield Chart(svg, "Base against new classes", f"Up and right is better. H is equal along each curve.{bars}")

@@ -1,0 +1,113 @@
+"""The small pictures of a run: curves over its epochs and steps, bars over its classes and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from harness.records import RunRecord
+from harness.training.schedule import learning_rate
+from reports.format import units
+from reports.format.text import plural, short, visible
+from reports.results.classes import Classes, ClassResult
+
+POINTS = 80
+"""At most so many points of a curve are drawn, each the mean of its neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A small curve or row of bars: its picture, and in words what it runs between."""
+
+    title: str
+    svg: Markup
+    words: str
+
+
+def traces(record: RunRecord, classes: Classes) -> list[Trace]:
+    """Every curve and row of bars that a record has the figures for."""
+    by_test = (trace for test, results in classes.items() for trace in _classes(test, results))
+    return [*_losses(record), *_rates(record), *_speeds(record), *by_test, *_analysis(record)]
+
+
+def _losses(record: RunRecord) -> Iterator[Trace]:
+    losses = [loss for loss in record.epoch_losses if loss is not None]
+    if len(losses) > 1:
+        unknown = len(record.epoch_losses) - len(losses)
+        words = f"from {losses[0]:.3f} to {losses[-1]:.3f} in {plural(len(record.epoch_losses), 'epoch')}"
+        words += f", {unknown} of them unknown" if unknown else ""
+        yield Trace("Loss by epoch", _curve(losses), words)
+
+
+def _rates(record: RunRecord) -> Iterator[Trace]:
+    rates = _learning_rates(record)
+    if len(set(rates)) > 1:
+        words = f"from {rates[0]:.3g} to {rates[-1]:.3g}, highest {max(rates):.3g}; from the recipe"
+        yield Trace("Learning rate by epoch", _curve(rates, from_zero=True), words)
+
+
+def _speeds(record: RunRecord) -> Iterator[Trace]:
+    """By the images that a step sees on average: the last batch of an epoch may be smaller."""
+    if record.train_images_seen and len(record.step_seconds) > 1 and min(record.step_seconds) > 0:
+        images = record.train_images_seen / len(record.step_seconds)
+        speeds = [images / s for s in record.step_seconds]
+        words = f"from {units.rate(min(speeds))} to {units.rate(max(speeds))} images/s in {plural(len(speeds), 'step')}"
+        yield Trace("Images a second, step by step", _curve(speeds, from_zero=True), words)
+
+
+def _learning_rates(record: RunRecord) -> list[float]:
+    """The rate at the start of each epoch, by the recipe's schedule."""
+    recipe, epochs = record.key.recipe, len(record.epoch_losses)
+    if not recipe.learning_rate or not epochs:
+        return []
+    steps = max(len(record.step_seconds), epochs)
+    return [learning_rate(recipe, recipe.learning_rate, e, e * steps // epochs, steps) for e in range(epochs)]
+
+
+def _classes(test: str, results: Sequence[ClassResult]) -> Iterator[Trace]:
+    known = sorted(r.accuracy_percent for r in results if r.accuracy_percent is not None)
+    if known:
+        words = f"from {known[0]:.0f} to {known[-1]:.0f} %, the middle one {known[len(known) // 2]:.0f} %"
+        yield Trace(f"Accuracy by class, sorted: {short(visible(test), 40)}", _bars(known, 100.0), words)
+
+
+def _analysis(record: RunRecord) -> Iterator[Trace]:
+    """How far each block moved, and how many receive a gradient."""
+    if record.analysis is None:
+        return
+    for tower, shift, blocks in (
+        ("Image", record.analysis.image_shift, record.analysis.image_blocks_with_gradient),
+        ("Text", record.analysis.text_shift, record.analysis.text_blocks_with_gradient),
+    ):
+        if shift and shift[-1]:
+            relative = [s / shift[-1] for s in shift]
+            gradient = "" if blocks is None else f"; {blocks} of {plural(len(shift), 'block')} receive a gradient"
+            words = f"shift of each block over that of the last, {relative[0]:.2f} in the first{gradient}"
+            yield Trace(f"{tower} tower: feature sensitivity", _bars(relative, max(relative)), words)
+
+
+def _curve(values: Sequence[float], from_zero: bool = False) -> Markup:
+    drawn = _thinned(values)
+    low = 0.0 if from_zero else min(drawn)
+    down = 36 / ((max(drawn) - low) or 1.0)
+    across = 100 / max(len(drawn) - 1, 1)
+    places = [place for i, v in enumerate(drawn) for place in (i * across, 38 - down * (v - low))]
+    return Markup('<polyline points="' + "%.1f,%.1f " * len(drawn) % tuple(places) + '"/>')
+
+
+def _bars(values: Sequence[float], most: float) -> Markup:
+    drawn = _thinned(values)
+    wide = 100 / len(drawn)
+    heights = (max(38 * v / most, 0.4) if most else 0.4 for v in drawn)
+    steps = "".join(f"V{40 - h:.1f}H{i * wide:.1f}" for i, h in enumerate(heights, 1))
+    return Markup(f'<path d="M0 40{steps}V40z"/>')
+
+
+def _thinned(values: Sequence[float]) -> list[float]:
+    size = -(-len(values) // POINTS)
+    if size == 1:
+        return list(values)
+    groups = [values[i : i + size] for i in range(0, len(values), size)]
+    return [sum(group) / len(group) for group in groups]

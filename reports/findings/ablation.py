@@ -1,0 +1,159 @@
+"""A method run with other settings than its usual ones, one at a time: what each of them buys, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports.charts.curves import curves
+from reports.charts.section_charts import Chart, axis, point
+from reports.findings.finding import Overview, strong
+from reports.format import units
+from reports.format.cells import Cell, Column, Table
+from reports.format.styles import Style
+from reports.format.text import listed, short, visible
+from reports.results.quantities import SCORE_WORDS, TITLES
+from reports.results.section_results import Found, Tables
+from reports.results.sections import Row, canonical, grouped, plain, usual_settings
+from reports.results.statistics import in_words
+
+FEWEST = 3
+"""Rows of one method from which there is something to compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A row, and the settings in which it differs from the usual one."""
+
+    row: Row
+    changed: Mapping[str, Any]
+
+    @property
+    def words(self) -> str:
+        """``depth = 4, skip = false``."""
+        return short(visible(", ".join(f"{name} = {plain(value)}" for name, value in self.changed.items())), 120)
+
+
+def ablations(name: str, title: str, found: Found, styles: dict[str, Style]) -> Iterator[Overview]:
+    """One for each method of the section that was run with at least three settings, the usual ones among them."""
+    section, numbers = found
+    for i, (method, rows) in enumerate(grouped(section.rows, lambda r: r.method).items()):
+        finished = [row for row in rows if row.label in numbers.complete.index]
+        variants = _variants(finished)
+        usual = next((v.row for v in variants if not v.changed), None)
+        if usual is not None and len(variants) >= FEWEST:
+            table = _table(f"{name}-{i}", usual, variants, numbers)
+            yield Overview(
+                f"{name}-{i}",
+                f"{short(visible(method), 60)}, one setting at a time" + (f": {title}" if title else ""),
+                Markup(" ").join(_answers(usual, variants, numbers)),
+                "Each line differs from the usual settings in what it names, and in nothing else.",
+                (table,),
+                tuple(_charts(f"{name}-{i}", usual, variants, numbers, styles)),
+            )
+
+
+def _variants(rows: Sequence[Row]) -> list[Variant]:
+    """The usual row first, then by setting and value."""
+    settings = [row.records[0].key.settings for row in rows]
+    usual = usual_settings(settings) if rows else {}
+    found = [
+        Variant(row, {k: own.get(k) for k, value in usual.items() if canonical(own.get(k)) != value})
+        for row, own in zip(rows, settings, strict=True)
+    ]
+    return sorted(found, key=lambda v: (len(v.changed), list(v.changed), [_sortable(x) for x in v.changed.values()]))
+
+
+def _table(name: str, usual: Row, variants: Sequence[Variant], numbers: Tables) -> Table:
+    columns = [Column("Setting", numeric=False), Column(TITLES[numbers.main], "%"), Column("Difference", "points"),
+               Column("Sure?", "paired test", numeric=False), Column("Train time", "all datasets"),
+               Column("Train time", "times usual"), Column("Peak memory", "training"),
+               Column("Peak memory", "times usual")]  # fmt: skip
+    table = Table(f"{name}-settings", "What each setting changes", columns)
+    as_usual, sure = numbers.line(usual.label), numbers.compared_with(usual.label)
+    for variant in variants:
+        line = numbers.line(variant.row.label)
+        own = [Cell(units.percent(line[numbers.main]), line[numbers.main])]
+        if variant.row is usual:
+            own += [table.absent("This is what the others differ from.")] * 2
+        else:
+            difference = line[numbers.main] - as_usual[numbers.main]
+            p = sure[frozenset((usual.label, variant.row.label))]
+            own += [Cell(units.points(difference), difference), Cell(in_words(p))]
+        for column, text in (("train_seconds", units.duration), ("train_peak_bytes", units.size)):
+            own += _cost(table, line[column], as_usual[column], text)
+        table.rows.append([Cell(variant.words or "as usual"), *own])
+    changed = dict.fromkeys(name for variant in variants for name in variant.changed)
+    own_settings = usual.records[0].key.settings
+    table.legend = f"As usual: {Variant(usual, {name: own_settings.get(name) for name in changed}).words}."
+    return table
+
+
+def _cost(table: Table, value: float, usual: float, text: Any) -> list[Cell]:
+    if pd.isna(value):
+        return [table.absent("Not recorded.")] * 2
+    ratio = value / usual if pd.notna(usual) and usual else None
+    return [Cell(text(value), value), table.absent("Not recorded.") if ratio is None else Cell(f"{ratio:.2f}", ratio)]
+
+
+def _answers(usual: Row, variants: Sequence[Variant], numbers: Tables) -> Iterator[Markup]:
+    """What each switch buys and saves, then how far each number moves the score."""
+    as_usual, score = numbers.line(usual.label), SCORE_WORDS[numbers.main]
+    sure = numbers.compared_with(usual.label)
+    single = [v for v in variants if len(v.changed) == 1]
+    for variant in (v for v in single if isinstance(_value(v), bool)):
+        line = numbers.line(variant.row.label)
+        p = sure[frozenset((usual.label, variant.row.label))]
+        shared = any(w.contended for row in (usual, variant.row) for r in row.records for w in r.windows.values())
+        takes = "training, on a shared processor, takes" if shared else "training takes"
+        costs = [f"{words} {line[column] / as_usual[column]:.2f} times the usual" for column, words in
+                 (("train_seconds", takes), ("train_peak_bytes", "its peak is"))
+                 if pd.notna(line[column]) and pd.notna(as_usual[column]) and as_usual[column]]  # fmt: skip
+        yield Markup("With {}, {} changes by <b>{}</b> points ({}){}.").format(
+            strong(variant.words), score, units.points(line[numbers.main] - as_usual[numbers.main]), in_words(p),
+            "".join(f"; {cost}" for cost in costs))  # fmt: skip
+    moved = [
+        f"{short(visible(name), 60)} by {max(scores) - min(scores):.2f}"
+        for name, scores in _grids(usual, single, numbers)
+    ]
+    if moved:
+        yield Markup("Over the values tried, {} changes with {} points.").format(score, listed(moved))
+
+
+def _grids(usual: Row, single: Sequence[Variant], numbers: Tables) -> Iterator[tuple[str, list[float]]]:
+    for name, along in grouped([v for v in single if _is_number(_value(v))], lambda v: next(iter(v.changed))).items():
+        yield name, [numbers.line(row.label)[numbers.main] for row in (usual, *(v.row for v in along))]
+
+
+def _charts(
+    name: str, usual: Row, variants: Sequence[Variant], numbers: Tables, styles: dict[str, Style]
+) -> Iterator[Chart]:
+    """A curve for each number of which at least three values were run, the usual one among them."""
+    single = [v for v in variants if len(v.changed) == 1 and _is_number(_value(v))]
+    for i, (setting, along) in enumerate(grouped(single, lambda v: next(iter(v.changed))).items()):
+        own: Any = usual.records[0].key.settings.get(setting)
+        if len(along) + 1 < FEWEST or not _is_number(own):
+            continue
+        values = {usual.label: float(own), **{v.row.label: float(_value(v)) for v in along}}
+        shown, words = short(visible(usual.method), 60), short(visible(setting), 60)
+        line = [replace(point(numbers.line(row), styles, numbers.main, numbers.main), x=v, x_margin=None, label=shown,
+                        style=replace(styles[usual.label], key="")) for row, v in values.items()]  # fmt: skip
+        svg = curves(f"{name}-setting{i}", {shown: line}, words, axis(numbers.main))
+        band = " The band is the 95 % interval over seeds." if any(p.y_margin for p in line) else ""
+        yield Chart(svg, f"{shown} over {words}", f"Higher is better; usually {plain(own)}.{band}")
+
+
+def _value(variant: Variant) -> Any:
+    return next(iter(variant.changed.values()))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sortable(value: Any) -> tuple[bool, float, str]:
+    return (True, float(value), "") if _is_number(value) else (False, 0.0, canonical(value))

@@ -1,0 +1,177 @@
+"""Two executions side by side: how much of a method's advantage remains when its rivals are implemented well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports.findings.finding import Overview, strong
+from reports.format import units
+from reports.format.cells import Cell, Column, Table
+from reports.format.styles import Style
+from reports.results.section_results import Found, Tables
+from reports.results.sections import Row
+from reports.tables.provenance import manner
+
+BASELINE = "full_finetuning"
+"""The method over which others claim an advantage in cost."""
+Quantity = tuple[str, str, Callable[[float], str]]
+WHOLE: Quantity = ("train_seconds", "Train time", units.duration)
+CUT_OFF: Quantity = ("epoch_seconds", "Epoch", units.duration)
+"""What training takes, extraction included: of whole runs, and of those that were cut off after some steps."""
+OTHERS: tuple[Quantity, ...] = (
+    ("step_seconds", "Step", units.duration),
+    ("train_peak_bytes", "Peak memory", units.size),
+)
+TRAINED = {"train_seconds": "training time", "epoch_seconds": "epoch time (extraction included)"}
+NOT_RECORDED = "Not recorded, or nothing to train."
+
+
+def executions(name: str, title: str, family: Sequence[Found], styles: dict[str, Style]) -> Overview:
+    """Two sections that differ in execution alone."""
+    by = {section.condition.execution: (section, found) for section, found in family}
+    (section, reference), (_, fast) = by["reference"], by["fast"]
+    rows = [row for row in section.rows if row.label in reference.complete.index and row.label in fast.complete.index]
+    quantities = (CUT_OFF if section.costs_only else WHOLE, *OTHERS)
+    gains = _gains(f"{name}-executions", rows, reference, fast, styles, quantities, scored=not section.costs_only)
+    advantages, answer = _advantages(f"{name}-advantages", rows, reference, fast, styles, quantities)
+    explained = (
+        "The reference execution does the authors' arithmetic; the fast one leaves out work that cannot change the result. Both "
+        "ran on this machine with the same recipe."
+    )
+    if section.condition.steps:
+        explained += (
+            f" Training was cut off after {section.condition.steps} steps; an epoch is as many of these as see every image once, "
+            "with the loading of their batches and the extraction of what they read."
+        )
+    return Overview(name, title, answer, explained, (advantages, gains) if advantages.rows else (gains,))
+
+
+def _advantages(
+    name: str,
+    rows: Sequence[Row],
+    reference: Tables,
+    fast: Tables,
+    styles: dict[str, Style],
+    quantities: Sequence[Quantity],
+) -> tuple[Table, Markup]:
+    """A line a method: how many times cheaper than the baseline, in either execution; and what that says."""
+    columns = [Column("Method", "and how it was run", numeric=False)]
+    for _, title, _ in quantities:
+        columns += [Column(title, "reference, times less"), Column(title, "fast, times less")]
+    table = Table(
+        name, f"Advantage over {BASELINE} under the authors' arithmetic, and when both are implemented well", columns
+    )
+    baselines = [row.label for row in rows if row.method == BASELINE]
+    others = [row for row in rows if row.method != BASELINE and _costs_something(reference, row, quantities)]
+    if len(baselines) != 1 or not others:
+        return table, Markup("")
+    ratios = {
+        (row.label, quantity, i): _over(found.line(baselines[0])[quantity], found.line(row.label)[quantity])
+        for row in others for quantity, _, _ in quantities for i, found in enumerate((reference, fast))
+    }  # fmt: skip
+    for row in others:
+        cells = [
+            _advantage(table, ratios[row.label, quantity, i], found.line(row.label)[quantity], text)
+            for quantity, _, text in quantities for i, found in enumerate((reference, fast))
+        ]  # fmt: skip
+        table.rows.append(
+            [Cell(row.label, details=(manner(row.records, execution=False),), style=styles[row.label]), *cells]
+        )
+    whole = [_takes(found, baselines[0], quantities) for found in (reference, fast)]
+    table.legend = (
+        f"Below each: what it takes itself. {baselines[0]} takes {whole[0]} in the reference execution and {whole[1]} in the fast "
+        f"one. A number below 1: it takes more than {baselines[0]}. Steps of unlike batches see unlike numbers of images."
+    )
+    trained = quantities[0][0]
+    return table, Markup(" ").join(_remains(baselines[0], [row.label for row in others], ratios, trained))
+
+
+def _costs_something(found: Tables, row: Row, quantities: Sequence[Quantity]) -> bool:
+    return any(pd.notna(found.line(row.label)[quantity]) for quantity, _, _ in quantities)
+
+
+def _takes(found: Tables, label: str, quantities: Sequence[Quantity]) -> str:
+    line = found.line(label)
+    known = [
+        f"{text(line[quantity])} ({title.lower()})" for quantity, title, text in quantities if pd.notna(line[quantity])
+    ]
+    return ", ".join(known) or "nothing that was recorded"
+
+
+def _advantage(table: Table, ratio: float, own: float, text: Callable[[float], str]) -> Cell:
+    if pd.isna(ratio):
+        return table.absent(NOT_RECORDED)
+    return Cell(f"{ratio:.2f}", ratio, (text(own),))
+
+
+def _remains(
+    baseline: str, labels: Sequence[str], ratios: dict[tuple[str, str, int], float], trained: str
+) -> Iterator[Markup]:
+    """For training and memory: the largest advantage of the reference executions, what remains, and who leads then."""
+    for quantity, words in ((trained, TRAINED[trained]), ("train_peak_bytes", "peak memory")):
+        known = [x for x in labels if pd.notna(ratios[x, quantity, 0]) and pd.notna(ratios[x, quantity, 1])]
+        if not known:
+            continue
+        most = max(known, key=lambda label: ratios[label, quantity, 0])
+        ahead = max(known, key=lambda label: ratios[label, quantity, 1])
+        before, after, largest = (ratios[most, quantity, 0], ratios[most, quantity, 1], ratios[ahead, quantity, 1])
+        sentence = Markup("In {}, {} takes {} than {} under the authors' arithmetic, and <b>{}</b> when both are "
+                          "implemented well").format(
+            words, strong(most), _less(before), strong(baseline), _less(after))  # fmt: skip
+        if ahead != most:
+            place = "is ahead" if largest >= 1 else "comes closest"
+            sentence += Markup("; then {} {}, with {}").format(strong(ahead), place, _less(largest))
+        yield sentence + Markup(".")
+
+
+def _less(ratio: float) -> str:
+    """An advantage in words: ``4.0 times less``, and of one below 1, ``2.0 times more``."""
+    return f"{units.times(ratio)} less" if ratio >= 1 else f"{units.times(1 / ratio)} more"
+
+
+def _gains(
+    name: str,
+    rows: Sequence[Row],
+    reference: Tables,
+    fast: Tables,
+    styles: dict[str, Style],
+    quantities: Sequence[Quantity],
+    *,
+    scored: bool,
+) -> Table:
+    """A line a method: what the fast execution gains on the reference one."""
+    columns = [Column("Method", "and how it was run", numeric=False)]
+    columns += [Column("Accuracy", "fast − reference, points")] if scored else []
+    for _, title, _ in quantities:
+        columns += [Column(title, "reference"), Column(title, "fast"), Column(title, "times less")]
+    table = Table(name, "What the fast execution gains on the reference execution", columns)
+    for row in rows:
+        before, after = reference.line(row.label), fast.line(row.label)
+        cells = [_difference(table, before[fast.main], after[fast.main])] if scored else []
+        for quantity, _, text in quantities:
+            pair = [
+                table.absent(NOT_RECORDED) if pd.isna(v) else Cell(text(v), v)
+                for v in (before[quantity], after[quantity])
+            ]
+            cells += [*pair, _ratio(table, before[quantity], after[quantity])]
+        first = Cell(row.label, details=(manner(row.records, execution=False),), style=styles[row.label])
+        table.rows.append([first, *cells])
+    return table
+
+
+def _difference(table: Table, before: float, after: float) -> Cell:
+    if pd.isna(before) or pd.isna(after):
+        return table.absent("Not every run finished in both.")
+    return Cell(units.points(after - before), after - before)
+
+
+def _ratio(table: Table, before: float, after: float) -> Cell:
+    ratio = _over(before, after)
+    return table.absent(NOT_RECORDED) if pd.isna(ratio) else Cell(f"{ratio:.2f}", ratio)
+
+
+def _over(more: float, less: float) -> float:
+    return more / less if pd.notna(more) and pd.notna(less) and less else float("nan")

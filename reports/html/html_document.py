@@ -1,0 +1,61 @@
+"""HTML documents: the templates, the style and the script in them, and a policy that forbids everything else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.format.text import plural, short, visible
+from reports.html.markup import rows
+
+SHARED = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; img-src data:; base-uri 'none'; form-action 'none'"
+"""The policy of a site's pages, whose style and script are files beside them."""
+
+
+def render(template: str, *, root: str | None = None, **values: Any) -> str:
+    """A whole page. Without `root` it needs no other file; with it, style and script lie at ``<root>page.css`` and ``.js``."""
+    assets = _inlined() if root is None else {"style": "", "script": "", "policy": SHARED}
+    return environment().get_template(template).render(**assets, root=root, **values)
+
+
+@cache
+def environment() -> Environment:
+    """jinja2, escaping everything, refusing what is undefined."""
+    found = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.globals["rows"] = rows
+    found.filters |= {"plural": plural, "name": lambda text: short(visible(text), 60)}
+    return found
+
+
+@cache
+def _inlined() -> dict[str, Markup | str]:
+    """The style and the script, as they stand in the page, and a policy that allows these and nothing else."""
+    style, script = (source(name) for name in ("page.css", "page.js"))
+    policy = (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return {"style": Markup(style), "script": Markup(script), "policy": policy}
+
+
+def source(name: str) -> str:
+    """The text of one of the templates' files."""
+    loader = environment().loader
+    assert loader
+    return loader.get_source(environment(), name)[0]
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,135 @@
+"""The pages of a method and of a dataset: a figure for each run, leading to the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.records import RunRecord
+from reports.format import units
+from reports.format.cells import Cell, Column, Table
+from reports.format.styles import Style
+from reports.format.text import short, visible
+from reports.html.html_document import render
+from reports.pages.page import labelled, section_titles
+from reports.results.costs import simulated_peak_bytes, step_seconds
+from reports.results.quantities import TITLES
+from reports.results.section_results import Found, Tables
+from reports.results.sections import Row, Section
+
+Page = tuple[str, str]
+"""A path below the site's folder, and the text of the file."""
+Place = tuple[str, str, str]
+"""What kind of thing has a page, its name, and the page's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Paths: of suites by name, in their order, of methods by row label, of datasets by name, of runs by the record's identity."""
+
+    suites: dict[str, str]
+    methods: dict[str, str]
+    datasets: dict[str, str]
+    runs: dict[int, str]
+
+    def above(self, suite: str, row: Row, record: RunRecord) -> list[Place]:
+        """Where a run belongs."""
+        dataset = record.key.dataset
+        return [
+            ("Suite", suite, self.suites[suite]),
+            ("method", row.method, self.methods[row.label]),
+            ("dataset", dataset, self.datasets[dataset]),
+        ]
+
+
+def listings(found: Sequence[Found], styles: dict[str, Style], places: Places) -> Iterator[Page]:
+    """A page a method and a page a dataset."""
+    titles = section_titles([section for section, _ in found])
+    lines = [_Lines(title, section, numbers, places) for title, (section, numbers) in zip(titles, found, strict=True)]
+    for method, path in dict.fromkeys((r.method, places.methods[r.label]) for s, _ in found for r in s.rows):
+        rows = [(line, row) for line in lines for row in line.section.rows if row.method == method]
+        shown = [line.of_row(f"t{i}", row) for i, (line, row) in enumerate(rows)]
+        yield path, _listing("method", method, shown, [])
+    for dataset, path in places.datasets.items():
+        there = [line for line in lines if dataset in line.section.datasets]
+        shown = [line.of_dataset(f"t{i}", dataset, styles) for i, line in enumerate(there)]
+        methods = labelled({row.label for line in there for row in line.section.rows}, styles)
+        yield path, _listing("dataset", dataset, shown, methods)
+
+
+def _listing(kind: str, name: str, tables: Sequence[Table], methods: Sequence[tuple[str, Style]]) -> str:
+    """`methods`: those that the reader may hide."""
+    title = short(visible(name), 60)
+    return render("listing.html.j2", root="../", kind=kind, title=title, tables=tables, methods=methods)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines of runs of a section: the mean of a row on a dataset, and each seed's figure, which leads to its run."""
+
+    title: str
+    section: Section
+    numbers: Tables
+    places: Places
+
+    def of_row(self, name: str, row: Row) -> Table:
+        """A line a dataset."""
+        table = self._table(name, "Dataset", f"{row.label}: {self.title}")
+        for dataset in sorted({r.key.dataset for r in row.records}):
+            first = Cell(short(visible(dataset), 60), href=f"../{self.places.datasets[dataset]}")
+            table.rows.append([first, *self._figures(table, row, dataset)])
+        return table
+
+    def of_dataset(self, name: str, dataset: str, styles: dict[str, Style]) -> Table:
+        """A line a row, best first."""
+        table = self._table(name, "Method", self.title)
+        for row in self.section.rows:
+            first = Cell(row.label, style=styles[row.label], href=f"../{self.places.methods[row.label]}")
+            table.rows.append([first, *self._figures(table, row, dataset)])
+        sign = 1 if self.section.costs_only else -1
+        table.rows.sort(key=lambda cells: float("inf") if cells[1].value is None else sign * cells[1].value)
+        return table
+
+    @property
+    def _figure(self) -> tuple[str, Callable[[float], str]]:
+        """What is shown of a run, and how it is worded."""
+        if self.section.condition.simulated:
+            return "Simulated peak", units.size
+        if self.section.costs_only:
+            return "Step", units.duration
+        return f"{TITLES[self.numbers.main]}, %", units.percent
+
+    def _table(self, name: str, first: str, caption: str) -> Table:
+        seeds = [Column(f"Seed {seed}") for seed in self.section.seeds]
+        columns = [Column(first, numeric=False), Column(self._figure[0], "mean"), *seeds]
+        return Table(name, caption, columns, features=("filter",))
+
+    def _figures(self, table: Table, row: Row, dataset: str) -> list[Cell]:
+        own = {r.key.seed: r for r in row.records if r.key.dataset == dataset}
+        mean, text = self._mean(row, own, dataset), self._figure[1]
+        first = table.absent("Not every seed finished.") if pd.isna(mean) else Cell(text(mean), mean)
+        return [first, *(self._run(table, own.get(seed), row) for seed in self.section.seeds)]
+
+    def _mean(self, row: Row, own: dict[int, RunRecord], dataset: str) -> float:
+        if not self.section.costs_only:
+            return self.numbers.mean_on(row, dataset)
+        return float(
+            pd.Series([self._of(own[s], row) if s in own else None for s in row.seeds], dtype=float).mean(skipna=False)
+        )
+
+    def _of(self, record: RunRecord, row: Row) -> float | None:
+        if record.status != "ok":
+            return None
+        if self.section.costs_only:
+            return simulated_peak_bytes(record) if record.key.simulated else step_seconds(record)
+        return self.numbers.by_run.get((row.label, record.key.dataset, record.key.seed))
+
+    def _run(self, table: Table, record: RunRecord | None, row: Row) -> Cell:
+        if record is None:
+            return table.absent("Not run.")
+        figure, href = self._of(record, row), f"../{self.places.runs[id(record)]}"
+        if figure is None or pd.isna(figure):
+            return Cell("no figure" if record.status == "ok" else record.status.replace("_", " "), href=href)
+        return Cell(self._figure[1](figure), figure, href=href)

@@ -1,0 +1,238 @@
+"""Records to one self-contained HTML page, as text: no file, no clock, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from harness.records import RunRecord
+from reports.charts.section_charts import Chart, section_charts, unmetered
+from reports.findings.finding import Overview
+from reports.findings.suite_answers import answer
+from reports.findings.suite_findings import overviews
+from reports.findings.verdict import verdict
+from reports.format.cells import Table
+from reports.format.styles import Style, distinct_styles
+from reports.format.text import Problem, block, listed, plural, short, visible
+from reports.html.html_document import render
+from reports.pages.run_page import RunView, run_title, run_view
+from reports.results.questions import asked
+from reports.results.section_results import Found, Tables, in_numbers
+from reports.results.sections import REFERENCE, Section, grouped
+from reports.tables import provenance, section_tables
+from reports.tables.by_dataset import unit_table
+from reports.tables.heatmap import heat_map
+from reports.tables.published import beside_published
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section as the template shows it."""
+
+    name: str
+    title: str
+    conditions: list[tuple[str, str]]
+    answer: Markup
+    verdict: Markup
+    cautions: list[str]
+    headline: Table
+    charts: list[Chart]
+    unmetered: str
+    units: Table | None
+    heat_map: Table | None
+    seeds: Table | None
+    costs: Table
+    recipes: Table
+    recipe_texts: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteView:
+    """A suite: what it asks, what its sections answer together, and each of them."""
+
+    name: str
+    title: str
+    question: str
+    methods: list[tuple[str, Style]]
+    overviews: list[Overview]
+    parts: list[Part]
+
+
+def page(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> str:
+    """The report on `records`. Equal sets of records give equal pages, whatever their order."""
+    return page_of(in_numbers(records), problems)
+
+
+def page_of(found: Sequence[Found], problems: Sequence[Problem]) -> str:
+    """The same of sections whose numbers are there."""
+    styles, titles = row_styles(found), run_titles(found)
+    return render("page.html.j2", **frame(found, styles, titles, problems), runs=run_views(found, titles))
+
+
+def frame(
+    found: Sequence[Found], styles: dict[str, Style], run_titles: Mapping[int, str], problems: Sequence[Problem]
+) -> dict[str, Any]:
+    """All that a report shows, the runs one by one aside; `run_titles` by the record's identity."""
+    every = [section for section, _ in found]
+    titles = section_titles(every)
+    once = [section for section in every if not section.again]
+    kept = [r for section in once for r in section.records]
+    parts = [_part(f"s{i}", title, *pair, styles) for i, (title, pair) in enumerate(zip(titles, found, strict=True), 1)]
+    return {
+        "title": _title(every),
+        "parts": parts,
+        "suites": _suites(found, titles, parts, styles),
+        "published": beside_published(found, titles, styles),
+        "differing": listed([name.lower() for name in _differing(every)]),
+        "facts": _facts(once),
+        "span": _span(kept),
+        "methods": list(styles.items()),
+        "failures": provenance.failure_table([pair for pair in zip(titles, every, strict=True) if not pair[1].again]),
+        "machines": provenance.machine_table(kept),
+        "commands": provenance.commands(kept),
+        "warnings": provenance.warnings(once, run_titles),
+        "problems": [Problem(visible(p.source), block(p.what)) for p in sorted(problems, key=lambda p: (p.source, p.what))],
+    }  # fmt: skip
+
+
+def _suites(
+    found: Sequence[Found], titles: Sequence[str], parts: Sequence[Part], styles: dict[str, Style]
+) -> list[SuiteView]:
+    by_suite = grouped(zip(found, titles, parts, strict=True), lambda one: one[0][0].condition.suite)
+    return [
+        SuiteView(
+            name=f"u{i}",
+            title=short(visible(suite), 60),
+            question=visible(asked(suite)),
+            methods=labelled({row.label for (section, _), _, _ in own for row in section.rows}, styles),
+            overviews=list(overviews(f"u{i}", [pair for pair, _, _ in own], [title for _, title, _ in own], styles)),
+            parts=[part for _, _, part in own],
+        )
+        for i, (suite, own) in enumerate(by_suite.items(), 1)
+    ]
+
+
+def row_styles(found: Sequence[Found]) -> dict[str, Style]:
+    """A style for every row's label, the same on every page of a report."""
+    references = frozenset(row.label for section, _ in found for row in section.rows if row.method == REFERENCE)
+    return distinct_styles([[row.label for row in section.rows] for section, _ in found], references)
+
+
+def labelled(labels: Collection[str], styles: dict[str, Style]) -> list[tuple[str, Style]]:
+    """The styles of some rows' labels, in the order of them all."""
+    return [(label, style) for label, style in styles.items() if label in labels]
+
+
+def run_views(found: Sequence[Found], titles: Mapping[int, str]) -> list[RunView]:
+    """Every run, in the order of the sections, their rows and datasets."""
+    runs = [r for section, _ in found if not section.again for r in section.records]
+    return [run_view(f"run{i}", titles[id(record)], record) for i, record in enumerate(runs, 1)]
+
+
+def _part(name: str, title: str, section: Section, found: Tables, styles: dict[str, Style]) -> Part:
+    return Part(
+        name=name,
+        title=title,
+        conditions=_conditions(section),
+        answer=Markup("") if section.costs_only else answer(found),
+        verdict=verdict(found, len(section.datasets), section.costs_only),
+        cautions=provenance.cautions(section),
+        headline=section_tables.headline(f"{name}-headline", section, found, styles),
+        charts=section_charts(name, section, found, styles),
+        unmetered=unmetered(section, found),
+        units=None if section.costs_only else unit_table(f"{name}-datasets", section, found, styles),
+        heat_map=None if section.costs_only else heat_map(f"{name}-map", section, found, styles),
+        seeds=None if section.costs_only else section_tables.seed_table(f"{name}-seeds", section, found, styles),
+        costs=section_tables.cost_table(f"{name}-costs", section, found, styles),
+        recipes=provenance.recipe_table(f"{name}-recipes", section, styles),
+        recipe_texts=provenance.recipe_texts(section),
+    )
+
+
+def _conditions(section: Section) -> list[tuple[str, str]]:
+    c = section.condition
+    words = [
+        ("Suite", c.suite),
+        ("Shots", str(c.shots)),
+        ("Backbone", f"{c.backbone}, {c.weights}"),
+        ("Machine", c.machine),
+        ("Device", c.device),
+        ("Precision", c.precision),
+        ("Execution", c.execution),
+        ("Prompt template", c.template or "the datasets' own"),
+        ("Training", f"cut off after {c.steps} steps: accuracies mean nothing" if c.steps else "to its end"),
+        ("Figures", "simulated: no time, no accuracy" if c.simulated else "measured"),
+    ]
+    return [(name, short(visible(text), 120)) for name, text in words]
+
+
+def section_titles(found: Sequence[Section]) -> list[str]:
+    """For each section its suite, and whatever else tells it from the others of that suite."""
+    titles = []
+    for section in found:
+        words = _words(section)
+        differing = _differing([other for other in found if other.condition.suite == section.condition.suite])
+        titles.append(", ".join([words["Suite"], *(words[name] for name in differing)]))
+    return titles
+
+
+def run_titles(found: Sequence[Found]) -> dict[int, str]:
+    """By a record's identity: row, dataset, shots and seed, and whatever else tells the run from others alike in these."""
+    words = [_words(section) for section, _ in found]
+    runs = [(run_title(row.label, record), own, record) for (section, _), own in zip(found, words, strict=True)
+            if not section.again for row in section.rows for record in row.records]  # fmt: skip
+    titles: dict[int, str] = {}
+    for title, alike in grouped(runs, lambda run: run[0]).items():
+        apart = _telling([own for _, own, _ in alike])
+        titles |= {id(record): ", ".join([title, *(own[name] for name in apart)]) for _, own, record in alike}
+    return titles
+
+
+def _telling(conditions: Sequence[Mapping[str, str]]) -> list[str]:
+    """As few names of conditions, from the first on, as tell apart what all would."""
+    names: list[str] = []
+    for name in conditions[0]:
+        told, more = ({tuple(own[n] for n in some) for own in conditions} for some in (names, [*names, name]))
+        if len(more) > len(told):
+            names.append(name)
+    return names
+
+
+def _words(section: Section) -> dict[str, str]:
+    """A section's conditions, each in words that stand by themselves."""
+    words = dict(_conditions(section))
+    shots, execution = plural(section.condition.shots, "shot"), f"{words['Execution']} execution"
+    return words | {"Shots": shots, "Execution": execution}
+
+
+def _differing(found: Sequence[Section]) -> list[str]:
+    """The names of the conditions in which the sections are not all alike."""
+    columns = zip(*map(_conditions, found), strict=True)
+    return [column[0][0] for column in columns if len(set(column)) > 1]
+
+
+def _title(found: Sequence[Section]) -> str:
+    suites = list(dict.fromkeys(short(visible(s.condition.suite), 60) for s in found))
+    backbones = list(dict.fromkeys(short(visible(s.condition.backbone), 60) for s in found))
+    return f"{listed(suites)} on {listed(backbones)}" if found else "No results"
+
+
+def _facts(found: Sequence[Section]) -> list[tuple[str, str]]:
+    records = [r for section in found for r in section.records]
+    finished = sum(r.status == "ok" for r in records)
+    counted = [
+        ("Method", len({r.key.method for r in records})),
+        ("Dataset", len({r.key.dataset for r in records})),
+        ("Seed", len({r.key.seed for r in records})),
+        ("Machine", len({r.environment.machine for r in records})),
+    ]
+    runs = str(finished) if finished == len(records) else f"{finished} of {len(records)}"
+    return [*((noun if n == 1 else f"{noun}s", str(n)) for noun, n in counted), ("Runs finished", runs)]
+
+
+def _span(records: Iterable[RunRecord]) -> str:
+    days = sorted({visible(r.started_at[:10]) for r in records})
+    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""

@@ -1,0 +1,231 @@
+"""A section in numbers, and what follows from them: which rows are complete, best, tied, or not on their own merit.
+
+Full precision throughout; NaN is "absent", and `reason` says why. Averages are taken where they are complete only: a
+dataset counts when every seed of the row finished on it, and a row says how many of the section's datasets it averages.
+A column ``<name>_margin`` is half the width of the 95 % interval over seeds, absent for a single seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+from harness.records import RunRecord
+from reports.format.text import plural, short, visible
+from reports.results import statistics
+from reports.results.costs import PeakField, peak_field
+from reports.results.frames import ranking, result_frame, run_frame, score_frame, summary_frame, tangent_h, unit_frame
+from reports.results.sections import REFERENCE, Row, Section, sections
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A section in numbers.
+
+    runs: one line a finished run, costs. scores: one line a (row, dataset, unit, metric, seed). results: one line a (row,
+    dataset, unit, seed) with the score that ranks. units: mean over seeds by (row, unit), with `seeds` finished of `expected`;
+    a unit is a dataset, or a test where there is no base and new. summary: one line a row. `metrics` are base and new, source
+    and target, or accuracy; `main` is the one to rank by. `peak` is the quantity every peak is.
+    """
+
+    metrics: tuple[str, ...]
+    main: str
+    peak: PeakField
+    runs: pd.DataFrame
+    scores: pd.DataFrame
+    results: pd.DataFrame
+    units: pd.DataFrame
+    summary: pd.DataFrame
+
+    @cached_property
+    def complete(self) -> pd.DataFrame:
+        """The summary's rows that average every dataset, best first."""
+        done = self.summary[self.summary["complete"] == self.summary["expected"]]
+        return done.rename_axis("row").sort_values([self.main, "row"], ascending=[False, True])
+
+    @property
+    def unit_main(self) -> str:
+        """The score of a unit that ranks."""
+        return "h" if self.main == "h" else "accuracy"
+
+    def line(self, label: str) -> pd.Series:
+        """A row's line of the summary."""
+        return cast(pd.Series, self.summary.loc[label])
+
+    def coverage(self, label: str) -> str:
+        """``2 of 3 datasets`` where a row averages fewer than the section has; else nothing."""
+        line = self.line(label)
+        if line["complete"] == line["expected"]:
+            return ""
+        return f"{line['complete']} of {plural(line['expected'], 'dataset' if self.main == 'h' else 'test')}"
+
+    def on(self, label: str, unit: str) -> pd.Series | None:
+        """A row's line on a unit; None where no run finished."""
+        if (label, unit) not in self.units.index:
+            return None
+        found = cast(pd.Series, self.units.loc[(label, unit), :])
+        return found if found["seeds"] else None
+
+    @cached_property
+    def by_run(self) -> dict[tuple[str, str, int], float]:
+        """The score that ranks, by (row, dataset, seed); NaN where the run did not finish."""
+        runs = self.results[self.results["counts"]].groupby(["row", "dataset", "seed"])["percent"]
+        found = runs.mean().where(runs.count() == runs.size())
+        return cast(dict[tuple[str, str, int], float], found.to_dict())
+
+    def mean_on(self, row: Row, dataset: str) -> float:
+        """A row's score on what it was trained on; H of the means where there is H. NaN unless every seed finished."""
+        if self.main == "h":
+            line = self.on(row.label, dataset)
+            return float("nan") if line is None or line["seeds"] < line["expected"] else float(line["h"])
+        return float(np.mean([self.by_run.get((row.label, dataset, seed), np.nan) for seed in row.seeds]))
+
+    def paired_runs(self, metric: str, unit: str | None = None) -> pd.DataFrame:
+        """What comparisons pair: a line a row, columns (dataset, seed), whose means are the scores shown (on a unit).
+
+        NaN where a run did not finish. H by its tangent at the row's averages.
+        """
+        if metric == "h":
+            return tangent_h(self.paired_runs("base", unit), self.paired_runs("new", unit))
+        wanted = self.scores[self.scores["metric"] == metric]
+        runs = wanted[(wanted["unit"] == unit) | (unit is None)].groupby(["row", "dataset", "seed"])["percent"]
+        return runs.mean().where(runs.count() == runs.size()).unstack(["dataset", "seed"])
+
+    @cached_property
+    def comparisons(self) -> dict[statistics.Pair, float]:
+        """Holm's p of every pair of complete rows, from the runs they have in common: each dataset, each seed."""
+        return statistics.comparisons(self._complete_runs(self.main))
+
+    def compared_with(self, label: str, metric: str | None = None) -> dict[statistics.Pair, float]:
+        """Holm's p of every complete row against one of them, in a metric or in the one to rank by."""
+        return statistics.comparisons(self._complete_runs(metric or self.main), label)
+
+    def tied_with_best(self) -> list[str]:
+        """The competing rows that can't be told from the best one, best first."""
+        ranked = list(self.competing(self.main).index)
+        return statistics.tied(ranked[0], ranked, self.comparisons) if ranked else []
+
+    def untested_with_best(self) -> list[str]:
+        """The competing rows that have too few seeds for a comparison with the best one, best first."""
+        ranked = list(self.competing(self.main).index)
+        return [row for row in ranked[1:] if np.isnan(self.comparisons[frozenset((ranked[0], row))])]
+
+    def rank_groups(self) -> dict[str, tuple[int, ...]]:
+        """The groups of each complete row that can be compared: rows that share one can't be told apart."""
+        return statistics.rank_groups(list(self.complete.index), self.comparisons)
+
+    def rivals(self, unit: str, metric: str) -> pd.Series:
+        """The figures on a unit that are their rows' own, of the rows of which every seed finished there."""
+        found = self._by_unit.get(unit, self._nothing)[metric]
+        counts_for = self._counts_for(metric, unit)
+        return found.drop(index=[row for row in found.index if self.borrowed(row, counts_for, unit)])
+
+    def tied_on(self, unit: str) -> list[str]:
+        """The rows that can't be told from the best one on a unit, among those of which every seed finished.
+
+        Any row may turn out best, so Holm's correction is for all pairs.
+        """
+        on_unit = self.rivals(unit, self.unit_main)
+        if on_unit.isna().all():
+            return []
+        runs = self.paired_runs(self._counts_for(self.unit_main, unit), unit).loc[list(on_unit.index)]
+        return statistics.tied(str(on_unit.idxmax()), list(on_unit.index), statistics.comparisons(runs))
+
+    def competing(self, metric: str) -> pd.DataFrame:
+        """The complete rows whose figure is their own, and not that of the pretrained backbone; in the order of `complete`."""
+        return self.complete.drop(index=[row for row in self.complete.index if self.borrowed(row, metric)])
+
+    def borrowed(self, row: str, metric: str, unit: str | None = None) -> bool:
+        """Whether an adapted row answered as the pretrained backbone does, in every finished run (on a unit)."""
+        return (row, unit, metric) in self._borrowed
+
+    @cached_property
+    def _borrowed(self) -> set[tuple[str, str | None, str]]:
+        """(row, unit or None for all of them, metric), where the records say so, or the accuracies do."""
+        adapted = self.summary.index[self.summary["method"] != REFERENCE]
+        finished = self.scores[self.scores["row"].isin(adapted)].dropna(subset="percent")
+        equal = [metric in self.unadapted[row] for row, metric in zip(finished["row"], finished["metric"], strict=True)]
+        answers = finished.assign(borrowed=finished["by_design"] | np.array(equal, bool))
+        units = answers.groupby(["row", "unit", "metric"])["borrowed"].all()
+        everywhere = answers.groupby(["row", "metric"])["borrowed"].all()
+        return {*units.index[units], *((row, None, metric) for row, metric in everywhere.index[everywhere])}
+
+    @cached_property
+    def metric_of(self) -> dict[str, str]:
+        """Which metric a unit's figure counts for, where a unit has one figure."""
+        return dict(zip(self.scores["unit"], self.scores["metric"], strict=True))
+
+    @cached_property
+    def unadapted(self) -> dict[str, set[str]]:
+        """By row: the metrics on which it gave the reference's accuracy in every single run; nothing it learned reaches there."""
+        found: dict[str, set[str]] = {str(row): set() for row in self.summary.index}
+        references = self.summary.index[self.summary["method"] == REFERENCE]
+        for metric in {"new", "target"} & set(self.metrics) if len(references) == 1 else ():
+            of_metric = self.scores[self.scores["metric"] == metric]
+            wide = of_metric.pivot(index=["dataset", "unit", "seed"], columns="row", values="percent")
+            for row in wide.columns.difference(references) if references[0] in wide else ():
+                both = wide[[references[0], row]].dropna()
+                if len(both) and (both[row] == both[references[0]]).all():
+                    found[str(row)].add(metric)
+        return found
+
+    def _counts_for(self, metric: str, unit: str) -> str:
+        """The metric of the section that a unit's figure counts for."""
+        return self.metric_of[unit] if metric == "accuracy" else metric
+
+    def _complete_runs(self, metric: str) -> pd.DataFrame:
+        return self.paired_runs(metric).loc[list(self.complete.index)]
+
+    @property
+    def _nothing(self) -> pd.DataFrame:
+        return self.units.iloc[:0].droplevel("unit")
+
+    @cached_property
+    def _by_unit(self) -> dict[str, pd.DataFrame]:
+        done = self.units[self.units["seeds"] == self.units["expected"]]
+        return {str(unit): found.droplevel("unit") for unit, found in done.groupby(level="unit")}
+
+
+Found = tuple[Section, Tables]
+
+
+def in_numbers(records: Iterable[RunRecord]) -> list[Found]:
+    """The sections of `records`, each with its numbers."""
+    return [(section, tables(section)) for section in sections(records)]
+
+
+def tables(section: Section) -> Tables:
+    """All tables of a section."""
+    peak = peak_field(section.records)
+    runs, scores = run_frame(section, peak), score_frame(section)
+    metrics, main = ranking(section, scores)
+    units = unit_frame(section, scores)
+    return Tables(
+        metrics=metrics,
+        main=main,
+        peak=peak,
+        runs=runs,
+        scores=scores,
+        results=result_frame(section, scores),
+        units=units,
+        summary=summary_frame(section, scores, units, runs, metrics),
+    )
+
+
+def gaps(section: Section, row: Row) -> list[str]:
+    """What keeps a row from being complete: ``digits: seed 3 out of memory``, ``shapes: not run``."""
+    found = []
+    for dataset in section.datasets:
+        name = short(visible(dataset), 60)
+        status = {r.key.seed: r.status for r in row.records if r.key.dataset == dataset}
+        if not status:
+            found.append(f"{name}: not run")
+        for seed in row.seeds if status else ():
+            if status.get(seed) != "ok":
+                found.append(f"{name}: seed {seed} {status.get(seed, 'not run').replace('_', ' ')}")
+    return found

@@ -1,0 +1,242 @@
+"""What may be averaged with what: records into sections (like with like), and a section's records into rows.
+
+A section holds records of one suite, shots, backbone, machine, precision, execution, prompt template and number of
+steps, all measured or all simulated. A row is one method with one configuration; its records differ in dataset and seed only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from harness.recipe import Recipe
+from harness.records import Environment, RunKey, RunRecord, key_json
+from reports.format.text import short, visible
+from reports.results.questions import questions
+
+REFERENCE = "zero_shot"
+"""The method every other is compared with, where it was run."""
+
+_RECIPE = TypeAdapter(Recipe)
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What all records of a section share. `weights`: the pretrained tag or file, or "built-in weights".
+
+    `template`: the prompt template that replaced the datasets' own; `steps`: after so many training was cut off; `simulated`:
+    nothing was computed, so that there is neither time nor accuracy.
+    """
+
+    suite: str
+    shots: int
+    backbone: str
+    weights: str
+    machine: str
+    device: str
+    precision: str
+    execution: str
+    template: str
+    steps: str
+    simulated: bool
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Condition:
+        """The condition a record was measured under; devices of one kind (``cuda:0``, ``cuda:1``) are alike."""
+        key, environment = record.key, record.environment
+        return cls(
+            suite=key.suite,
+            shots=key.shots,
+            backbone=key.backbone,
+            weights=key.pretrained or "built-in weights",
+            machine=environment.machine,
+            device=_device(environment),
+            precision=key.precision,
+            execution=key.execution,
+            template=key.template or "",
+            steps="" if key.steps is None else str(key.steps),
+            simulated=key.simulated,
+        )
+
+
+def _device(environment: Environment) -> str:
+    """The kind of device; of a run that failed before it had chosen one, the kind it would have taken."""
+    kind = environment.device.partition(":")[0]
+    return ("cuda" if environment.gpu else "cpu") if kind == "auto" else kind
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of every table of its section. `label` is unique there, printable, and at most 64 characters long."""
+
+    label: str
+    method: str
+    records: tuple[RunRecord, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({r.key.seed for r in self.records}))
+
+
+@dataclass(frozen=True)
+class Section:
+    """`repeats` counts records left out because a newer record of the same run on the same machine is there.
+
+    `targets` are the datasets that a transfer averages, None for all. `again`: another section has the same records.
+    """
+
+    condition: Condition
+    rows: tuple[Row, ...]
+    repeats: int
+    targets: frozenset[str] | None = None
+    again: bool = False
+
+    @cached_property
+    def records(self) -> tuple[RunRecord, ...]:
+        return tuple(r for row in self.rows for r in row.records)
+
+    @cached_property
+    def datasets(self) -> tuple[str, ...]:
+        return tuple(sorted({r.key.dataset for r in self.records}))
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({r.key.seed for r in self.records}))
+
+    @cached_property
+    def paired(self) -> bool:
+        """Whether every run tests the base and the new half of its dataset, and nothing else."""
+        return all(set(r.key.tests) == {f"{r.key.dataset}/base", f"{r.key.dataset}/new"} for r in self.records)
+
+    @cached_property
+    def transfers(self) -> bool:
+        """Whether some run is tested on a dataset it was not trained on."""
+        return any(test.partition("/")[0] != r.key.dataset for r in self.records for test in r.key.tests)
+
+    @property
+    def costs_only(self) -> bool:
+        """Whether training was cut off or simulated, so that there are no accuracies, or none that mean anything."""
+        return bool(self.condition.steps) or self.condition.simulated
+
+    def tests(self, record: RunRecord) -> tuple[str, ...]:
+        """The tests of a record that this section is about."""
+        wanted = dict.fromkeys(record.key.tests)
+        if self.targets is None:
+            return tuple(wanted)
+        return tuple(t for t in wanted if t.partition("/")[0] in {record.key.dataset, *self.targets})
+
+
+def sections(records: Iterable[RunRecord]) -> tuple[Section, ...]:
+    """The sections of a page, in an order that doesn't depend on the order of `records`."""
+    found = grouped(set_of_records(records), Condition.of)
+    return tuple(
+        asked for condition in sorted(found, key=astuple) for asked in _asked(_section(condition, found[condition]))
+    )
+
+
+def set_of_records(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """`records` by their keys and times, without exact copies, as come from one file in two of the folders."""
+    unique: list[RunRecord] = []
+    for _, same_run in sorted(grouped(records, lambda r: (key_json(r.key), r.started_at)).items()):
+        unique.extend(r for i, r in enumerate(same_run) if r not in same_run[:i])
+    return unique
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """`items` by `key`, in the order of their first occurrence."""
+    groups: defaultdict[K, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return dict(groups)
+
+
+def _asked(section: Section) -> list[Section]:
+    """The section under each suite whose question its records answer."""
+    tested = {test.partition("/")[0] for r in section.records for test in r.key.tests}
+    asked = [q for q in questions(section.condition.suite) if q.targets & tested]
+    return [
+        replace(section, condition=replace(section.condition, suite=q.suite), targets=q.targets, again=i > 0)
+        for i, q in enumerate(asked)
+    ] or [section]
+
+
+def _section(condition: Condition, records: list[RunRecord]) -> Section:
+    newest = [_newest(same) for same in grouped(records, lambda r: key_json(r.key)).values()]
+    rows: list[Row] = []
+    for method, found in grouped(newest, lambda r: r.key.method).items():
+        rows.extend(_rows(method, found))
+    return Section(condition, _distinct(rows), repeats=len(records) - len(newest))
+
+
+def _newest(same_run: Sequence[RunRecord]) -> RunRecord:
+    return max(same_run, key=lambda r: (r.status == "ok", r.started_at))
+
+
+def _rows(method: str, records: list[RunRecord]) -> list[Row]:
+    """A method's records as rows: one, unless some dataset was run with two configurations.
+
+    A recipe table may legitimately hold a row for one dataset, so different datasets may differ within a row.
+    """
+    parts = [records]
+    for level in (lambda r: canonical(r.key.settings), lambda r: _configuration(r.key)):
+        if all(map(_one_each, parts)):
+            break
+        parts = list(grouped(records, level).values())
+    return [Row(_label(method, part, parts), method, tuple(part)) for part in parts]
+
+
+def _one_each(records: list[RunRecord]) -> bool:
+    return len({(r.key.dataset, _configuration(r.key)) for r in records}) == len({r.key.dataset for r in records})
+
+
+def _label(method: str, part: list[RunRecord], parts: list[list[RunRecord]]) -> str:
+    own, usual = part[0].key.settings, usual_settings([p[0].key.settings for p in parts])
+    marks = ", ".join(f"{k}={plain(own.get(k))}" for k, value in usual.items() if value != canonical(own.get(k)))
+    return short(visible(f"{method} ({marks})" if marks else method), 60)
+
+
+def usual_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """By setting that differs: the value (as JSON) that more than half of them have, None where there is no such value."""
+    usual: dict[str, str | None] = {}
+    for name in sorted(set().union(*settings)):
+        value, times = Counter(canonical(s.get(name)) for s in settings).most_common(1)[0]
+        if times < len(settings):
+            usual[name] = value if 2 * times > len(settings) else None
+    return usual
+
+
+def _distinct(rows: list[Row]) -> tuple[Row, ...]:
+    """The same rows; those with equal labels (only their recipes differ, or long names were cut) are numbered."""
+    numbered: list[Row] = []
+    for label, same in grouped(rows, lambda row: row.label).items():
+        for i, row in enumerate(same, 1):
+            numbered.append(Row(f"{label} #{i}" if len(same) > 1 else label, row.method, row.records))
+    return tuple(numbered)
+
+
+def _configuration(key: RunKey) -> str:
+    return canonical(key.settings) + recipe_json(key.recipe)
+
+
+def recipe_json(recipe: Recipe) -> str:
+    """A canonical text of a recipe."""
+    return _RECIPE.dump_json(recipe).decode()
+
+
+def plain(value: Any) -> str:
+    """A setting as ``--set`` takes it: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
+
+
+def canonical(value: Any) -> str:
+    """Equal values give equal texts."""
+    return json.dumps(value, sort_keys=True, default=str)

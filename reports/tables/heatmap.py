@@ -1,0 +1,60 @@
+"""Method by dataset, as differences to a reference row: where a method gains and where it loses."""
+
+from __future__ import annotations
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports.format import units
+from reports.format.cells import Cell, Column, Table
+from reports.format.styles import Style
+from reports.format.text import short, visible
+from reports.results.section_results import Tables
+from reports.results.sections import REFERENCE, Row, Section
+from reports.tables.section_tables import ranked
+
+SHADES = 5
+LEGEND = Markup(
+    "Points above (blue) or below (orange) <bdi>{}</bdi>; the strongest tint is <span>{:.1f}</span> points."
+)
+"""The script replaces both where the reader chooses another reference."""
+
+
+def heat_map(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table | None:
+    """A line a method, a column a dataset, in points above or below the reference; None with fewer than two rows.
+
+    The reference is zero_shot where it is complete, else the best row; the page lets the reader choose another.
+    """
+    rows = ranked(section, tables)
+    if len(rows) < 2 or tables.complete.empty:
+        return None
+    methods = tables.complete["method"]
+    reference = next((str(label) for label in methods.index[methods == REFERENCE]), str(methods.index[0]))
+    score = "H" if tables.main == "h" else "Accuracy"
+    on = sorted(tables.units.index.unique("unit"))
+    columns = [Column("Method", numeric=False), *(Column(short(visible(unit), 60)) for unit in on)]
+    caption = f"{score} on each dataset, difference to a reference row in points"
+    table = Table(name, caption, columns, features=("reference",))
+    found = {row.label: [_score(tables, row, unit) for unit in on] for row in rows}
+    differences = pd.DataFrame(found, index=on, dtype=float).sub(pd.Series(found[reference], on, dtype=float), axis=0)
+    limit = differences.abs().max().max()
+    for row in rows:
+        cells = [
+            _cell(table, v, differences.loc[u, row.label], limit) for v, u in zip(found[row.label], on, strict=True)
+        ]
+        table.rows.append([Cell(row.label, style=styles[row.label]), *cells])
+    table.legend = LEGEND.format(reference, limit)
+    return table
+
+
+def _score(tables: Tables, row: Row, unit: str) -> float | None:
+    line = tables.on(row.label, unit)
+    return None if line is None or line["seeds"] < line["expected"] else float(line[tables.unit_main])
+
+
+def _cell(table: Table, score: float | None, difference: float, limit: float) -> Cell:
+    """`value` is the score itself, from which the script takes differences to another row."""
+    if score is None or pd.isna(difference):
+        return table.absent("Not every seed finished, here or in the reference.")
+    shade = round(SHADES * difference / limit) if limit else 0
+    return Cell(units.points(difference), score, shade=shade)

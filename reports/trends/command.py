@@ -1,0 +1,54 @@
+"""``adaptbench trends``: reads a store of recorded gates and writes its page."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import ConfigError
+from harness.gate import history
+from harness.runs.store import write_atomically
+from reports.format.text import block, plural
+
+MOST_COMMITS = 200
+"""Listed between two gates, the newest."""
+
+
+def trends(
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE", help="The folder that `adaptbench gate --record` writes to.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")] = Path(
+        "trends.html"
+    ),
+) -> None:
+    """Render recorded gates into one offline page: figures over commits, and where they changed.
+
+    The commits between come from the git repository that the command is run in.
+    """
+    from reports.trends.page import trends_page  # here, so that other commands don't wait for matplotlib
+
+    gates, errors = history.read(store)
+    for error in errors:
+        typer.echo(f"Warning: {block(str(error))}", err=True)
+    if not gates:
+        raise ConfigError(f"there is no recorded gate in {store}.", f"Record one: adaptbench gate --record {store}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, trends_page(gates, errors, commits_between).encode())
+    except OSError as error:
+        raise ConfigError(f"{output} can't be written: {error.strerror}.", "Name another file: -o FILE.") from error
+    typer.echo(f"Trends of {plural(len(gates), 'gate')}: {output}")
+
+
+def commits_between(before: str, after: str) -> list[tuple[str, str]] | None:
+    """(commit, subject) of the commits after `before` up to `after`, newest first; None where git here does not know them."""
+    command = ["git", "log", f"--max-count={MOST_COMMITS}", "--format=%H%x00%s", f"{before}..{after}", "--"]
+    try:
+        found = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout.decode(errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return [(commit, subject) for commit, _, subject in (line.partition("\0") for line in found.split("\n") if line)]

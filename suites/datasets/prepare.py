@@ -1,0 +1,188 @@
+"""``adaptbench data``: which published datasets are there and whole, what is to be done about the others, and doing it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+import typer
+
+from harness import plugins
+from harness.data.split_files import ImageFolder
+from harness.errors import ConfigError, DataError, did_you_mean
+from harness.suite import Dataset, Folders, Item, Splits
+from suites.datasets.checksums import unpublished
+from suites.datasets.downloads import SOURCES
+from suites.datasets.fetching import FOLDER, is_there, provide
+from suites.datasets.readers import CLASSES_OF_IMAGENET
+
+State = Literal["complete", "incomplete", "missing"]
+EXIT_NOT_ALL = 1
+
+app = typer.Typer(
+    help="Look after downloaded datasets: what is there, what is missing, and getting it.", no_args_is_help=True
+)
+
+Names = Annotated[list[str] | None, typer.Argument(help="Datasets. [default: all published]", show_default=False)]
+DataRoot = Annotated[
+    Path, typer.Option(help="Folder of the datasets, in CoOp's layout.", envvar="ADAPTBENCH_DATA_ROOT")
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a dataset: its state in words, and the next steps, in order."""
+
+    name: str
+    state: State
+    words: str
+    steps: tuple[str, ...] = ()
+
+
+@app.command("check")
+def check_(names: Names = None, data_root: DataRoot = Path("data")) -> None:
+    """Say of each dataset whether it is complete, and the exact next steps if not. Exit code 1 unless all are complete."""
+    findings = [check(name, data_root) for name in _known(names)]
+    for finding in findings:
+        _print(finding)
+    states = Counter(finding.state for finding in findings)
+    typer.echo(f"{states['complete']} of {len(findings)} complete below {data_root}.")
+    if states["complete"] < len(findings):
+        raise typer.Exit(EXIT_NOT_ALL)
+
+
+@app.command("prepare")
+def prepare_(
+    names: Annotated[list[str], typer.Argument(help="Datasets, or 'all'.")], data_root: DataRoot = Path("data")
+) -> None:
+    """Fetch, check and unpack what can be had without a browser; say what is left. Goes on where it was broken off."""
+    problems = []
+    for name in _known(None if names == ["all"] else names):
+        for download in SOURCES[name].downloads:
+            try:
+                typer.echo(f"{name}: {download.gives}")
+                provide(download, data_root)
+            except DataError as error:
+                problems.append(error)
+                typer.echo(f"  {error.what}\n  {error.advice}", err=True)
+        write_classnames(name, data_root)
+        finding = check(name, data_root)
+        _print(finding)
+        if finding.state != "complete":
+            problems.append(DataError(finding.words))
+    if problems:
+        raise typer.Exit(EXIT_NOT_ALL)
+    typer.echo(f"The archives in {data_root / FOLDER} may be deleted.")
+
+
+def check(name: str, root: Path) -> Finding:
+    """Whether a dataset can be read, has every image of its lists, and as many as published."""
+    source = SOURCES[name]
+    wrong = unpublished(source.folder, root)
+    if wrong:
+        steps = tuple(f"delete {root / file} and run `adaptbench data prepare {name}`" for file in wrong)
+        return Finding(name, "incomplete", f"not the published file: {', '.join(wrong)}.", steps)
+    dataset: Dataset = plugins.load("dataset", name)
+    try:
+        splits = dataset.read(Folders(data_root=root, cache=platformdirs.user_cache_path("adaptbench")))
+    except DataError as error:
+        state: State = "incomplete" if (root / source.folder).exists() else "missing"
+        return Finding(name, state, error.what, (*_steps(name, root), error.advice))
+    lacking = _missing_images(splits)
+    if lacking:
+        words = f"{len(lacking):,} images of its lists are not there, such as '{lacking[0]}'."
+        return Finding(name, "incomplete", words, _unpack_again(name, root) or source.by_hand)
+    found = len(splits.train), len(splits.val), len(splits.test)
+    if found != source.images:
+        words = f"it has {_counts(found)} images, and {_counts(source.images)} are published."
+        return Finding(name, "incomplete", words, _unpack_again(name, root) or source.by_hand)
+    return Finding(name, "complete", f"{_counts(found)} images.")
+
+
+def write_classnames(name: str, root: Path) -> None:
+    """ImageNet's names beside its folders: open_clip's list, which is the published one, in the order of the sorted wnids.
+
+    A dataset without all of the folders gets a copy of the file that another has. A file that is there stays.
+    """
+    source = SOURCES[name]
+    target = root / source.folder / "classnames.txt"
+    if not name.startswith("imagenet") or target.exists() or not target.parent.is_dir():
+        return
+    wnids = _wnids(root / source.wnid_folders) if source.wnid_folders else []
+    others = [root / other / "classnames.txt" for other in ("imagenet", "imagenet-sketch")]
+    if len(wnids) == CLASSES_OF_IMAGENET:
+        from open_clip import IMAGENET_CLASSNAMES
+
+        target.write_text("".join(f"{w} {n}\n" for w, n in zip(wnids, IMAGENET_CLASSNAMES, strict=True)))
+    elif copied := next((path for path in others if path.exists()), None):
+        target.write_bytes(copied.read_bytes())
+
+
+def _known(names: Sequence[str] | None) -> list[str]:
+    for name in names or ():
+        if name not in SOURCES:
+            raise ConfigError(f"'{name}' is no published dataset.", did_you_mean(name, SOURCES))
+    return list(names or SOURCES)
+
+
+def _steps(name: str, root: Path) -> tuple[str, ...]:
+    """To get what isn't there, or else to unpack again what is there in part; and what is to be done by hand."""
+    source = SOURCES[name]
+    absent = [
+        f"{download.gives}: from {download.url} (`adaptbench data prepare {name}` does it)"
+        for download in source.downloads
+        if not is_there(download, root)
+    ]
+    if source.classnames and not (root / source.folder / "classnames.txt").exists():
+        absent.append(
+            "classnames.txt: `adaptbench data prepare` writes it once imagenet/ or imagenet-sketch/ has all folders, or get it "
+            "by the link in CoOp's DATASETS.md"
+        )
+    return (*(absent or _unpack_again(name, root)), *source.by_hand)
+
+
+def _unpack_again(name: str, root: Path) -> tuple[str, ...]:
+    return tuple(
+        f"{download.gives}: move {root / download.gives} away and run `adaptbench data prepare {name}`, which unpacks it "
+        f"again from {download.url}"
+        for download in SOURCES[name].downloads
+        if download.member
+    )
+
+
+def _missing_images(splits: Splits) -> list[str]:
+    """Keys of images that are in a list and not on the disk, by a listing of each folder rather than a look at each file."""
+    assert isinstance(splits.open, ImageFolder)
+    home = splits.open.image_folder
+    items: dict[str, Item] = {item.image: item for item in (*splits.train, *splits.val, *splits.test)}
+    present: dict[str, set[str]] = {}
+    missing = []
+    for image in items:
+        folder, _, name = image.rpartition("/")
+        if folder not in present:
+            try:
+                present[folder] = set(os.listdir(home / folder))
+            except OSError:
+                present[folder] = set()
+        if name not in present[folder]:
+            missing.append(image)
+    return missing
+
+
+def _wnids(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def _counts(images: tuple[int, int, int]) -> str:
+    return " / ".join(f"{count:,}" for count in images)
+
+
+def _print(finding: Finding) -> None:
+    typer.echo(f"{finding.name:16} {finding.state:11} {finding.words}")
+    for step in finding.steps:
+        typer.echo(f"{'':29}- {step}")

@@ -1,0 +1,173 @@
+"""Datasets of the user's own, named on the command line: ``folder:PATH``, ``csv:PATH``, ``torchvision:NAME``, ``hf:NAME``.
+
+What a record calls them leads to no machine: the folder's or file's name and a hash of its list (paths, classes, parts and file
+sizes; not the pixels). Where a source has no split, `suites.datasets.splitting` makes one that is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path, PureWindowsPath
+
+from harness.data.split_files import ImageFolder, require_images
+from harness.errors import ConfigError
+from harness.suite import Dataset, Folders, Splits
+from suites.datasets.readers import IMAGE_SUFFIXES
+from suites.datasets.splitting import PARTS, Row, part_named, split
+
+LAYOUT = (
+    "It takes one folder a class with its images inside; or train/, test/ and perhaps val/ with such folders in each."
+)
+
+
+def folder(path: str) -> Dataset:
+    """An image folder: one folder a class, or those inside train/, val/ and test/. Raises ConfigError for another layout."""
+    home = Path(path).expanduser().absolute()
+    if not home.is_dir():
+        raise ConfigError(f"folder:{path}: there is no such folder.", LAYOUT)
+    below = _subfolders(home)
+    parts = {name: part_named(name) for name in below}
+    if "train" in parts.values():
+        rows = [row for name, part in parts.items() if part for row in _class_folders(home, f"{name}/", part)]
+    elif any(parts.values()):
+        alone = next(name for name, part in parts.items() if part)
+        raise ConfigError(f"folder:{path} has the folder '{alone}', and no 'train' beside it.", LAYOUT)
+    else:
+        rows = list(_class_folders(home, "", None))
+    _require_classes(f"folder:{path}", rows, LAYOUT)
+    return _local("folder", home.name, home, rows)
+
+
+def csv_file(path: str) -> Dataset:
+    """A CSV file with the columns image (a path, from the file's folder on), label (a class name) and perhaps split.
+
+    Raises ConfigError for a file that is none.
+    """
+    file = Path(path).expanduser().absolute()
+    advice = 'Its first line names the columns "image" and "label", and "split" (train, val, test) if it has one.'
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            lines = list(csv.DictReader(opened))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"csv:{path} can't be read: {error}.", advice) from error
+    if not lines or not {"image", "label"} <= set(lines[0]):
+        raise ConfigError(f"csv:{path} has no lines with an image and a label.", advice)
+    rows = [_csv_row(path, number, line) for number, line in enumerate(lines, start=2)]
+    _require_no_image_twice(path, rows)
+    _require_classes(f"csv:{path}", rows, advice)
+    return _local("csv", file.stem, file.parent, rows)
+
+
+def torchvision(name: str) -> Dataset:
+    """A dataset class of torchvision, downloaded if torchvision can (the network path is untested)."""
+    return _remote(f"torchvision:{name}", name, partial(_read_torchvision, name))
+
+
+def hugging_face(name: str) -> Dataset:
+    """An image classification dataset of the Hugging Face hub, or in a local folder (the network path is untested)."""
+    if not os.path.isdir(name):
+        own = name.replace("/", "--")
+        return _remote(f"hf:{own}", own, partial(_read_hugging_face, name))
+    home = Path(name).absolute()
+    files = sorted(
+        (path.relative_to(home).as_posix(), path.stat().st_size) for path in home.rglob("*") if path.is_file()
+    )
+    digest = _digest(file for file in files if "/." not in f"/{file[0]}")
+    return _remote(f"hf:{home.name}@{digest}", home.name, partial(_read_hugging_face, name))
+
+
+def _remote(name: str, title: str, read: Callable[[Folders], Splits]) -> Dataset:
+    return Dataset(name=name, title=title, group="user", templates={"clip": "a photo of a {}."}, read=read)
+
+
+def _local(source: str, title: str, home: Path, rows: Sequence[Row]) -> Dataset:
+    digest = _digest((row.part, row.image, row.classname, _size(home / row.image)) for row in rows)
+
+    def read(folders: Folders) -> Splits:
+        splits = split(rows, ImageFolder(home))
+        require_images(splits, home)
+        return splits
+
+    return _remote(f"{source}:{title}@{digest}", title, read)
+
+
+def _digest(entries: Iterable[tuple[object, ...]]) -> str:
+    """What tells two lists of files apart."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        digest.update(repr(entry).encode())
+    return digest.hexdigest()[:12]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _class_folders(home: Path, below: str, part: str | None) -> Iterable[Row]:
+    """The images of every class folder. Raises ConfigError for one with images in folders of its own only: those are classes."""
+    for name in _subfolders(home / below):
+        images = [
+            Path(folder_, file).relative_to(home).as_posix()
+            for folder_, _, files in sorted(os.walk(home / below / name))
+            for file in sorted(files)
+            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith(".")
+        ]
+        own = f"{below}{name}/"
+        if images and all("/" in image.removeprefix(own) for image in images):
+            raise ConfigError(
+                f"folder:{home}: '{own}' is no class, its images lie in folders below it, such as '{images[0]}'.",
+                LAYOUT,
+            )
+        yield from (Row(image, name, part) for image in images)
+
+
+def _subfolders(home: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(home) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _csv_row(path: str, number: int, line: dict[str, str | None]) -> Row:
+    image, label = (line["image"] or "").strip(), (line["label"] or "").strip()
+    windows = PureWindowsPath(image)
+    if not image or not label or windows.anchor or ".." in windows.parts:
+        raise ConfigError(
+            f"csv:{path}, line {number}: image '{image}', label '{label}'.",
+            "Each line needs a class name, and an image path that starts at the file's folder and stays inside it.",
+        )
+    text = (line.get("split") or "").strip()
+    part = part_named(text)
+    if text and part is None:
+        raise ConfigError(f"csv:{path}, line {number}: the split '{text}'.", f"It is one of: {', '.join(PARTS)}.")
+    return Row(image, label, part)
+
+
+def _require_classes(name: str, rows: Sequence[Row], advice: str) -> None:
+    classes = {row.classname for row in rows}
+    if len(classes) < 2:
+        raise ConfigError(f"{name} has images of {len(classes)} classes; telling apart takes 2.", advice)
+
+
+def _require_no_image_twice(path: str, rows: Sequence[Row]) -> None:
+    lines: dict[str, int] = {}
+    for number, row in enumerate(rows, start=2):
+        first = lines.setdefault(os.path.normpath(row.image), number)
+        if first != number:
+            raise ConfigError(
+                f"csv:{path}: the image '{row.image}' is in line {first} and in line {number}.",
+                "Keep one of them: an image has one class, and is to train on or to test on.",
+            )
+
+
+def _read_torchvision(name: str, folders: Folders) -> Splits:
+    from suites.datasets import hosted
+
+    return hosted.read_torchvision(name, (folders.data_root or folders.cache) / "torchvision")
+
+
+def _read_hugging_face(name: str, folders: Folders) -> Splits:
+    from suites.datasets import hosted
+
+    return hosted.read_hugging_face(name)

@@ -1,0 +1,81 @@
+"""Like with like: which records share a section, and which a row."""
+
+import random
+from dataclasses import replace
+
+from harness.recipe import Recipe
+from reports.results.sections import sections
+
+
+def labels(section):
+    return [row.label for row in section.rows]
+
+
+def test_unlike_machines_precisions_and_executions_never_share_a_section(record, gpu):
+    found = sections(
+        [
+            record(),
+            record(environment=gpu),
+            record(precision="bf16"),
+            record(execution="reference"),
+            record(suite="other"),
+        ]
+    )
+    assert len(found) == 5
+    assert all(len(section.records) == 1 for section in found)
+
+
+def test_two_devices_of_one_kind_are_alike(record, gpu):
+    assert len(sections([record(environment=gpu), record(seed=2, environment=replace(gpu, device="cuda:1"))])) == 1
+
+
+def test_settings_make_rows_and_name_them(record):
+    (section,) = sections([record(settings={"depth": d, "same": 1}, seed=s) for d in (4, 6) for s in (1, 2)])
+    assert labels(section) == ["coop (depth=4)", "coop (depth=6)"]
+
+
+def test_recipes_that_differ_on_one_dataset_make_numbered_rows(record):
+    (section,) = sections([record(), record(recipe=Recipe(epochs=50, learning_rate=1e-3))])
+    assert labels(section) == ["coop #1", "coop #2"]
+
+
+def test_a_recipe_of_its_own_for_each_dataset_is_one_row(record):
+    own = Recipe(epochs=50, learning_rate=1e-3, settings={"depth": 3})
+    (section,) = sections([record(), record(dataset="shapes", recipe=own, settings={"depth": 3})])
+    assert labels(section) == ["coop"]
+
+
+def test_the_newest_finished_record_of_a_run_counts(record):
+    old, new = record(started_at="2026-01-01"), record(started_at="2026-01-02")
+    failed = record(started_at="2026-01-03", status="failed")
+    (section,) = sections([new, failed, old])
+    assert section.records == (new,)
+    assert section.repeats == 2
+
+
+def test_exact_copies_are_one_record(record):
+    (section,) = sections([record(), record()])
+    assert (len(section.records), section.repeats) == (1, 0)
+
+
+def test_order_of_records_changes_nothing(suite):
+    shuffled = random.Random(0).sample(suite, len(suite))
+    assert sections(shuffled) == sections(suite)
+
+
+def test_names_that_are_cut_alike_stay_apart(record):
+    (section,) = sections([record("x" * 100 + middle + "y" * 100) for middle in "ab"])
+    assert len(set(labels(section))) == 2
+    assert all(len(label) <= 64 for label in labels(section))
+
+
+def test_a_run_that_failed_before_it_chose_a_device_stands_with_the_others(record):
+    undecided = replace(record().environment, device="auto")
+    (section,) = sections([record(), record(seed=2, status="failed", environment=undecided)])
+    assert section.condition.device == "cpu"
+
+
+def test_simulated_runs_never_share_a_row_with_measured_ones(record):
+    simulated = record()
+    found = sections([record(), replace(simulated, key=replace(simulated.key, simulated=True))])
+    assert [section.condition.simulated for section in found] == [False, True]
