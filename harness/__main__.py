@@ -267,7 +267,7 @@ def run_(
     )
     if not _is_device(device):
         raise ConfigError(f"--device {device} is no device.", "Use auto, cpu, cuda or cuda:N.")
-    from harness.cli.progress import Bars, Lines
+    from harness.cli.progress import Display
     from harness.runs.predictions import require_parquet
     from harness.runs.store import Store
     from harness.runs.suite_runner import check_data, pending, run_all
@@ -283,9 +283,8 @@ def run_(
         check_data(todo, folders, errors.print)
     if outcome.skipped:
         console.print(f"{outcome.skipped} of {len(runs)} runs are done already.", highlight=False)
-    show = (Bars if console.is_terminal else Lines)(console, len(todo), [run.key.method for run in todo])
     try:
-        with show as progress:
+        with Display(console, [run.key.method for run in todo]) as progress:
             run_all(
                 todo,
                 store,

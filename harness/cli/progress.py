@@ -1,12 +1,14 @@
-"""How a suite's progress looks: live bars in a terminal, plain lines in a log."""
+"""How a suite's progress looks: live bars in a terminal, plain lines in a log, and plain lines where the bars break."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import assert_never
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,14 +17,10 @@ from rich.text import Text
 
 from harness.plan import PlannedRun
 from harness.records import RunRecord
+from harness.runs.events import EpochEnded, Event, Phase, PhaseStarted, TestEnded
 
-_PHASES = {
-    "setup": "loading",
-    "train": "training",
-    "test": "testing",
-    "memory": "counting memory",
-    "analysis": "analysing",
-}
+_REDRAW_SECONDS = 1 / 8
+"""Epochs may pass quicker than a terminal draws."""
 
 
 def summary(record: RunRecord) -> str:
@@ -31,11 +29,41 @@ def summary(record: RunRecord) -> str:
     name = f"{key.method} on {key.dataset}, {key.shots} shots, seed {key.seed}"
     name += ", reference execution" if key.execution == "reference" else ""
     if record.status != "ok":
-        return f"{name}: {record.status.replace('_', ' ')}: {record.reason}"
+        return f"{name}: {record.status.replace('_', ' ')}: {record.reason or 'for no known reason'}"
     own = f"{key.dataset}/"
     figures = [f"{test.removeprefix(own)} {r.accuracy_percent:.1f} %" for test, r in record.accuracy.items()]
-    figures.append(f"train {record.windows['train'].seconds:.1f} s")
-    return f"{name}: {', '.join(figures)}"
+    if "train" in record.windows:
+        figures.append(f"train {record.windows['train'].seconds:.1f} s")
+    if key.simulated:
+        figures.append(_simulated_peak(record))
+    return f"{name}: {', '.join(figures) or 'done'}"
+
+
+def _simulated_peak(record: RunRecord) -> str:
+    """The highest peak of live tensors on the device, of the run's own execution."""
+    found = record.profile.simulated.get(record.key.execution) if record.profile else None
+    phases = found.peak_bytes.values() if found else ()
+    peaks = [sum(size for category, size in sizes.items() if category != "host") for sizes in phases]
+    return f"simulated peak {max(peaks) / (1 << 20):,.1f} MiB" if peaks else "simulated"
+
+
+def _doing(phase: Phase) -> str:
+    match phase:
+        case "setup":
+            return "loading"
+        case "train":
+            return "training"
+        case "test":
+            return "testing"
+        case "memory":
+            return "counting memory"
+        case "analysis":
+            return "analysing"
+        case "profile":
+            return "profiling a step"
+        case "simulation":
+            return "simulating"
+    assert_never(phase)
 
 
 class Eta:
@@ -55,45 +83,61 @@ class Eta:
         return sum(statistics.fmean(self._seconds.get(method) or known) for method in self._left)
 
 
-class Lines:
-    """One line a finished run, for logs and pipes."""
+class _Tally:
+    """Where a suite stands: the run in hand, of how many, and the time left; every display reads the same one."""
 
-    def __init__(self, console: Console, total: int, methods: list[str]) -> None:
-        self._console, self._total, self._number = console, total, 0
+    def __init__(self, methods: list[str]) -> None:
+        self.number, self.total = 0, len(methods)
         self._eta, self._start = Eta(methods), 0.0
 
-    def __enter__(self) -> Lines:
-        return self
+    def started(self, number: int) -> None:
+        self.number, self._start = number, time.monotonic()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
+    def ended(self) -> None:
+        self._eta.ended(time.monotonic() - self._start)
+
+    def left(self) -> str:
+        """``about 2 min 3 s left``, or nothing while no run has told, or none is left."""
+        seconds = self._eta.seconds()
+        return f"about {_duration(seconds)} left" if seconds else ""
+
+
+class _Lines:
+    """One line a finished run, for logs and pipes."""
+
+    def __init__(self, console: Console, tally: _Tally) -> None:
+        self._console, self._tally = console, tally
+
+    def open(self) -> None:
+        """Nothing to set up."""
+
+    def close(self) -> None:
+        """Nothing to clean up."""
 
     def note(self, text: str) -> None:
-        """A message beside the progress."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """A message beside the progress: wrapped at words on a terminal, one line in a log."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
-    def started(self, number: int, run: PlannedRun) -> None:
-        """A run begins."""
-        self._number, self._start = number, time.monotonic()
+    def started(self, run: PlannedRun) -> None:
+        """A log names a run when it is over."""
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """Epochs are too many for a log."""
 
     def ended(self, record: RunRecord) -> None:
         """A run is over and its record written."""
-        self._eta.ended(time.monotonic() - self._start)
-        left = self._eta.seconds()
-        eta = f" (about {_duration(left)} left)" if left else ""
-        self.note(f"[{self._number}/{self._total}] {summary(record)}{eta}")
+        left = self._tally.left()
+        self.note(f"[{self._tally.number}/{self._tally.total}] {summary(record)}{f' ({left})' if left else ''}")
 
 
-class Bars(Lines):
-    """The run in hand with its epoch, loss and images/s, and the suite with the time left."""
+class _Bars(_Lines):
+    """The run in hand with its epoch, loss and images/s, and the suite with the time left, below the lines.
 
-    def __init__(self, console: Console, total: int, methods: list[str]) -> None:
-        super().__init__(console, total, methods)
+    Drawn when something happens, in the caller's thread: what goes wrong with it is raised there.
+    """
+
+    def __init__(self, console: Console, tally: _Tally) -> None:
+        super().__init__(console, tally)
         self._suite = Progress(
             TextColumn("[bold]suite"),
             BarColumn(bar_width=30),
@@ -101,47 +145,96 @@ class Bars(Lines):
             TextColumn("{task.fields[eta]}"),
             console=console,
         )
-        self._task = self._suite.add_task("suite", total=total, eta="")
+        self._task = self._suite.add_task("suite", total=tally.total, eta="")
         self._text = Text()
         self._title = ""
-        self._live = Live(Group(self._text, self._suite), console=console, refresh_per_second=8, transient=True)
-        self._train_start = 0.0
+        self._live = Live(Group(self._text, self._suite), console=console, auto_refresh=False, transient=True)
+        self._train_start = self._drawn = 0.0
 
-    def __enter__(self) -> Bars:
-        self._live.__enter__()
+    def open(self) -> None:
+        self._live.start()
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def started(self, run: PlannedRun) -> None:
+        self._title = f"{run.key.method} on {run.key.dataset}, seed {run.key.seed}"
+        self._show("starting")
+
+    def event(self, event: Event) -> None:
+        """What the run's process tells: its phase, each epoch, each test."""
+        match event:
+            case PhaseStarted(phase):
+                if phase == "train":
+                    self._train_start = time.monotonic()
+                self._show(_doing(phase))
+            case EpochEnded(epoch, epochs, loss, images):
+                if epoch == epochs or time.monotonic() - self._drawn >= _REDRAW_SECONDS:
+                    rate = images / max(time.monotonic() - self._train_start, 1e-9)
+                    self._show(f"epoch {epoch}/{epochs}  loss {loss:.3f}  {rate:,.0f} images/s")
+            case TestEnded(test, accuracy_percent):
+                self._show(f"{test}: {accuracy_percent:.1f} %")
+            case _:
+                assert_never(event)
+
+    def ended(self, record: RunRecord) -> None:
+        """A run is over and its record written."""
+        self._suite.update(self._task, advance=1, eta=self._tally.left())
+        super().ended(record)
+
+    def _show(self, doing: str) -> None:
+        self._text.plain = f"{self._title}: {doing}"
+        self._live.refresh()
+        self._drawn = time.monotonic()
+
+
+class Display:
+    """What a suite shows. Bars that break give way to lines, and say so once: a display ends no suite. Ctrl-C passes."""
+
+    def __init__(self, console: Console, methods: list[str]) -> None:
+        """methods: of the runs to do, in order."""
+        self._console, self._tally = console, _Tally(methods)
+        live = console.is_terminal and not console.is_dumb_terminal
+        self._shown: _Lines = (_Bars if live else _Lines)(console, self._tally)
+
+    def __enter__(self) -> Display:
+        self._try(lambda shown: shown.open())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.__exit__(kind, error, trace)
+        self._try(lambda shown: shown.close())
+
+    def note(self, text: str) -> None:
+        """A message beside the progress."""
+        self._try(lambda shown: shown.note(text))
 
     def started(self, number: int, run: PlannedRun) -> None:
-        """A run begins."""
-        super().started(number, run)
-        self._title = f"{run.key.method} on {run.key.dataset}, seed {run.key.seed}"
-        self._show("starting")
+        """A run begins, the first with number 1."""
+        self._tally.started(number)
+        self._try(lambda shown: shown.started(run))
 
-    def event(self, event: dict[str, Any]) -> None:
-        """What the run's process tells: its phase, each epoch, each test."""
-        if event["kind"] == "phase":
-            if event["phase"] == "train":
-                self._train_start = time.monotonic()
-            self._show(_PHASES[event["phase"]])
-        elif event["kind"] == "epoch":
-            rate = event["images"] / max(time.monotonic() - self._train_start, 1e-9)
-            self._show(f"epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.3f}  {rate:,.0f} images/s")
-        elif event["kind"] == "test":
-            self._show(f"{event['test']}: {event['accuracy_percent']:.1f} %")
+    def event(self, event: Event) -> None:
+        """What the run's process tells."""
+        self._try(lambda shown: shown.event(event))
 
     def ended(self, record: RunRecord) -> None:
         """A run is over and its record written."""
-        super().ended(record)
-        left = self._eta.seconds()
-        self._suite.update(self._task, advance=1, eta="" if left is None else f"about {_duration(left)} left")
+        self._tally.ended()
+        self._try(lambda shown: shown.ended(record))
 
-    def _show(self, doing: str) -> None:
-        self._text.plain = f"{self._title}: {doing}"
+    def _try(self, show: Callable[[_Lines], None]) -> None:
+        try:
+            show(self._shown)
+        except Exception as error:
+            if type(self._shown) is _Lines:
+                raise  # nothing plainer is left
+            broken, self._shown = self._shown, _Lines(self._console, self._tally)
+            with suppress(Exception):
+                broken.close()
+            self._shown.note(f"The live display broke ({type(error).__name__}: {error}); plain lines follow.")
+            show(self._shown)
 
 
 def _duration(seconds: float) -> str:

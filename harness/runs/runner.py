@@ -32,6 +32,7 @@ from harness.plan import build_method
 from harness.probes import analysis, profile
 from harness.records import AnalysisRecord, Phase, ProfileRecord, RunRecord, Status, TestRecord, WindowRecord
 from harness.runs import predictions
+from harness.runs.events import EpochEnded, Event, PhaseStarted, TestEnded
 from harness.runs.job import Job
 from harness.suite import Splits
 from harness.training.evaluate import Predictions, evaluate
@@ -41,7 +42,7 @@ from harness.training.loop import TrainingLog, train
 PROBE_STEPS = 2
 """Steps of the memory pass: in the second, gradients and optimiser state exist."""
 
-Emit = Callable[[dict[str, Any]], None]
+Emit = Callable[[Event], None]
 
 
 @dataclass
@@ -167,7 +168,7 @@ class _Run:
             self._profile()
 
     def _phase(self, name: Phase) -> _Phase:
-        self.emit({"kind": "phase", "phase": name})
+        self.emit(PhaseStarted(name))
         return _Phase(name, self._window(), self.findings)
 
     def _seed(self) -> None:
@@ -240,9 +241,7 @@ class _Run:
         )
 
     def _progress(self, done: int, epochs: int, log: TrainingLog) -> None:
-        self.emit(
-            {"kind": "epoch", "epoch": done, "epochs": epochs, "loss": log.epoch_losses[-1], "images": log.images_seen}
-        )
+        self.emit(EpochEnded(done, epochs, log.epoch_losses[-1], log.images_seen))
 
     def _test(self, model: AdaptedModel, maximum_batches: int | None) -> dict[str, Predictions]:
         """Predictions by test, the model aimed at each test's classes in turn."""
@@ -291,7 +290,7 @@ class _Run:
             return
         for name, classes, _ in self._tests:
             record = self.findings.accuracy[name] = answers[name].score(classes.names)
-            self.emit({"kind": "test", "test": name, "accuracy_percent": record.accuracy_percent})
+            self.emit(TestEnded(name, record.accuracy_percent))
         if self.job.predictions:
             predictions.write(self.job.predictions, {n: (s.test, answers[n]) for n, _, s in self._tests})
         if self._drawn.val:
@@ -307,7 +306,7 @@ class _Run:
 
     def _analyse(self, after: analysis.Look) -> None:
         """Compare the trained model with the one at step 0, and follow the gradient of one step."""
-        self.emit({"kind": "phase", "phase": "analysis"})
+        self.emit(PhaseStarted("analysis"))
         self._seed()
         model = self._model(self._backbone())
         before = self._look(model)
@@ -318,6 +317,7 @@ class _Run:
 
     def _simulate(self) -> None:
         """The run on tensors without contents, in its own execution: no weights, no images, no time measured."""
+        self.emit(PhaseStarted("simulation"))
         splits = subset(self.job.run.dataset(self.key.dataset).read(self.job.folders), self.key.classes)
         classes = Classes(classnames(splits), self.job.run.dataset(self.key.dataset).templates)
         found = profile.simulated(self.key, classes)
@@ -330,7 +330,7 @@ class _Run:
         if not self.key.recipe.trains:
             self.findings.missing["profile"] = "the method trains in no steps"
             return
-        self.emit({"kind": "phase", "phase": "profile"})
+        self.emit(PhaseStarted("profile"))
         try:
             self._seed()
             model = self._model(self._backbone())
@@ -356,7 +356,7 @@ class _Run:
         """Build the run's model once more, for what no timed window should hold: how many weights training changed, and on a CPU
         the exact peak of live tensor bytes, from the first steps of train and test under the ledger.
         """
-        self.emit({"kind": "phase", "phase": "memory"})
+        self.emit(PhaseStarted("memory"))
         self._seed()
         backbone = self._backbone()
         with Ledger(model_tensors(backbone)) as ledger:

@@ -13,6 +13,7 @@ from harness.errors import AdaptBenchError
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun
 from harness.records import RunRecord
+from harness.runs.events import Event
 from harness.runs.job import Job, repeat_command
 from harness.runs.store import Store
 from harness.runs.worker_process import Isolation
@@ -23,7 +24,7 @@ class Progress(Protocol):
     """What shows a suite's progress: `harness.cli.progress` has one for terminals and one for logs."""
 
     def started(self, number: int, run: PlannedRun) -> None: ...
-    def event(self, event: dict[str, Any]) -> None: ...
+    def event(self, event: Event) -> None: ...
     def ended(self, record: RunRecord) -> None: ...
     def note(self, text: str) -> None: ...
 

@@ -22,6 +22,7 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.meters.environment import describe
 from harness.records import RunRecord, Status, from_json, to_json
+from harness.runs.events import Event
 from harness.runs.job import Job
 
 _STOP_GRACE_SECONDS = 5.0
@@ -58,7 +59,7 @@ class Isolation:
         if problem is not None:
             raise ConfigError(*problem)
 
-    def run(self, job: Job, on_event: Callable[[dict[str, Any]], None]) -> RunRecord:
+    def run(self, job: Job, on_event: Callable[[Event], None]) -> RunRecord:
         """Do a job; a crash or a hang of its process becomes a record too."""
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.monotonic()
@@ -95,9 +96,7 @@ class Isolation:
             sender.close()
         return receiver
 
-    def _listen(
-        self, receiver: Connection, start: float, on_event: Callable[[dict[str, Any]], None]
-    ) -> RunRecord | None:
+    def _listen(self, receiver: Connection, start: float, on_event: Callable[[Event], None]) -> RunRecord | None:
         while True:
             left = None if self._time_limit_seconds is None else self._time_limit_seconds - (time.monotonic() - start)
             if left is not None and left <= 0:

@@ -1,15 +1,128 @@
-"""What the log says of a run."""
+"""What a log and a terminal say of runs, whatever comes."""
 
 from dataclasses import replace
+from io import StringIO
+from types import SimpleNamespace
+from typing import get_args
 
-from harness.cli.progress import summary
+import pytest
+from rich.console import Console
+
+from harness.cli.progress import Display, summary
+from harness.records import ProfileRecord, SimulationRecord
+from harness.runs import events
+from harness.runs.events import EpochEnded, Phase, PhaseStarted
+
+PHASES = [phase for part in get_args(Phase) for phase in (get_args(part) or [part])]
+LINE = "skip_tuning on demo-digits, 16 shots, seed 1: base 33.3 %, train 10.2 s"
 
 
 def test_a_run_in_one_line(a_record):
-    assert summary(a_record()) == "skip_tuning on demo-digits, 16 shots, seed 1: base 33.3 %, train 10.2 s"
+    assert summary(a_record()) == LINE
     assert summary(a_record("diverged")) == "skip_tuning on demo-digits, 16 shots, seed 1: diverged: because."
+    assert summary(replace(a_record("failed"), reason=None)).endswith(": failed: for no known reason")
 
 
 def test_a_run_cut_for_its_cost_has_no_accuracy_and_says_its_execution(a_record):
     cut = replace(a_record(executions=["reference"]), accuracy={})
     assert summary(cut) == "skip_tuning on demo-digits, 16 shots, seed 1, reference execution: train 10.2 s"
+
+
+def test_a_simulated_run_says_its_peak_on_the_device(a_record):
+    peaks = {"train": {"inputs": 3 << 20, "gradients": 1 << 19}, "prepare": {"host": 1 << 30, "inputs": 1 << 20}}
+    found = SimulationRecord(peak_bytes=peaks, step_flops=1, test_batch_flops=1)
+    bare = replace(a_record(simulated=True), windows={}, accuracy={})
+    run = "skip_tuning on demo-digits, 16 shots, seed 1: "
+    assert summary(replace(bare, profile=ProfileRecord(simulated={"fast": found}))) == f"{run}simulated peak 3.5 MiB"
+    assert summary(replace(bare, profile=ProfileRecord(simulated={"fast": None}))) == f"{run}simulated"
+    assert summary(bare) == f"{run}simulated"
+
+
+def test_a_run_with_nothing_measured_is_done(a_record):
+    assert summary(replace(a_record(), windows={}, accuracy={})).endswith("seed 1: done")
+
+
+@pytest.fixture
+def show(a_record):
+    """`show(*events, terminal=True)`: what a suite of two runs prints, each of which tells all events."""
+
+    def run(*told, terminal=True):
+        console = Console(file=StringIO(), force_terminal=terminal, width=100, color_system=None, _environ={})
+        record = a_record()
+        with Display(console, ["skip_tuning", "skip_tuning"]) as display:
+            for number in (1, 2):
+                display.started(number, SimpleNamespace(key=record.key))
+                for event in told:
+                    display.event(event)
+                display.ended(record)
+        return console.file.getvalue()
+
+    return run
+
+
+EVENTS = [*map(PhaseStarted, PHASES), EpochEnded(2, 2, 0.25, 64), events.TestEnded("demo-digits/new", 12.34)]
+
+
+def test_a_terminal_shows_every_phase_and_event(show):
+    out = show(*EVENTS)
+    assert "broke" not in out
+    shown = (
+        "starting",
+        "loading",
+        "training",
+        "testing",
+        "counting memory",
+        "analysing",
+        "profiling a step",
+        "simulating",
+    )
+    for doing in (*shown, "epoch 2/2  loss 0.250", "demo-digits/new: 12.3 %"):
+        assert f"skip_tuning on demo-digits, seed 1: {doing}" in out
+    assert "1/2" in out
+
+
+def test_a_log_has_one_line_a_run(show):
+    first, second = show(*EVENTS, terminal=False).splitlines()
+    assert first.startswith(f"[1/2] {LINE} (about ") or first == f"[1/2] {LINE}"
+    assert second == f"[2/2] {LINE}"
+
+
+def plain_lines(out):
+    return [line for line in out.splitlines() if line.startswith("[")]
+
+
+def test_an_unknown_event_breaks_the_bars_and_not_the_suite(show):
+    out = show({"kind": "surprise"})
+    assert out.count("The live display broke (AssertionError: ") == 1
+    assert [line[: len(LINE) + 6] for line in plain_lines(out)] == [f"[1/2] {LINE}", f"[2/2] {LINE}"]
+    unknown = show(PhaseStarted("cleaning"))
+    assert unknown.count("The live display broke") == len(plain_lines(unknown)) - 1 == 1
+
+
+@pytest.mark.parametrize("method", ["start", "refresh", "stop", "process_renderables"])
+def test_a_display_that_explodes_gives_way_to_lines(show, monkeypatch, method):
+    def explode(*args, **how):
+        raise OSError("no such terminal")
+
+    monkeypatch.setattr(f"rich.live.Live.{method}", explode)
+    out = show(*EVENTS)
+    assert out.count("The live display broke (OSError: no such terminal); plain lines follow.") == 1
+    assert sum(LINE in line for line in out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("method", ["start", "refresh", "stop"])
+def test_ctrl_c_is_no_broken_display(show, monkeypatch, method):
+    def interrupt(*args, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"rich.live.Live.{method}", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        show(*EVENTS)
+
+
+def test_a_terminal_that_knows_no_cursor_gets_lines(a_record):
+    console = Console(file=StringIO(), force_terminal=True, width=100, color_system=None, _environ={"TERM": "dumb"})
+    with Display(console, ["skip_tuning"]) as display:
+        display.event(PhaseStarted("setup"))
+        display.note("a note")
+    assert console.file.getvalue() == "a note\n"

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+import pickle
 
 import pytest
 import torch
 
 from harness.records import from_json, to_json
-from harness.runs import runner
+from harness.runs import events, runner
+from harness.runs.events import EpochEnded, PhaseStarted
 from harness.runs.runner import execute
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -50,15 +52,16 @@ def test_calls_come_in_the_order_of_the_contract(job, calls):
 
 
 def test_a_run_tells_its_progress(job):
-    events = []
-    execute(job("scripted"), events.append)
-    assert [event.get("phase") or event["kind"] for event in events] == [
-        "setup", "train", "epoch", "epoch", "test", "test", "test", "memory"
+    told = []
+    execute(job("scripted"), told.append)
+    assert [event.phase if isinstance(event, PhaseStarted) else type(event) for event in told] == [
+        "setup", "train", EpochEnded, EpochEnded, "test", events.TestEnded, events.TestEnded, "memory"
     ]  # fmt: skip
-    epoch = events[3]
-    assert (epoch["epoch"], epoch["epochs"], epoch["images"]) == (2, 2, 24)
-    assert math.isfinite(epoch["loss"])
-    assert {event["test"] for event in events if event["kind"] == "test"} == {"tiny-colours/base", "tiny-colours/new"}
+    epoch = told[3]
+    assert (epoch.epoch, epoch.epochs, epoch.images) == (2, 2, 24)
+    assert math.isfinite(epoch.loss)
+    assert [event.test for event in told[5:7]] == ["tiny-colours/base", "tiny-colours/new"]
+    assert pickle.loads(pickle.dumps(told)) == told  # they cross a pipe
 
 
 def test_a_record_holds_what_was_measured(job):
