@@ -3,22 +3,25 @@
 A method says what it reads of the image tower (`AdaptedModel.reads`) and writes its arithmetic in stages of the towers. It never
 knows the dataset, the suite, the seed, the clock or the execution, and steps no optimiser.
 
-How every family fits (checked against every card before this was settled): learned prompts pass `context` to the text tower;
-deep prompts pass `replace_rows` to `blocks` of either tower; image-conditional prompts return no `classifier` and build their
-logits in `logits`; gradient surgery overrides `backward`; teachers on a second view read a second `Read`; weight averaging uses
-`end_epoch` and `finish`; training-free caches and closed-form fits use `prepare`; searches on validation data use `finish`;
-methods that train on cached features set `caches_images`; low-rank updates and full-batch rules are modules and `batches`.
+How every family fits (checked against every card before this was settled): a `ClassFeatureModel` compares images with class
+features; learned prompts pass `context` to the text tower; deep prompts pass `replace_rows` to `blocks` of either tower;
+image-conditional prompts return no `classifier` and build their logits in `logits`; gradient surgery overrides `backward`; teachers
+on a second view read a second `Read`; weight averaging uses `end_epoch` and `finish`; training-free caches and closed-form fits use
+`prepare`; searches on validation data use `finish`; methods that train on cached features set `caches_images`; low-rank updates and
+full-batch rules are modules and `batches`.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.clip.image_tower import Stage
@@ -36,6 +39,27 @@ class Classes:
 
     def template(self, template_list: str) -> str:
         return self.templates.get(template_list, self.templates["clip"])
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The names as prompts have them: underscores become spaces, as in all published code."""
+        return tuple(name.replace("_", " ") for name in self.names)
+
+    def rows_in(self, trained: Sequence[str]) -> list[int | None]:
+        """Where each of these classes stands among the `trained` names; None for one that isn't there.
+
+        Two labels may share a name: the n-th class of a name is the n-th trained one, or the first if there are fewer.
+        """
+        places: defaultdict[str, list[int]] = defaultdict(list)
+        for place, name in enumerate(trained):
+            places[name].append(place)
+        seen: Counter[str] = Counter()
+        rows: list[int | None] = []
+        for name in self.names:
+            same = places.get(name)
+            rows.append(same[seen[name] if seen[name] < len(same) else 0] if same else None)
+            seen[name] += 1
+        return rows
 
 
 @dataclass(frozen=True)
@@ -163,6 +187,33 @@ class AdaptedModel(nn.Module):
         self._constants.clear()
 
 
+class ClassFeatureModel(AdaptedModel):
+    """A model that compares images with class features which no image changes.
+
+    A subclass says `classifier`. Cross-entropy of the logits is the default loss; the logits are s * f^ t^T, with the image
+    features f that `image_features` makes of the first read.
+    """
+
+    def classifier(self) -> Tensor:
+        """Class features (C, E), normalised. Kept for a whole test when fast."""
+        raise NotImplementedError
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """(B, E), of any norm, from the first read of B images: by default the read itself."""
+        return images
+
+    def class_logits(self, images: Tensor, classifier: Tensor) -> Tensor:
+        """(B, C) from the first read of B images and class features (C, E)."""
+        return cosine_logits(self.backbone.logit_scale, self.image_features(images), classifier)
+
+    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
+        assert classifier is not None
+        return self.class_logits(images, classifier)
+
+    def loss(self, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.class_logits(batch.images, self.classifier()), batch.labels)
+
+
 def shuffled_batches(labels: Sequence[int], batch_size: int, rng: random.Random) -> Iterator[list[int]]:
     """All images in random order; an incomplete last batch is dropped unless it is the only one."""
     order = list(range(len(labels)))
@@ -187,4 +238,4 @@ class Method(Protocol):
 
 def cosine_logits(scale: Tensor, images: Tensor, classifier: Tensor) -> Tensor:
     """s * f^ t^T for image features (B, E) of any norm and normalised class features (C, E): (B, C)."""
-    return scale.to(images.dtype) * nn.functional.normalize(images, dim=-1) @ classifier.to(images.dtype).T
+    return scale.to(images.dtype) * F.normalize(images, dim=-1) @ classifier.to(images.dtype).T

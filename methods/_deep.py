@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.errors import ConfigError
-from harness.method import AdaptedModel, Batch, Classes, Read, cosine_logits
+from harness.method import Classes, ClassFeatureModel, Read
 
 _INITIALISATION_STD = 0.02
 
@@ -21,7 +21,7 @@ def full_precision(backbone: Backbone) -> dict[str, Any]:
     return {"device": backbone.device, "dtype": torch.promote_types(backbone.dtype, torch.float32)}
 
 
-class DeepPromptModel(AdaptedModel):
+class DeepPromptModel(ClassFeatureModel):
     """Prompts [SOT][n learned][rest of the words][class name]["."][EOT]; n tokens after the image's; both anew in the first blocks.
 
     A subclass says what the prompts are: `text_prompts` and `image_prompts` are one tensor a depth, (n, D) and (n, W). The
@@ -62,9 +62,8 @@ class DeepPromptModel(AdaptedModel):
 
     def set_classes(self, classes: Classes) -> None:
         self._classes = classes
-        names = (name.replace("_", " ") for name in classes.names)
         text = self.backbone.text
-        self._tokens = text.tokenize([f"{self._placeholder} {name}." for name in names])
+        self._tokens = text.tokenize([f"{self._placeholder} {name}." for name in classes.readable])
         with torch.no_grad():
             self._frozen = text.look_up(self._tokens)
         self.forget_constants()
@@ -96,13 +95,6 @@ class DeepPromptModel(AdaptedModel):
 
     def classifier(self) -> Tensor:
         return F.normalize(self.text_features(), dim=-1)
-
-    def loss(self, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.logits(batch.images, self.classifier()), batch.labels)
-
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
-        return cosine_logits(self.backbone.logit_scale, self.image_features(images), classifier)
 
 
 class CoupledPromptModel(DeepPromptModel):

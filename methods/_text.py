@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from harness.clip.backbone import Backbone
 from harness.clip.text_batches import TextState, Tokens
 from harness.errors import ConfigError
-from harness.method import AdaptedModel, Batch, Classes, cosine_logits
+from harness.method import AdaptedModel, Classes, ClassFeatureModel
 
 INITIALISATION_STD = 0.02
 """Of context vectors that don't start from words: CLIP's own for token embeddings."""
@@ -30,8 +30,8 @@ def feature_distance(features: Tensor, reference: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(features, reference.to(features.dtype), dim=-1).mean()
 
 
-class ContextModel(AdaptedModel):
-    """Learned context vectors (n, D) before each class name, the same for all classes: the core of CoOp and of what builds on it.
+class ContextPrompts(AdaptedModel):
+    """Learned context vectors (n, D) before each class name: what CoOp and CoCoOp share.
 
     Prompts are [SOT][context][class name]["."][EOT]; gradients run through the whole frozen text tower into the context.
     """
@@ -62,7 +62,7 @@ class ContextModel(AdaptedModel):
 
     def prompts(self, classes: Classes) -> list[str]:
         """One prompt a class, with placeholders where the context goes."""
-        return [f"{self._placeholder} {name.replace('_', ' ')}." for name in classes.names]
+        return [f"{self._placeholder} {name}." for name in classes.readable]
 
     @torch.no_grad()
     def reference_features(self, template_list: str) -> Tensor:
@@ -80,12 +80,9 @@ class ContextModel(AdaptedModel):
         text = self.backbone.text
         return text.head(text.blocks(self.embedded(context), 0, text.depth))
 
-    def classifier(self) -> Tensor | None:
+
+class ContextModel(ContextPrompts, ClassFeatureModel):
+    """The context is the same for all images: the core of CoOp and of what builds on it."""
+
+    def classifier(self) -> Tensor:
         return F.normalize(self.text_features(self.context), dim=-1)
-
-    def loss(self, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.logits(batch.images, self.classifier()), batch.labels)
-
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
-        return cosine_logits(self.backbone.logit_scale, images, classifier)

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.method import AdaptedModel, Batch, Classes, cosine_logits
+from harness.method import Batch, Classes, ClassFeatureModel
 from methods._text import class_features
 from methods.clip_adapter import ClipAdapter
 
 
-class ClipAdapterModel(AdaptedModel):
+class ClipAdapterModel(ClassFeatureModel):
     """Image features go through the adapter; class features are those of zero-shot CLIP."""
 
     text_start = "features"
@@ -38,10 +38,10 @@ class ClipAdapterModel(AdaptedModel):
         return self._text_features()
 
     def loss(self, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.logits(batch.images, self.text_features), batch.labels)
+        return F.cross_entropy(self.class_logits(batch.images, self.text_features), batch.labels)
 
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
+    def image_features(self, images: Tensor) -> Tensor:
+        """(B, E), not normalised: alpha * adapted + (1 - alpha) * f."""
         ratio = self._method.ratio
         adapted = F.relu(self.up(F.relu(self.down(images))))
-        return cosine_logits(self.backbone.logit_scale, ratio * adapted + (1 - ratio) * images, classifier)
+        return ratio * adapted + (1 - ratio) * images

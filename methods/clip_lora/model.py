@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from harness.clip.backbone import Backbone
 from harness.clip.blocks import QkvUpdate, Rows
 from harness.errors import ConfigError
-from harness.method import AdaptedModel, Batch, Classes, Read, cosine_logits
+from harness.method import Batch, Classes, ClassFeatureModel, Read, cosine_logits
 from methods._batches import all_in_batches
 from methods._deep import full_precision
 from methods.clip_lora import ClipLora
@@ -56,7 +56,7 @@ class LowRankUpdate(nn.Module):
         return x * (rows.uniform(self._length, x) >= self._dropout) / (1 - self._dropout)
 
 
-class ClipLoraModel(AdaptedModel):
+class ClipLoraModel(ClassFeatureModel):
     """CLIP with low-rank updates in every attention; class prompts are encoded anew in every step.
 
     Testing adds B A x rather than merging B A into the frozen weights, which stay as they are; the two agree within rounding.
@@ -103,7 +103,7 @@ class ClipLoraModel(AdaptedModel):
         state = text.blocks(state, 0, text.depth, qkv_updates=self._of("text", training))
         return F.normalize(text.head(state), dim=-1)
 
-    def image_features(self, images: Tensor, *, training: bool) -> Tensor:
+    def image_features(self, images: Tensor, *, training: bool = False) -> Tensor:
         """(B, E), not normalised, from image tokens after ln_pre."""
         tower = self.backbone.image
         return tower.head(tower.blocks(images, 0, tower.depth, qkv_updates=self._of("image", training)))
@@ -116,6 +116,5 @@ class ClipLoraModel(AdaptedModel):
     def classifier(self) -> Tensor:
         return self.text_features(training=False)
 
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
-        return cosine_logits(self._scale, self.image_features(images, training=False), classifier)
+    def class_logits(self, images: Tensor, classifier: Tensor) -> Tensor:
+        return cosine_logits(self._scale, self.image_features(images), classifier)

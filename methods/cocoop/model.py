@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.method import Batch, Classes
-from methods._text import ContextModel
+from methods._text import ContextPrompts
 from methods.cocoop import CoCoOp
 
 
-class CoCoOpModel(ContextModel):
+class CoCoOpModel(ContextPrompts):
     """CoOp with a context of its own for each image; there are no class features without an image."""
 
     def __init__(self, backbone: Backbone, method: CoCoOp) -> None:

@@ -25,7 +25,7 @@ class CoOpModel(ContextModel):
         if self._method.class_specific:
             self._aim_specific(classes.names)
         super().set_classes(classes)
-        self._places = self._context_places(classes.names)
+        self._places = self._context_places(classes)
 
     def _aim_specific(self, names: tuple[str, ...]) -> None:
         """One context a class, made for the first list of classes: it means nothing for others."""
@@ -47,15 +47,14 @@ class CoOpModel(ContextModel):
     def prompts(self, classes: Classes) -> list[str]:
         words = self._placeholder.split()
         before, after = words[: self._before], words[self._before :]
-        names = (name.replace("_", " ") for name in classes.names)
-        return [" ".join([*before, name, *after]) + "." for name in names]
+        return [" ".join([*before, name, *after]) + "." for name in classes.readable]
 
-    def _context_places(self, names: tuple[str, ...]) -> Tensor | None:
+    def _context_places(self, classes: Classes) -> Tensor | None:
         """The rows (C, n) that context vectors take, None for those right after the start token."""
         before, n = self._before, self.length
         if before == n:
             return None
-        name_rows = [self.backbone.text.token_count(name.replace("_", " ")) for name in names]
+        name_rows = [self.backbone.text.token_count(name) for name in classes.readable]
         rows = [[*range(1, 1 + before), *range(1 + before + k, 1 + k + n)] for k in name_rows]
         return torch.tensor(rows, device=self.backbone.device)
 

@@ -59,7 +59,7 @@ class CoPromptModel(CoupledPromptModel):
 
     def wordings(self) -> list[list[str]]:
         """One list of sentences, a sentence a class, for each number of a sentence."""
-        names = [name.replace("_", " ") for name in self._classes.names]
+        names = self._classes.readable
         if self._descriptions is None:
             return self._stand_ins(names)
         known = {name.replace("_", " "): sentences for name, sentences in self._descriptions.items()}
@@ -78,7 +78,7 @@ class CoPromptModel(CoupledPromptModel):
             )
         return [list(wording) for wording in zip(*(known[name] for name in names), strict=True)]
 
-    def _stand_ins(self, names: list[str]) -> list[list[str]]:
+    def _stand_ins(self, names: Sequence[str]) -> list[list[str]]:
         """From the dataset's templates that are called descriptions, else from open_clip's for ImageNet."""
         own = [each.format for title, each in self._classes.templates.items() if title.startswith("description")]
         return [[template(name) for name in names] for template in own or open_clip.OPENAI_IMAGENET_TEMPLATES]

@@ -46,7 +46,9 @@ class DePTModel(ContextModel):
             self.head = nn.Linear(self.backbone.embed_width, len(classes.names), **where)
             for part in (self.head, self.text_scale, self.image_scale):
                 part.requires_grad_(not self._method.as_released)
-        self._rows = matching_rows(self._trained_names, classes.names)
+        rows = [row for row in classes.rows_in(self._trained_names) if row is not None]
+        same = sorted(rows) == list(range(len(self._trained_names))) and len(rows) == len(classes.names)
+        self._rows = rows if same else None
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         groups = {"context": [self.context]}
@@ -69,7 +71,7 @@ class DePTModel(ContextModel):
     def loss(self, batch: Batch) -> Tensor:
         method = self._method
         texts = self.text_features(self.context)
-        similarity = super().logits(batch.images, F.normalize(texts, dim=-1))
+        similarity = super().class_logits(batch.images, F.normalize(texts, dim=-1))
         inputs, labels = self.head_inputs(texts, batch.images, batch.labels)
         return (
             method.similarity_weight * F.cross_entropy(similarity, batch.labels)
@@ -77,20 +79,9 @@ class DePTModel(ContextModel):
             + method.weight * feature_distance(texts, self.reference_features(method.template_list))
         )
 
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        similarity = super().logits(images, classifier)
+    def class_logits(self, images: Tensor, classifier: Tensor) -> Tensor:
+        similarity = super().class_logits(images, classifier)
         if self._rows is None:
             return similarity
         classification = self.classification_logits(self.image_scale(images))[:, self._rows]
         return self._method.similarity_weight * similarity + self._method.classification_weight * classification
-
-
-def matching_rows(trained: tuple[str, ...], names: tuple[str, ...]) -> list[int] | None:
-    """Where each of `names` stands among the `trained` names if both lists hold the same names, else None."""
-    if sorted(trained) != sorted(names):
-        return None
-    rows = [0] * len(names)
-    ours, theirs = (sorted(range(len(names)), key=list(order).__getitem__) for order in (names, trained))
-    for here, there in zip(ours, theirs, strict=True):
-        rows[here] = there
-    return rows

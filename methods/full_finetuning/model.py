@@ -6,11 +6,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.method import AdaptedModel, Batch, Classes, Read, cosine_logits
+from harness.method import Classes, ClassFeatureModel, Read
 from methods._text import class_tokens
 
 
-class FinetunedModel(AdaptedModel):
+class FinetunedModel(ClassFeatureModel):
     """CLIP whose class prompts are encoded anew in every step, since the text tower moves."""
 
     def __init__(self, backbone: Backbone, template_list: str) -> None:
@@ -28,15 +28,12 @@ class FinetunedModel(AdaptedModel):
         self._tokens = class_tokens(self.backbone, classes, self._template_list)
         self.forget_constants()
 
-    def loss(self, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.logits(batch.images, self.classifier()), batch.labels)
-
     def classifier(self) -> Tensor:
         text = self.backbone.text
         embedded = self.constant("embedded", lambda: text.embed(self._tokens))
         return F.normalize(text.head(text.blocks(embedded, 0, text.depth)), dim=-1)
 
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
+    def image_features(self, images: Tensor) -> Tensor:
+        """(B, E), not normalised, from image tokens after ln_pre."""
         tower = self.backbone.image
-        return cosine_logits(self.backbone.logit_scale, tower.head(tower.blocks(images, 0, tower.depth)), classifier)
+        return tower.head(tower.blocks(images, 0, tower.depth))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.clip.backbone import Backbone
-from harness.method import AdaptedModel, Classes, ImageSource, cosine_logits
+from harness.method import Classes, ClassFeatureModel, ImageSource, cosine_logits
 from methods._deep import full_precision
 from methods._text import class_features
 from methods.linear_probe import LinearProbe
@@ -18,7 +18,7 @@ from methods.linear_probe import LinearProbe
 _SWEEP = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 
 
-class LinearProbeModel(AdaptedModel):
+class LinearProbeModel(ClassFeatureModel):
     """W f + b for classes it was fitted on, zero-shot CLIP for any other list."""
 
     def __init__(self, backbone: Backbone, method: LinearProbe) -> None:
@@ -33,13 +33,14 @@ class LinearProbeModel(AdaptedModel):
             where = full_precision(self.backbone)
             self.weight = nn.Parameter(torch.zeros(len(classes.names), self.backbone.embed_width, **where))
             self.bias = nn.Parameter(torch.zeros(len(classes.names), **where))
-        known = set(classes.names) <= set(self._trained_names)
-        self._rows = self._rows_of(classes.names) if known else None
+        self._rows = self._known_rows()
         self.forget_constants()
 
-    def _rows_of(self, names: tuple[str, ...]) -> list[int]:
-        same = names == self._trained_names  # two labels may share a name
-        return list(range(len(names))) if same else [self._trained_names.index(name) for name in names]
+    def _known_rows(self) -> list[int] | None:
+        """The row of each class aimed at; None if one was not trained on."""
+        rows = self._classes.rows_in(self._trained_names)
+        known = [row for row in rows if row is not None]
+        return known if len(known) == len(rows) else None
 
     def prepare(self, train: ImageSource, val: ImageSource) -> None:
         weight, bias = fit(*_arrays(train), *_arrays(val), self._method)
@@ -47,7 +48,7 @@ class LinearProbeModel(AdaptedModel):
             self.weight.copy_(torch.from_numpy(weight))
             self.bias.copy_(torch.from_numpy(bias))
         self._trained_names = self._classes.names
-        self._rows = self._rows_of(self._trained_names)
+        self._rows = self._known_rows()
 
     @property
     def answers_zero_shot(self) -> bool:
@@ -59,8 +60,7 @@ class LinearProbeModel(AdaptedModel):
             return self.weight[self._rows]
         return self.constant("text", lambda: class_features(self.backbone, self._classes, "clip"))
 
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
+    def class_logits(self, images: Tensor, classifier: Tensor) -> Tensor:
         if self._rows is None:
             return cosine_logits(self.backbone.logit_scale, images, classifier)
         return images.to(classifier.dtype) @ classifier.T + self.bias[self._rows]

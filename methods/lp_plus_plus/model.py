@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.errors import ConfigError
-from harness.method import AdaptedModel, Classes, ImageSource
+from harness.method import Classes, ClassFeatureModel, ImageSource
 from methods._deep import full_precision
 from methods._text import class_features
 from methods.lp_plus_plus import LPPlusPlus
@@ -19,7 +19,7 @@ Weights = tuple[Tensor, Tensor, Tensor]
 """W (C, E), b (C,) and alpha (C,)."""
 
 
-class LPPlusPlusModel(AdaptedModel):
+class LPPlusPlusModel(ClassFeatureModel):
     """A probe W, b and a blending alpha over the classes it was fitted on; zero-shot CLIP for others."""
 
     def __init__(self, backbone: Backbone, method: LPPlusPlus) -> None:
@@ -73,17 +73,15 @@ class LPPlusPlusModel(AdaptedModel):
         agreement = ((weight * text).sum(dim=-1) / members.sum(dim=0).clamp(min=1)).mean()
         return weight, bias, self._method.alpha_start * agreement.expand(len(text)).clone()
 
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
+    def class_logits(self, images: Tensor, classifier: Tensor) -> Tensor:
         images, text = F.normalize(_full(images), dim=-1), _full(classifier)
         return blended(images, text, self._weights_here())
 
     def _weights_here(self) -> Weights:
         """For the classes aimed at: zeros and the logit scale, which is zero-shot, where there was no training."""
-        names, trained = self._classes.names, self._trained_names
-        if names == trained:
+        if self._classes.names == self._trained_names:
             return self.weight, self.bias, self.alpha
-        rows = [trained.index(name) if name in trained else len(self.alpha) for name in names]
+        rows = [len(self.alpha) if row is None else row for row in self._classes.rows_in(self._trained_names)]
         scale = self.backbone.logit_scale.to(self.alpha.dtype).reshape(1)
         return (
             torch.cat([self.weight, torch.zeros_like(self.weight[:1])])[rows],

@@ -49,11 +49,10 @@ class PromptSRCModel(DeepPromptModel):
     def mean_template_features(self) -> Tensor:
         """(C, E): the mean over templates of features that are *not* normalised."""
         text = self.backbone.text
-        names = [name.replace("_", " ") for name in self._classes.names]
         templates = open_clip.OPENAI_IMAGENET_TEMPLATES[: self._method.teacher_templates]
         total = torch.zeros((), device=self.backbone.device)
         for template in templates:
-            features = text.encode(text.tokenize([template(name) for name in names]))
+            features = text.encode(text.tokenize([template(name) for name in self._classes.readable]))
             total = total + features.to(torch.promote_types(features.dtype, torch.float32))
         return total / len(templates)
 

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.clip.text_batches import TextState
-from harness.method import AdaptedModel, Batch, Classes, ImageSource, Read, cosine_logits, shuffled_batches
+from harness.method import Batch, Classes, ClassFeatureModel, ImageSource, Read, cosine_logits, shuffled_batches
 from methods._text import class_tokens
 from methods.skip_tuning import SkipTuning
 
 
-class SkipTunedModel(AdaptedModel):
+class SkipTunedModel(ClassFeatureModel):
     """CLIP from block omega on, over images and texts cached below it."""
 
     def __init__(self, backbone: Backbone, method: SkipTuning) -> None:
@@ -61,8 +61,7 @@ class SkipTunedModel(AdaptedModel):
         return epoch_batches(labels, batch_size, rng)
 
     def loss(self, batch: Batch) -> Tensor:
-        tower = self.backbone.image
-        features = tower.head(tower.blocks(batch.images, self.start, tower.depth))
+        features = self.image_features(batch.images)
         kept, labels = self._select(features, batch.labels)
         texts = self.text_cache if kept is None else self.text_cache.select(kept)
         classifier = F.normalize(self._upper_text(texts), dim=-1)
@@ -87,11 +86,10 @@ class SkipTunedModel(AdaptedModel):
     def classifier(self) -> Tensor:
         return F.normalize(self.backbone.text.encode(self._tokens), dim=-1)
 
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
+    def image_features(self, images: Tensor) -> Tensor:
+        """(B, E), not normalised, from the tokens (B, N, W) that go into block omega."""
         tower = self.backbone.image
-        features = tower.head(tower.blocks(images, self.start, tower.depth))
-        return cosine_logits(self.backbone.logit_scale, features, classifier)
+        return tower.head(tower.blocks(images, self.start, tower.depth))
 
 
 def top_count(classes: int, method: SkipTuning) -> int:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.errors import ConfigError
-from harness.method import AdaptedModel, Batch, Classes, ImageSource, cosine_logits
+from harness.method import Batch, Classes, ClassFeatureModel, ImageSource, cosine_logits
 from methods._batches import all_in_batches
 from methods.tip_adapter import TipAdapter
 
@@ -19,7 +19,7 @@ _SCALE = 100.0
 _ALPHA_STEPS, _BETA_STEPS, _SMALLEST = 20, 200, 0.1
 
 
-class TipAdapterModel(AdaptedModel):
+class TipAdapterModel(ClassFeatureModel):
     """Keys (N, E) and their labels beside the zero-shot classifier; N training images."""
 
     keys: Tensor | None
@@ -103,8 +103,7 @@ class TipAdapterModel(AdaptedModel):
         affinity = F.normalize(images, dim=-1) @ self.keys.to(images.dtype).T
         return torch.exp(-beta * (1 - affinity)).to(values.dtype) @ values
 
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
+    def class_logits(self, images: Tensor, classifier: Tensor) -> Tensor:
         plain = cosine_logits(self._scale, images, classifier)
         return plain if self.keys is None else plain + self.alpha * self._cache_logits(images, self.beta)
 
@@ -124,14 +123,14 @@ class TipAdapterFModel(TipAdapterModel):
         return all_in_batches(labels, batch_size, rng)
 
     def loss(self, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.logits(batch.images, self._text), batch.labels)
+        return F.cross_entropy(self.class_logits(batch.images, self._text), batch.labels)
 
     @torch.no_grad()
     def end_epoch(self, epoch: int, epochs: int) -> None:
         if self._val is None:
             return
         assert self.keys is not None
-        correct = int((self.logits(self._val, self._text).argmax(dim=-1) == self._val_labels).sum())
+        correct = int((self.class_logits(self._val, self._text).argmax(dim=-1) == self._val_labels).sum())
         if self._best is None or correct > self._best[0]:
             self._best = correct, self.keys.detach().clone()
 

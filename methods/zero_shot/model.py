@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from harness.clip.backbone import Backbone
-from harness.method import AdaptedModel, Classes, cosine_logits
+from harness.method import Classes, ClassFeatureModel
 from methods._text import class_features
 
 
-class ZeroShotModel(AdaptedModel):
+class ZeroShotModel(ClassFeatureModel):
     """logits = s * f^ t^T."""
 
     def __init__(self, backbone: Backbone, template_list: str) -> None:
@@ -22,7 +22,3 @@ class ZeroShotModel(AdaptedModel):
 
     def classifier(self) -> Tensor:
         return self.constant("text", lambda: class_features(self.backbone, self._classes, self._template_list))
-
-    def logits(self, images: Tensor, classifier: Tensor | None) -> Tensor:
-        assert classifier is not None
-        return cosine_logits(self.backbone.logit_scale, images, classifier)

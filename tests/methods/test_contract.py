@@ -355,6 +355,18 @@ class TestFullFinetuning:
             )
 
 
+def test_rows_of_classes_among_trained_ones():
+    def rows(names, trained):
+        return Classes(tuple(names), TEMPLATES).rows_in(trained)
+
+    assert rows("abc", "bac") == [1, 0, 2]
+    assert rows("baa", "baa") == [0, 1, 2]  # two labels may share a name
+    assert rows("aab", "baa") == [1, 2, 0]
+    assert rows("aa", "ab") == [0, 0]
+    assert rows("ax", "ba") == [1, None]
+    assert rows("a", ()) == [None]
+
+
 class TestCoOp:
     def test_words_start_as_zero_shot_with_those_words(self, world):
         world = world()

@@ -9,7 +9,6 @@ from harness.method import Batch, Classes
 from methods.cocoop import CoCoOp
 from methods.coop import CoOp
 from methods.dept import DePT
-from methods.dept.model import matching_rows
 from methods.kgcoop import KgCoOp
 from methods.prograd import ProGrad
 from methods.prograd.model import project
@@ -335,10 +334,11 @@ class TestDePT:
         permuted = Classes(tuple(BASE.names[i] for i in (2, 0, 1)), TEMPLATES)
         torch.testing.assert_close(logits(model, images, permuted), expected[:, [2, 0, 1]])
 
-    def test_matching_rows(self):
-        assert matching_rows(("b", "a", "c"), ("a", "b", "c")) == [1, 0, 2]
-        assert matching_rows(("b", "a", "a"), ("b", "a", "a")) == [0, 1, 2]
-        assert matching_rows(("b", "a"), ("b", "a", "a")) is None
+    def test_fewer_or_repeated_classes_have_the_similarity_head_alone(self, backbone):
+        model = adapt(DePT(), backbone)
+        for names in (BASE.names[:2], (*BASE.names, BASE.names[0]), (*BASE.names[:2], BASE.names[0])):
+            model.set_classes(Classes(names, TEMPLATES))
+            assert model._rows is None
 
 
 @pytest.mark.parametrize("method", [KgCoOp(), ProGrad(), CoCoOp(), TCP(class_aware_block=2), DePT()], ids=str)
