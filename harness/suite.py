@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,6 +94,12 @@ class Test:
     def key(self) -> str:
         """The name of this test in a record: ``eurosat/base``, or ``eurosat`` for all classes."""
         return self.dataset if self.classes == "all" else f"{self.dataset}/{self.classes}"
+
+    @classmethod
+    def from_key(cls, key: str) -> Test:
+        """The test that has this key."""
+        dataset, _, classes = key.partition("/")
+        return cls(dataset, cast(ClassSubset, classes or "all"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import ConfigError
 from harness.runs.store import write_atomically
-from harness.suite import Item
+from harness.suite import Item, Test
 
 if TYPE_CHECKING:
     from harness.training.evaluate import Predictions
@@ -39,7 +39,7 @@ def write(path: Path, tests: Mapping[str, tuple[Sequence[Item], Predictions]]) -
         parts.append(
             pa.table(
                 {
-                    "dataset": pa.array([test.partition("/")[0]] * count).dictionary_encode(),
+                    "dataset": pa.array([Test.from_key(test).dataset] * count).dictionary_encode(),
                     "test": pa.array([test] * count).dictionary_encode(),
                     "image": [item.image for item in items[:count]],
                     "label": pa.array(predictions.labels.tolist(), pa.int32()),

@@ -34,7 +34,7 @@ from harness.records import AnalysisRecord, Phase, ProfileRecord, RunRecord, Sta
 from harness.runs import predictions
 from harness.runs.events import EpochEnded, Event, PhaseStarted, TestEnded
 from harness.runs.job import Job
-from harness.suite import Splits
+from harness.suite import Splits, Test
 from harness.training.evaluate import Predictions, evaluate
 from harness.training.feature_cache import FeatureCache
 from harness.training.loop import TrainingLog, train
@@ -202,13 +202,13 @@ class _Run:
             "split_rule": splits.rule,
         }
 
-    def _read_test(self, test: str, own: Splits) -> tuple[str, Classes, Splits]:
+    def _read_test(self, key: str, own: Splits) -> tuple[str, Classes, Splits]:
         """A test split: its key, its classes, and the images of the dataset it names."""
-        name, _, half = test.partition("/")
-        dataset = self.job.run.dataset(name)
-        splits = own if name == self.key.dataset else dataset.read(self.job.folders)
-        part = subset(splits, half or "all")  # type: ignore[arg-type]
-        return test, Classes(classnames(part), dataset.templates), part
+        test = Test.from_key(key)
+        dataset = self.job.run.dataset(test.dataset)
+        splits = own if test.dataset == self.key.dataset else dataset.read(self.job.folders)
+        part = subset(splits, test.classes)
+        return key, Classes(classnames(part), dataset.templates), part
 
     def _images(self, splits: Splits, part: str, **how: Any) -> ImageSet:
         keep = self.key.execution == "fast" and part != "test"
@@ -248,7 +248,7 @@ class _Run:
         answers = {}
         for name, classes, splits in self._tests:
             model.set_classes(classes)
-            features = None if maximum_batches else self._shared_features(model, name.partition("/")[0], splits)
+            features = None if maximum_batches else self._shared_features(model, Test.from_key(name).dataset, splits)
             answers[name] = self._predict(model, splits, "test", maximum_batches, features)
         return answers
 
