@@ -6,7 +6,7 @@ import torch
 
 from harness import plugins
 from harness.method import Batch, Classes
-from harness.training.loop import advance
+from harness.training.reading import advance
 
 RELATIVE = 1e-4
 

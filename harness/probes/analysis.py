@@ -29,7 +29,7 @@ from harness.data.image_set import ImageSet
 from harness.method import AdaptedModel, Classes
 from harness.records import AnalysisRecord
 from harness.suite import Item
-from harness.training.loop import advance, autocast
+from harness.training.reading import advance, autocast
 
 IMAGES = 100
 """Training images looked at, drawn at random: the paper's number."""

@@ -23,7 +23,9 @@ from harness.method import AdaptedModel, Classes
 from harness.probes.simulate import simulate
 from harness.records import BlockRecord, ProfileRecord, RunKey, SimulationRecord, Tower
 from harness.suite import EXECUTIONS
-from harness.training.loop import Feed, StagedImages, Stepper, TrainingLog, autocast
+from harness.training.log import TrainingLog
+from harness.training.loop import Stepper
+from harness.training.reading import Feed, StagedImages, autocast
 
 WARMUP_STEPS = 2
 

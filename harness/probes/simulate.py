@@ -33,7 +33,8 @@ from harness.plan import build_method
 from harness.probes.fake_tensors import Control, Simulation
 from harness.records import RunKey
 from harness.training.evaluate import evaluate
-from harness.training.loop import StagedImages, extraction_batch_size, train
+from harness.training.loop import train
+from harness.training.reading import StagedImages, extraction_batch_size
 
 STEPS = 2
 """In the second step, gradients and optimiser state exist."""

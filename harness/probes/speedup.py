@@ -21,7 +21,9 @@ from harness.plan import build_method
 from harness.probes.simulate import BlankImages
 from harness.records import RunKey
 from harness.suite import EXECUTIONS, Execution
-from harness.training.loop import StagedImages, Stepper, TrainingLog, advance, autocast, in_bulk, train
+from harness.training.log import TrainingLog
+from harness.training.loop import Stepper, train
+from harness.training.reading import StagedImages, advance, autocast, in_bulk
 
 Part = Literal["text", "step", "live-step", "epoch"]
 """text: class features, forward and backward. step: an optimiser step on a ready batch. live-step: one on pixels, whatever

@@ -37,7 +37,8 @@ from harness.runs.job import Job
 from harness.suite import Splits, Test
 from harness.training.evaluate import Predictions, evaluate
 from harness.training.feature_cache import FeatureCache
-from harness.training.loop import TrainingLog, train
+from harness.training.log import TrainingLog
+from harness.training.loop import train
 
 PROBE_STEPS = 2
 """Steps of the memory pass: in the second, gradients and optimiser state exist."""

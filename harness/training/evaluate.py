@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.data.image_set import ImageSet
 from harness.method import AdaptedModel
 from harness.records import TestRecord
-from harness.training.loop import advance, autocast, in_parts
+from harness.training.reading import advance, autocast, in_parts
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from harness.clip.backbone import Backbone
 from harness.data.image_set import ImageSet
-from harness.training.loop import advance, autocast, extraction_batch_size
+from harness.training.reading import advance, autocast, extraction_batch_size
 
 _FORMAT = 1
 

@@ -8,7 +8,8 @@ from harness.data.image_set import ImageSet
 from harness.data.split_files import ImageFolder
 from harness.suite import Item
 from harness.training.feature_cache import FeatureCache
-from harness.training.loop import StagedImages, TrainingLog
+from harness.training.log import TrainingLog
+from harness.training.reading import StagedImages
 
 NAMES = [f"{i}.png" for i in range(5)]
 

@@ -14,7 +14,8 @@ from harness.data.image_set import ImageSet
 from harness.errors import TrainingError
 from harness.method import AdaptedModel, Classes, Read, cosine_logits, shuffled_batches
 from harness.recipe import Recipe
-from harness.training.loop import TrainingLog, build_optimizer, train
+from harness.training.log import TrainingLog
+from harness.training.loop import build_optimizer, train
 from methods.skip_tuning import SkipTuning
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=1e-2)

@@ -11,7 +11,8 @@ from harness.clip.opaque_text_tower import WholeTextTower
 from harness.data.image_set import ImageSet
 from harness.errors import BackboneError, ConfigError
 from harness.method import Classes
-from harness.training.loop import advance, train
+from harness.training.loop import train
+from harness.training.reading import advance
 
 TEXTS = ["a photo of a dog.", "cat", "a photo of the very long-haired dachshund, a type of pet."]
 TEXT = {"vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}

@@ -194,7 +194,7 @@ def test_many_batches_of_an_extraction_are_counted_from_two(both):
     """390 images; the run on real tensors does all batches."""
     key = planned("tip_adapter", "fast", shots=[130])
     from harness.probes import simulate
-    from harness.training.loop import StagedImages
+    from harness.training.reading import StagedImages
 
     _, sampled = both(key)
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,8 @@ from harness.data.image_set import ImageSet
 from harness.method import Batch, Classes, cosine_logits
 from harness.recipe import Recipe, resolve
 from harness.training.evaluate import evaluate
-from harness.training.loop import advance, train
+from harness.training.loop import train
+from harness.training.reading import advance
 from methods.clip_adapter import ClipAdapter
 from methods.coop import CoOp
 from methods.full_finetuning import FullFinetuning

@@ -17,7 +17,8 @@ from harness.data.few_shot import classnames
 from harness.data.image_set import ImageSet
 from harness.method import Classes
 from harness.runs.runner import execute
-from harness.training.loop import advance, autocast, train
+from harness.training.loop import train
+from harness.training.reading import advance, autocast
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

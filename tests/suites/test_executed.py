@@ -16,7 +16,7 @@ from harness.plan import Request, plan
 from harness.runs.job import Job
 from harness.runs.runner import execute
 from harness.suite import Folders
-from harness.training.loop import IMAGES_AT_ONCE
+from harness.training.reading import IMAGES_AT_ONCE
 from suites.demo.generated import GENERATED
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tinyworld")
