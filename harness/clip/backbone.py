@@ -21,7 +21,7 @@ from harness.errors import BackboneError, did_you_mean
 from harness.meters.memory_tracker import in_host_memory, on_device
 from harness.suite import BackboneFiles
 
-PARKED_BYTES = 1 << 20
+OFFLOADED_BYTES = 1 << 20
 """Weights smaller than this stay on the device: moving them saves nothing."""
 
 
@@ -54,7 +54,7 @@ class Backbone(nn.Module):
         self._tokenizer = tokenizer
         self.model = model.eval().requires_grad_(False)
         self.weights_sha256 = weights_sha256
-        self._parked: list[nn.Parameter] = []
+        self._offloaded: list[nn.Parameter] = []
         fast = execution == "fast"
         self.image = ImageTower(model, fast)
         self.text: TextTower = _text_tower(model, tokenizer, fast)
@@ -102,18 +102,18 @@ class Backbone(nn.Module):
         """The same in another execution, with weights of its own."""
         return Backbone(deepcopy(self.model), self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)
 
-    def park(self, image: Stage, text: Stage) -> None:
-        """Keep in host memory, until `fetch`, the large frozen weights that lie below these stages of the towers."""
+    def offload(self, image: Stage, text: Stage) -> None:
+        """Keep in host memory, until `reload`, the large frozen weights that lie below these stages of the towers."""
         running = {id(p) for p in (*self._above(image), *self._text_above(text))}
         for p in self.model.parameters():
-            if id(p) not in running and not p.requires_grad and p.nbytes >= PARKED_BYTES:
+            if id(p) not in running and not p.requires_grad and p.nbytes >= OFFLOADED_BYTES:
                 p.data = in_host_memory(p.data.to("cpu"))
-                self._parked.append(p)
+                self._offloaded.append(p)
 
-    def fetch(self) -> None:
-        """Bring parked weights back to the device."""
-        while self._parked:
-            p = self._parked.pop()
+    def reload(self) -> None:
+        """Bring offloaded weights back to the device."""
+        while self._offloaded:
+            p = self._offloaded.pop()
             p.data = on_device(p.data.to(self.device))
 
     def _above(self, stage: Stage) -> list[nn.Parameter]:

@@ -40,7 +40,7 @@ Rows = Mapping[int, list[Tensor]]
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """A model at one moment: what its blocks put out for so many images, and each image's gradient shares (N, C).
 
     There are no shares where there are no class features without an image.
@@ -66,7 +66,7 @@ def sample(items: Sequence[Item], seed: int) -> tuple[Item, ...]:
     return tuple(random.Random(seed).sample(list(items), min(IMAGES, len(items))))
 
 
-def look(model: AdaptedModel, classes: Classes, images: ImageSet, precision: str) -> Look:
+def snapshot(model: AdaptedModel, classes: Classes, images: ImageSet, precision: str) -> Snapshot:
     """Classify the images in their test view, and note what happens. The model keeps its weights."""
     model.set_classes(classes)  # again: what it keeps of the classes has to pass the tower
     backbone, stage = model.backbone, model.reads[0].stage
@@ -84,7 +84,7 @@ def look(model: AdaptedModel, classes: Classes, images: ImageSet, precision: str
                 inputs = advance(backbone, pixels.to(backbone.device), stage)
             shares.append(_gradient_shares(model, inputs, images.labels[list(indices)], classifier))
     known = [s for s in shares if s is not None]
-    return Look(len(images), image, text, torch.cat(known) if known else None)
+    return Snapshot(len(images), image, text, torch.cat(known) if known else None)
 
 
 @torch.no_grad()
@@ -101,8 +101,10 @@ def _class_features(model: AdaptedModel, text: dict[int, list[Tensor]]) -> Tenso
     return classifier
 
 
-def compare(model: AdaptedModel, before: Look, after: Look, flow: Flow) -> tuple[AnalysisRecord, dict[str, str]]:
-    """The record, and the reasons for its nulls by field. `model` is any of the two that were looked at."""
+def compare(
+    model: AdaptedModel, before: Snapshot, after: Snapshot, flow: Flow
+) -> tuple[AnalysisRecord, dict[str, str]]:
+    """The record, and the reasons for its nulls by field. `model` is either of the two snapshots' models."""
     staged = {"image": model.backbone.image.staged, "text": model.backbone.text.staged}
     image, text = shift(before.image, after.image), shift(before.text, after.text)
     first, last = before.gradient, after.gradient

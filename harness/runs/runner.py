@@ -159,7 +159,7 @@ class _Run:
             answers = self._test(model, self.key.steps)
         self._note_accuracy(model, answers)
         trained = {name: p.detach().cpu() for name, p in model.named_parameters() if p.requires_grad}
-        after = self._look(model) if self.job.run.analyse else None
+        after = self._snapshot(model) if self.job.run.analyse else None
         del model, backbone
         gc.collect()
         self._repeat(trained)
@@ -301,16 +301,16 @@ class _Run:
         else:
             self.findings.missing["validation"] = "the dataset has no validation images"
 
-    def _look(self, model: AdaptedModel) -> analysis.Look:
+    def _snapshot(self, model: AdaptedModel) -> analysis.Snapshot:
         sampled = replace(self._drawn, train=analysis.sample(self._drawn.train, self.key.seed))
-        return analysis.look(model, self._train_classes, self._images(sampled, "train"), self.key.precision)
+        return analysis.snapshot(model, self._train_classes, self._images(sampled, "train"), self.key.precision)
 
-    def _analyse(self, after: analysis.Look) -> None:
+    def _analyse(self, after: analysis.Snapshot) -> None:
         """Compare the trained model with the one at step 0, and follow the gradient of one step."""
         self.emit(PhaseStarted("analysis"))
         self._seed()
         model = self._model(self._backbone())
-        before = self._look(model)
+        before = self._snapshot(model)
         with analysis.gradient_flow(model) as flow:
             self._train(model, TrainingLog(), 1)
         self.findings.analysis, reasons = analysis.compare(model, before, after, flow)

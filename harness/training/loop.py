@@ -154,7 +154,7 @@ def _train_epochs(
         if iteration == maximum_steps:
             break
     stepper.close()
-    model.backbone.fetch()
+    model.backbone.reload()
 
 
 def _loaded(batches: Iterator[Batch], log: TrainingLog) -> Iterator[Batch]:

@@ -125,11 +125,11 @@ class Feed:
         model = self._model
         for read in model.reads:
             if read not in self._bulk and in_bulk(model, read, self._fast):
-                model.backbone.fetch()
+                model.backbone.reload()
                 self._bulk[read] = self._source.read(read.stage, epoch, read.view, whole_tower=not self._fast)
         if self._fast:
             stages = [read.stage if read in self._bulk else "pixels" for read in model.reads]
-            model.backbone.park(min(stages, key=_height), model.text_start)
+            model.backbone.offload(min(stages, key=_height), model.text_start)
 
     @property
     def ready(self) -> Collection[Read]:

@@ -68,10 +68,10 @@ def test_the_width_is_what_class_filtering_leaves(world):
 @pytest.mark.parametrize("execution", ["fast", "reference"])
 def test_shifts_are_distances_of_pooled_tokens(world, execution):
     model, images, val = world("full_finetuning", execution)
-    before = analysis.look(model, CLASSES, images, "fp32")
+    before = analysis.snapshot(model, CLASSES, images, "fp32")
     states = [hidden(model, images)]
     trained(model, images, val, 2)
-    after = analysis.look(model, CLASSES, images, "fp32")
+    after = analysis.snapshot(model, CLASSES, images, "fp32")
     states.append(hidden(model, images))
     for tower, found in (
         ("image", analysis.shift(before.image, after.image)),
@@ -101,7 +101,7 @@ def hidden(model, images):
 
 def test_gradient_shares_are_norms_of_gradients_on_class_features(world):
     model, images, _ = world("zero_shot")
-    shares = analysis.look(model, CLASSES, images, "fp32").gradient
+    shares = analysis.snapshot(model, CLASSES, images, "fp32").gradient
     assert shares.shape == (12, 3)
     assert torch.allclose(shares.sum(dim=-1), torch.ones(12))
     with torch.no_grad():
@@ -119,9 +119,9 @@ def test_gradient_shares_are_norms_of_gradients_on_class_features(world):
 def test_every_method_has_its_gradient_flow_and_a_whole_record_or_reasons(world, name):
     model, images, val = world(name)
     recipe = RECIPE if LENGTHS[name] != (0, 0) else dataclasses.replace(RECIPE, epochs=0)
-    after = analysis.look(trained(model, images, val, 2, recipe), CLASSES, images, "fp32")
+    after = analysis.snapshot(trained(model, images, val, 2, recipe), CLASSES, images, "fp32")
     fresh, images, val = world(name)
-    before = analysis.look(fresh, CLASSES, images, "fp32")
+    before = analysis.snapshot(fresh, CLASSES, images, "fp32")
     with analysis.gradient_flow(fresh) as flow:
         trained(fresh, images, val, 1, recipe)
     assert (len(flow.image_blocks), len(flow.text_blocks)) == LENGTHS[name]
@@ -137,7 +137,7 @@ def test_every_method_has_its_gradient_flow_and_a_whole_record_or_reasons(world,
     moved = {"tcp", "coop", "kgcoop", "prograd", "dept"}
     if name in moved:  # the learned prompt moves every block, and no reference beside it dilutes the mean
         assert record.text_shift[0] > 0
-        rows = [analysis.look(m, CLASSES, images, "fp32").text for m in (fresh, model)]
+        rows = [analysis.snapshot(m, CLASSES, images, "fp32").text for m in (fresh, model)]
         assert all(len(outputs) == 1 for found in rows for outputs in found.values())
     if LENGTHS[name] == (6, 6):
         assert record.image_shift[:6] == (0,) * 6
@@ -152,7 +152,7 @@ def test_a_tower_without_blocks_is_left_alone_and_said(tiny_backbone, make_clip,
     backbone = Backbone(make_clip(vision_layers=[1, 1, 1, 1]), open_clip.get_tokenizer("ViT-B-16"), execution="fast")
     model = plugins.load("method", "zero_shot")().adapt(backbone)
     _, images, _ = world("zero_shot")
-    found = analysis.look(model, CLASSES, images, "fp32")
+    found = analysis.snapshot(model, CLASSES, images, "fp32")
     record, reasons = analysis.compare(model, found, found, analysis.Flow())
     assert (record.image_shift, record.image_blocks_with_gradient) == (None, None)
     assert reasons["image_shift"] == "the blocks of this backbone's image tower can't be looked into"

@@ -10,6 +10,7 @@ from harness import plugins
 from harness.errors import ConfigError
 from harness.plan import Request, build_method, plan
 from harness.recipe import Recipe, resolve
+from harness.suite import Test
 
 METHODS = ["zero_shot", "full_finetuning", "coop", "clip_adapter", "skip_tuning"]
 PUBLISHED = [
@@ -263,3 +264,10 @@ class TestCheckpoints:
     def test_a_tag_stays_a_tag(self):
         assert one("coop", "dtd", backbone="ViT-B-16", pretrained="openai").key.pretrained == "openai"
         assert one("coop", "dtd").key.pretrained is None
+
+
+@pytest.mark.parametrize(
+    "test", [Test("eurosat"), Test("eurosat", "base"), Test("random:10", "new")], ids=lambda t: t.key
+)
+def test_a_tests_key_names_it(test):
+    assert Test.from_key(test.key) == test
