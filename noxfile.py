@@ -1,4 +1,4 @@
-"""Sessions: tests, gate, lint, pretrain-demo, demo-evidence, and suite-<name> for every suite in pyproject.toml.
+"""Sessions: tests, tests-long, gate, lint, pretrain-demo, demo-evidence, and suite-<name> for every suite in pyproject.toml.
 
 All share one environment: torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs it where uv is present.
 """
@@ -42,7 +42,7 @@ def prepare(session):
         return
     uv = find_uv()
     if not BIN.exists():
-        session.run(
+        session.run_install(
             *([uv, "venv", "-q", "-p", sys.executable] if uv else [sys.executable, "-m", "venv"]), str(ENVIRONMENT)
         )
     python = str(BIN / "python")
@@ -50,16 +50,27 @@ def prepare(session):
     with_uv = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", python]
     install = with_uv if uv else [python, "-m", "pip", "install", "-q"]
     session.log("Installing AdaptBench with PyTorch: 6 GB, some minutes")
-    session.run(*install, "-e", ".[dev]")
+    session.run_install(*install, "-e", ".[dev]")
     stamp.write_text(digest)
 
 
 @nox.session(name="tests")
 def tests(session):
-    """All tests, in up to four processes of one thread; arguments go to pytest."""
+    """All tests but the long ones, in up to four processes of one thread; arguments go to pytest."""
+    run_tests(session, "not long")
+
+
+@nox.session(name="tests-long")
+def tests_long(session):
+    """The tests that need to hold before a release only; CI runs them every night."""
+    run_tests(session, "long")
+
+
+def run_tests(session, marked):
     prepare(session)
     session.env["OMP_NUM_THREADS"] = "1"
-    session.run(BIN / "pytest", "-n", "logical", "--maxprocesses=4", "--dist=worksteal", *session.posargs)
+    processes = ("-n", "logical", "--maxprocesses=4", "--dist=worksteal")
+    session.run(BIN / "pytest", "-m", marked, *processes, *session.posargs)
 
 
 @nox.session(name="gate")

@@ -36,6 +36,7 @@ def pytest_collection_modifyitems(items):
     whole_suites = Path(__file__).parent
     # They come first: at the end, a process would wait for them.
     items.sort(key=lambda item: item.path.parent != whole_suites)
+    _mark_long_references(items)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked:
         import torch
@@ -43,6 +44,19 @@ def pytest_collection_modifyitems(items):
         if not torch.cuda.is_available():
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def _mark_long_references(items):
+    """Of each method's golden cases the reference execution does one in every test run, and the others before a release.
+
+    The fast execution does them all in every run, and the contract test compares both executions in float64.
+    """
+    done = set()
+    for item in items:
+        if item.path.stem.startswith("test_parity") and "[reference-" in item.name:
+            if item.cls in done:
+                item.add_marker(pytest.mark.long)
+            done.add(item.cls)
 
 
 @pytest.fixture(scope="session")

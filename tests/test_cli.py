@@ -145,8 +145,9 @@ USAGE = [
 
 
 @pytest.mark.parametrize(("words", "what", "advice"), USAGE, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
-def test_bad_usage_is_one_message_with_the_next_step(adaptbench, words, what, advice, tmp_path):
-    process = adaptbench(*words, cwd=tmp_path)
+def test_bad_usage_is_one_message_with_the_next_step(adaptbench_here, words, what, advice, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    process = adaptbench_here(*words)
     assert process.returncode == 2, output(process)
     assert what in output(process)
     assert advice in output(process)

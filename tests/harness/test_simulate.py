@@ -167,7 +167,7 @@ STEP_FLOPS = {
 }
 
 
-@pytest.mark.parametrize("execution", ["reference", "fast"])
+@pytest.mark.parametrize("execution", [pytest.param("reference", marks=pytest.mark.long), "fast"])
 @pytest.mark.parametrize("method", [name for name in plugins.names("method") if name != "linear_probe"])
 def test_simulated_bytes_and_flops_are_those_of_real_tensors(both, method, execution):
     real, fake = both(planned(method, execution))

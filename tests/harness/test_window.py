@@ -18,21 +18,25 @@ def gpu():
 
 
 def test_seconds_are_those_of_the_wall(gpu):
-    start = time.perf_counter()
+    outer, started = time.perf_counter(), time.process_time()
     with Window(CPU, gpu) as window:
+        inner = time.perf_counter()
         time.sleep(0.2)
-    around = time.perf_counter() - start
+        inside = time.perf_counter() - inner
+    around, used = time.perf_counter() - outer, time.process_time() - started
     record = window.record()
-    assert 0.2 <= record.seconds <= around
-    assert record.cpu_seconds < 0.15  # asleep
+    assert inside <= record.seconds <= around
+    assert record.cpu_seconds <= used  # asleep, so far less than a wall clock would say
 
 
 def test_cpu_seconds_are_those_of_the_process(gpu):
+    outer = time.process_time()
     with Window(CPU, gpu) as window:
-        start = time.process_time()
-        while time.process_time() - start < 0.2:
-            pass
-    assert 0.19 <= window.record().cpu_seconds <= 0.4
+        inner = time.process_time()
+        sum(range(3_000_000))
+        inside = time.process_time() - inner
+    around = time.process_time() - outer
+    assert inside <= window.record().cpu_seconds <= around
 
 
 def touch_new_pages(mebibytes):

@@ -72,10 +72,6 @@ def test_a_crash_is_a_row_with_its_reason(sick_suite, method, status, reason):
         assert record.missing == {"windows": "the process ended before it could report"}
 
 
-def test_a_hang_takes_no_longer_than_its_limit(sick_suite):
-    assert 10 <= sick_suite[1]["Hangs"].total_seconds < 17
-
-
 def test_failed_runs_are_left_alone_and_done_again_on_request(sick_suite, tiny_adaptbench, tiny_weights):
     _, _, folder = sick_suite
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(folder)}

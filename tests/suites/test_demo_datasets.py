@@ -56,6 +56,7 @@ def test_every_class_has_enough_images(dataset: Dataset, folders: Folders) -> No
     assert {item.label: item.classname for item in splits.train} == {item.label: item.classname for item in splits.test}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dataset", [SHAPES_V2, SHAPES_SKETCH, SHAPES_A, SHAPES_R], ids=lambda d: d.name)
 def test_the_variants_test_the_classes_of_the_shapes(dataset: Dataset, folders: Folders) -> None:
     names = {item.label: item.classname for item in SHAPES.read(folders).test}
@@ -69,6 +70,7 @@ def test_a_dataset_is_the_same_every_time() -> None:
     assert generate("demo-scenes").sha256() == generate("demo-scenes").sha256()
 
 
+@pytest.mark.long
 def test_no_image_occurs_twice_or_in_the_corpus(folders: Folders) -> None:
     corpus = {
         image.numpy().tobytes()

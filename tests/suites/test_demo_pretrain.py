@@ -165,7 +165,10 @@ def card_row(name: str) -> list[float]:
     return [float(cell) for cell in row.strip("| ").split("|")[1:]]
 
 
-@pytest.mark.parametrize("dataset", [d for d in DATASETS if d is not FASHION], ids=lambda d: d.name)
+@pytest.mark.parametrize(
+    "dataset",
+    [pytest.param(d, marks=[pytest.mark.long] * (d is not DIGITS), id=d.name) for d in DATASETS if d is not FASHION],
+)
 def test_zero_shot_is_above_chance_leaves_room_and_is_the_cards(
     dataset: Dataset, cache_folder: Path, shipped: tuple[Any, Any]
 ) -> None:

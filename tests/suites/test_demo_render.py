@@ -1,7 +1,5 @@
 """The renderer: same seed same pixels, streams that never meet, and everything that can be named can be drawn."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -68,12 +66,6 @@ def test_an_object_lands_where_it_was_put(bank: Bank) -> None:
     canvas.place(0, "object circle", 0.5, 0.0, 0.3, 0.0, "black")
     picture = canvas.compose()[0].float().mean(0)
     assert picture[18:30, 32:40].mean() < 100 < picture[:, :20].min()
-
-
-def test_rendering_takes_a_small_part_of_a_training_step(bank: Bank) -> None:
-    begun = time.process_time()
-    corpus.batch(0, 192, bank)
-    assert 192 / (time.process_time() - begun) > 200  # images a second and core; about 1,000 are usual
 
 
 def test_captions_name_what_is_shown(bank: Bank) -> None:
