@@ -17,13 +17,13 @@ from harness.errors import ConfigError, did_you_mean
 from harness.meters.flops import FlopCount
 from harness.meters.memory_tracker import Ledger, SavedBytes, model_tensors
 from harness.method import AdaptedModel, Classes
-from harness.plan import Request, build_method, plan
-from harness.probes.profile import Steps, first_batch
+from harness.plan import Request, plan
 from harness.probes.simulate import BlankImages, class_names
 from harness.records import Precision, RunKey
 from harness.suite import Execution
 from harness.training.evaluate import evaluate
 from harness.training.loop import train
+from harness.training.prepared import Steps, build_model, first_batch
 
 Part = Literal["train", "evaluate"]
 CLASSES, SHOTS = 10, 4
@@ -101,10 +101,8 @@ def _loaded(name: str, precision: Precision) -> Backbone:
 def _ready(key: RunKey, part: Part, backbone: Backbone) -> Work:
     if part not in _PARTS:
         raise ConfigError(f"a method has no part '{part}'.", did_you_mean(part, _PARTS))
-    torch.manual_seed(key.seed)
-    model: AdaptedModel = build_method(key.method, key.settings).adapt(backbone)
-    model.set_classes(Classes(class_names(CLASSES), {"clip": "a photo of a {}."}))
-    return _PARTS[part](model, key)
+    classes = Classes(class_names(CLASSES), {"clip": "a photo of a {}."})
+    return _PARTS[part](build_model(key, backbone, classes), key)
 
 
 def _training(model: AdaptedModel, key: RunKey) -> Work:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 from torch import Tensor
 
 from harness.clip.blocks import Around, each_block
-from harness.data.image_set import ImageSet
 from harness.errors import ConfigError
 from harness.meters.flops import gemm_flops_per_second
 from harness.meters.memory_tracker import SavedBytes
@@ -23,11 +21,6 @@ from harness.method import AdaptedModel, Classes
 from harness.probes.simulate import simulate
 from harness.records import BlockRecord, ProfileRecord, RunKey, SimulationRecord, Tower
 from harness.suite import EXECUTIONS
-from harness.training.log import TrainingLog
-from harness.training.loop import Stepper
-from harness.training.reading import Feed, StagedImages, autocast
-
-WARMUP_STEPS = 2
 
 
 @dataclass
@@ -51,33 +44,6 @@ class _Block:
         if not self.starts:
             return None
         return sum(self.ends or [end]) - sum(self.starts) if len(self.ends) in (0, len(self.starts)) else None
-
-
-class Steps:
-    """Optimiser steps of a run's model on its first batch, outside the training loop: ``steps()`` does one more."""
-
-    def __init__(self, model: AdaptedModel, images: ImageSet, key: RunKey) -> None:
-        """`images` are those of `first_batch`."""
-        fast = key.execution == "fast"
-        source = StagedImages(model.backbone, images, key.precision, TrainingLog())
-        with autocast(key.precision, model.backbone.device):
-            model.prepare(source, source)
-            model.begin_epoch(0)
-        feed = Feed(model, source, fast)
-        self._batch = next(iter(feed.epoch([list(range(len(images)))], 0)))
-        self._ready = feed.ready
-        self._stepper = Stepper(model, key.recipe, key.precision, fast)
-        self._stepper.set_rates(0, 0, 1)
-        for _ in range(WARMUP_STEPS):
-            self()
-
-    def __call__(self) -> None:
-        self._stepper.step(self._batch, self._ready)
-
-
-def first_batch(model: AdaptedModel, labels: Sequence[int], key: RunKey) -> list[int]:
-    """The places of the images of a run's first batch, of training images with these labels."""
-    return next(iter(model.batches(labels, key.recipe.batch_size, random.Random(key.seed))))
 
 
 def profile(model: AdaptedModel, steps: Callable[[], None], key: RunKey, classes: Classes) -> ProfileRecord:

@@ -29,11 +29,11 @@ from harness.errors import AdaptBenchError, ConfigError, located
 from harness.meters.flops import FlopCount
 from harness.meters.memory_tracker import Ledger, Peak, model_tensors, phase
 from harness.method import Classes, Stage
-from harness.plan import build_method
 from harness.probes.fake_tensors import Control, Simulation
 from harness.records import RunKey
 from harness.training.evaluate import evaluate
 from harness.training.loop import train
+from harness.training.prepared import build_model
 from harness.training.reading import StagedImages, extraction_batch_size
 
 STEPS = 2
@@ -146,7 +146,6 @@ def simulate_classes(key: RunKey, number: int) -> Estimate:
 
 def count(key: RunKey, classes: Classes, backbone: Backbone, draw: Draw, control: AbstractContextManager) -> Estimate:
     """The estimate of a run on a backbone whose tensors may be real or fake; `control` is entered above what counts."""
-    torch.manual_seed(key.seed)
     recipe, number = key.recipe, len(classes.names)
     images = partial(BlankImages, classes=number, draw=draw)
     ledger = Ledger(model_tensors(backbone), host_apart=True)
@@ -159,8 +158,7 @@ def count(key: RunKey, classes: Classes, backbone: Backbone, draw: Draw, control
         _steps_as_on_cuda(flops, step_edges),
         control,
     ):
-        model = build_method(key.method, key.settings).adapt(backbone)
-        model.set_classes(classes)
+        model = build_model(key, backbone, classes)
         ledger.watch(model.parameters())
         ledger.move(model.buffers(), "buffers")
         try:

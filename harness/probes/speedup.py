@@ -17,13 +17,12 @@ import torch
 from harness.clip.backbone import Backbone, load
 from harness.errors import ConfigError
 from harness.method import AdaptedModel, Batch, Classes, Read
-from harness.plan import build_method
 from harness.probes.simulate import BlankImages
 from harness.records import RunKey
 from harness.suite import EXECUTIONS, Execution
-from harness.training.log import TrainingLog
 from harness.training.loop import Stepper, train
-from harness.training.reading import StagedImages, advance, autocast, in_bulk
+from harness.training.prepared import build_model, prepare
+from harness.training.reading import advance, autocast, in_bulk
 
 Part = Literal["text", "step", "live-step", "epoch"]
 """text: class features, forward and backward. step: an optimiser step on a ready batch. live-step: one on pixels, whatever
@@ -85,9 +84,7 @@ def _workload(
     """The work of an execution, on weights that both share."""
     backbone = weights.running(execution)
     size, fast = backbone.pixels.size, execution == "fast"
-    torch.manual_seed(key.seed)
-    model: AdaptedModel = build_method(key.method, key.settings).adapt(backbone)
-    model.set_classes(classes)
+    model = build_model(key, backbone, classes)
     images = BlankImages(
         key.shots, len(classes.names), key.recipe.augmentation, lambda count: torch.randn(count, 3, size, size)
     )
@@ -95,10 +92,7 @@ def _workload(
     if part == "epoch":
         recipe = replace(key.recipe, epochs=1, iterations=None)
         return lambda: train(model, images, images.first(0), recipe, **how)
-    source = StagedImages(backbone, images, key.precision, TrainingLog())
-    with autocast(key.precision, backbone.device):
-        model.prepare(source, source)
-        model.begin_epoch(0)
+    prepare(model, images, key.precision)
     ready = [r for r in model.reads if part == "text" or (part == "step" and in_bulk(model, r, fast))]
     batch = _batch(model, 1 if part == "text" else key.recipe.batch_size, ready)
     if part == "text":

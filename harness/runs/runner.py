@@ -39,6 +39,7 @@ from harness.training.evaluate import Predictions, evaluate
 from harness.training.feature_cache import FeatureCache
 from harness.training.log import TrainingLog
 from harness.training.loop import train
+from harness.training.prepared import Steps, first_batch
 
 PROBE_STEPS = 2
 """Steps of the memory pass: in the second, gradients and optimiser state exist."""
@@ -336,9 +337,9 @@ class _Run:
             self._seed()
             model = self._model(self._backbone())
             items = self._drawn.train
-            places = profile.first_batch(model, [item.label for item in items], self.key)
+            places = first_batch(model, [item.label for item in items], self.key)
             first = replace(self._drawn, train=tuple(items[i] for i in places))
-            steps = profile.Steps(model, self._train_images(first), self.key)
+            steps = Steps(model, self._train_images(first), self.key)
             if self.job.run.profile:
                 self.findings.profile = profile.profile(model, steps, self.key, self._train_classes)
             if self.job.trace:

@@ -1,0 +1,59 @@
+"""A run's model made ready outside the training loop, for what looks at single steps: built, aimed, prepared and fed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+
+from harness.clip.backbone import Backbone
+from harness.data.image_set import ImageSet
+from harness.method import AdaptedModel, Classes
+from harness.plan import build_method
+from harness.records import RunKey
+from harness.training.log import TrainingLog
+from harness.training.loop import Stepper
+from harness.training.reading import Feed, StagedImages, autocast
+
+WARMUP_STEPS = 2
+
+
+def build_model(key: RunKey, backbone: Backbone, classes: Classes) -> AdaptedModel:
+    """A run's method on a backbone, aimed at these classes. Its own weights depend on the seed alone."""
+    torch.manual_seed(key.seed)
+    model: AdaptedModel = build_method(key.method, key.settings).adapt(backbone)
+    model.set_classes(classes)
+    return model
+
+
+def prepare(model: AdaptedModel, images: ImageSet, precision: str) -> StagedImages:
+    """Make a model ready for the first step of its first epoch on these images, which stand for those of validation too."""
+    source = StagedImages(model.backbone, images, precision, TrainingLog())
+    with autocast(precision, model.backbone.device):
+        model.prepare(source, source)
+        model.begin_epoch(0)
+    return source
+
+
+def first_batch(model: AdaptedModel, labels: Sequence[int], key: RunKey) -> list[int]:
+    """The places of the images of a run's first batch, of training images with these labels."""
+    return next(iter(model.batches(labels, key.recipe.batch_size, random.Random(key.seed))))
+
+
+class Steps:
+    """Optimiser steps of a run's model on its first batch, outside the training loop: ``steps()`` does one more."""
+
+    def __init__(self, model: AdaptedModel, images: ImageSet, key: RunKey) -> None:
+        """`images` are those of `first_batch`."""
+        fast = key.execution == "fast"
+        feed = Feed(model, prepare(model, images, key.precision), fast)
+        self._batch = next(iter(feed.epoch([list(range(len(images)))], 0)))
+        self._ready = feed.ready
+        self._stepper = Stepper(model, key.recipe, key.precision, fast)
+        self._stepper.set_rates(0, 0, 1)
+        for _ in range(WARMUP_STEPS):
+            self()
+
+    def __call__(self) -> None:
+        self._stepper.step(self._batch, self._ready)
