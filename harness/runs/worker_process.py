@@ -33,6 +33,7 @@ class Isolation:
 
     def __init__(self, time_limit_seconds: float | None = None) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when the child imports torch
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # as is this: a trace's own chatter would cross the display
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
