@@ -50,7 +50,7 @@ Datasets = Annotated[
     ),
 ]
 Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 1,2,3. [default: the suite's]")]
-Shots = Annotated[str, typer.Option(help="Images a class, comma-separated. [default: the suite's]")]
+Shots = Annotated[str, typer.Option(help="Images per class, comma-separated. [default: the suite's]")]
 BackboneName = Annotated[
     str | None,
     typer.Option(help="'demo-clip' or any open_clip model name. [default: the suite's]", show_default=False),
@@ -207,7 +207,7 @@ def run_(
     backbone: BackboneName = None,
     pretrained: Pretrained = None,
     data_root: DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Folder for the records, one JSON file a run.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="Folder for the records, one JSON file per run.")] = Path("results"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: PrecisionName = "fp32",
     execution: Executions = "",
@@ -248,7 +248,7 @@ def run_(
         Path, typer.Option(help="Folder for generated data.", envvar="ADAPTBENCH_CACHE", show_default=False)
     ] = CACHE,
 ) -> None:
-    """Run a suite: each run in a process of its own, one record a run. The same command resumes a broken suite."""
+    """Run a suite: each run in a process of its own, one record per run. The same command resumes a broken suite."""
     request = Request(
         suite=suite,
         methods=_names(methods),
@@ -266,7 +266,7 @@ def run_(
         settings=_settings(settings),
     )
     if not _is_device(device):
-        raise ConfigError(f"--device {device} is no device.", "Use auto, cpu, cuda or cuda:N.")
+        raise ConfigError(f"--device {device} is not a device.", "Use auto, cpu, cuda or cuda:N.")
     from harness.cli.progress import Display
     from harness.runs.predictions import require_parquet
     from harness.runs.store import Store

@@ -1,7 +1,7 @@
 """RunRecord: what one run left behind. Frozen, validated, units in the names, readable without torch.
 
 A record stores what was measured; means, harmonic means and ratios are derived by reports. What could not be measured is null,
-and `missing` says why. Records are written by `harness.runs.store`, one JSON file a run.
+and `missing` says why. Records are written by `harness.runs.store`, one JSON file per run.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class Environment:
 class RunRecord:
     """One run. `missing` maps a field's name to the reason for its null, ``train.energy_joules`` for a window's field.
 
-    validation: the last epoch's weights on the validation draw, at most 4 images a class; no phase includes it. split_rule: how
+    validation: the last epoch's weights on the validation draw, at most 4 images per class; no phase includes it. split_rule: how
     the lists of the dataset were made, null where they are the source's own. reused_test_features: how many test images' features
     an earlier run had left; the test phase was spared the reused_test_seconds that they took then. Null where none could be reused.
 

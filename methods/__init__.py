@@ -1,4 +1,4 @@
-"""Methods: how to adapt a backbone. One file a method: the paper, its hyper-parameters and its recipes, readable without torch.
+"""Methods: how to adapt a backbone. One folder per method: the paper, its hyper-parameters and its recipes, readable without torch.
 
-The arithmetic of each is in the file of the same name in `methods.models`.
+The arithmetic of each is in its folder's `model.py`; what several share has an underscore.
 """

@@ -133,7 +133,7 @@ USAGE = [
     (["plan", "cost", "--steps", "0"], "--steps", "greater than or equal to 1"),
     (["plan", "cross-dataset", "--datasets", "eurosat"], "has no task on 'eurosat'", "imagenet"),
     (["data", "check", "eurosta"], "'eurosta' is no published dataset", "Did you mean 'eurosat'"),
-    (["run", "base2new", "--device", "gpu"], "--device gpu is no device", "cuda:N"),
+    (["run", "base2new", "--device", "gpu"], "--device gpu is not a device", "cuda:N"),
     (["run", "base2new", "--datasets", "eurosat"], "--data-root", "--data-root"),
     (["list", "sweets"], "nothing to list by the name 'sweets'", "suites"),
     (["report", "nowhere"], "there is no results folder nowhere", "adaptbench run"),

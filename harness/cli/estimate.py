@@ -69,7 +69,7 @@ def estimate(
     methods: Annotated[str, typer.Argument(help="Comma-separated names or module:attribute; 'all' for every one.")],
     backbone: Annotated[str, typer.Option(help="Any open_clip model name; its weights are not needed.")] = _VIT_B_16[1],
     classes: Annotated[str, typer.Option(help="How many classes; comma-separated for several.")] = "100",
-    shots: Annotated[int, typer.Option(help="Training images a class, for caches and extraction.", min=1)] = 16,
+    shots: Annotated[int, typer.Option(help="Training images per class, for caches and extraction.", min=1)] = 16,
     batch_size: Annotated[int | None, typer.Option(help="[default: the recipe's]", min=1, show_default=False)] = None,
     optimizer: Annotated[
         str, typer.Option(help="sgd, adam or adamw. [default: the recipe's]", show_default=False)

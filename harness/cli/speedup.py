@@ -31,7 +31,7 @@ def speedup(
     ] = "step",
     pairs: Annotated[int, typer.Option(help="How often both are timed, in turns.", min=3)] = 20,
     classes: Annotated[int, typer.Option(help="How many classes.", min=2)] = 50,
-    shots: Annotated[int, typer.Option(help="Images a class in an epoch.", min=1)] = 1,
+    shots: Annotated[int, typer.Option(help="Images per class in an epoch.", min=1)] = 1,
     backbone: Annotated[str, typer.Option(help="An open_clip model, with random weights.")] = "ViT-B-16-quickgelu",
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one a core]", show_default=False)] = None,
     settings: Annotated[

@@ -10,11 +10,11 @@ from harness.errors import ConfigError, DataError
 from harness.suite import ClassSubset, Item, Splits
 
 VAL_SHOTS = 4
-"""The most validation images a class that a draw has."""
+"""The most validation images per class that a draw has."""
 
 
 def few_shot(splits: Splits, shots: int, seed: int) -> Splits:
-    """`shots` training images and at most `VAL_SHOTS` validation images a class; the test list stays whole.
+    """`shots` training images and at most `VAL_SHOTS` validation images per class; the test list stays whole.
 
     Draws what CoOp's and Dassl's loaders draw after seeding Python's global generator (their `split_fewshot` files):
     one generator, training before validation, classes in the order in which the list first names them, all images of a
@@ -24,7 +24,7 @@ def few_shot(splits: Splits, shots: int, seed: int) -> Splits:
     Raises ConfigError for `shots` or `seed` below 1, and DataError where there is nothing to draw from.
     """
     if shots < 1:
-        raise ConfigError(f"{shots} shots are no training set.", "Shots are images a class: 1 or more; 16 is usual.")
+        raise ConfigError(f"{shots} shots are no training set.", "Shots are images per class: 1 or more; 16 is usual.")
     if seed < 1:
         raise ConfigError(
             f"{seed} is no seed for a draw.", "Seeds start at 1, and the published draws are those of 1, 2 and 3."
@@ -38,7 +38,7 @@ def few_shot(splits: Splits, shots: int, seed: int) -> Splits:
 
 
 def held_out(splits: Splits, drawn: Splits, shots: int, seed: int) -> tuple[Item, ...]:
-    """At most `VAL_SHOTS` training images a class that `drawn` leaves over.
+    """At most `VAL_SHOTS` training images per class that `drawn` leaves over.
 
     They are to validate on where the validation list is the test list (ImageNet): a search there would be on test images.
     """

@@ -58,7 +58,7 @@ class Speedup:
 def measure(key: RunKey, classes: Classes, part: Part, pairs: int) -> Speedup:
     """`pairs` pairs for a run's method, recipe, backbone and precision, on random weights and pixels.
 
-    An epoch is one of `key.shots` images a class. Raises ConfigError for a part that the method doesn't have.
+    An epoch is one of `key.shots` images per class. Raises ConfigError for a part that the method doesn't have.
     """
     if not key.recipe.trains:
         raise ConfigError(

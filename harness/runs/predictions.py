@@ -1,4 +1,4 @@
-"""Predictions on single test images, as one Parquet file a run: what paired tests between methods need."""
+"""Predictions on single test images, as one Parquet file per run: what paired tests between methods need."""
 
 from __future__ import annotations
 

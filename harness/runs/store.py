@@ -1,4 +1,4 @@
-"""Records on disk: one JSON file a run, written the moment the run ends, atomically; and which runs are already done."""
+"""Records on disk: one JSON file per run, written the moment the run ends, atomically; and which runs are already done."""
 
 from __future__ import annotations
 

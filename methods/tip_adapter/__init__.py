@@ -67,7 +67,7 @@ class TipAdapter:
 
     Keys are image features averaged over `views` augmented views before they are normalised; V is one-hot. alpha and beta are
     searched over 20 values up to `alpha_maximum` and 200 up to `beta_maximum` once the cache is full, and stay where they are
-    without validation images. The search is on the validation draw (at most 4 images a class); the released code takes the
+    without validation images. The search is on the validation draw (at most 4 images per class); the released code takes the
     whole validation split, and the test images on ImageNet. `templates` are averaged for W; with none, the dataset's own is taken.
 
     A class that the cache has no images of is scored by its text alone, so on new classes only this is zero-shot CLIP.

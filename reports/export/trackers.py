@@ -22,7 +22,7 @@ MLFLOW_BATCH = 1000
 
 
 def to_tensorboard(records: Sequence[RunRecord], folder: Path) -> None:
-    """An event file a run below `folder`. Raises ConfigError without tensorboard."""
+    """One event file per run below `folder`. Raises ConfigError without tensorboard."""
     try:
         from tensorboard.summary import Writer
     except ImportError as error:

@@ -33,7 +33,7 @@ def over_shots(name: str, title: str, family: Sequence[Found], styles: dict[str,
     lines = {label: line for label in labels if len(line := _line(ordered, label, styles)) > 1}
     charts = []
     if lines:
-        svg = curves(f"{name}-curves", lines, "Training images a class (shots)", axis(main))
+        svg = curves(f"{name}-curves", lines, "Training images per class (shots)", axis(main))
         charts.append(Chart(svg, f"{axis(main)[:-3]} by number of shots", f"Higher is better. {BANDS}"))
     explained = (
         "Rows that have finished every dataset at a number of shots; each number of shots has its own section below."

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TRAIN = 16
-"""Training images a class."""
+"""Training images per class."""
 MOST_TESTS = 32
 """Test images, one a class: a third of a published batch, so that a CPU takes seconds for them."""
 SIDE = 256

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Put = Callable[[Canvas, int, str, np.random.Generator], None]
 SHOTS, VAL, TEST = 32, 8, 60
-"""Images a class for training, validation and testing."""
+"""Images per class for training, validation and testing."""
 SHAPES = tuple(sorted(OBJECTS))[::2]
 """Every second object of the world, by name."""
 

@@ -12,7 +12,7 @@ from harness.errors import ConfigError, DataError
 from harness.suite import Item, Splits
 
 # Images per class in label order, all lists in ascending blocks, as datasets with a split file by rule have them:
-# round(0.5 n), round(0.2 n) and the rest of n images, or 80/20 of 50; aircraft's own splits of 100 images a class.
+# round(0.5 n), round(0.2 n) and the rest of n images, or 80/20 of 50; aircraft's own splits of 100 images per class.
 EUROSAT_IMAGES = (3000, 3000, 3000, 2500, 2500, 2000, 2500, 3000, 2500, 3000)
 COUNTS = {
     "eurosat": tuple([round(share * n) for n in EUROSAT_IMAGES] for share in (0.5, 0.2, 0.3)),

@@ -136,7 +136,7 @@ def test_importing_the_descriptions_is_light() -> None:
 
 @pytest.fixture
 def fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tiny Fashion-MNIST in a data root: 500 training images and 2 test images a class, of one grey each."""
+    """A tiny Fashion-MNIST in a data root: 500 training images and 2 test images per class, of one grey each."""
     monkeypatch.setattr(real, "DEBIAN_FOLDER", tmp_path / "debian")
     folder = tmp_path / "fashion-mnist"
     folder.mkdir()

@@ -29,7 +29,7 @@ TRANSFER = ("demo-shapes", "demo-numbers", "demo-textures", "demo-shapes-v2")
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """The folders of a demo world with at most two, one and four images a class, to train on, validate and test on."""
+    """The folders of a demo world with at most two, one and four images per class, to train on, validate and test on."""
     with pytest.MonkeyPatch.context() as patch:
         for name, generated in GENERATED.items():
             patch.setitem(GENERATED, name, replace(generated, counts=tuple(map(min, generated.counts, (2, 1, 4)))))
