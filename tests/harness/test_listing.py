@@ -16,7 +16,7 @@ def counts():
 
 def test_every_method_has_its_cards_formula(counts):
     tower = 12 * (12 * W**2 + 13 * W) + 2 * W + W * E
-    assert counts == {
+    expected = {
         "zero_shot": "0",
         "linear_probe": f"{E + 1} C",
         "lp_plus_plus": f"{E + 2} C",
@@ -36,6 +36,7 @@ def test_every_method_has_its_cards_formula(counts):
         "tip_adapter_f": f"{E} K C",
         "clip_lora": f"{12 * 3 * 2 * 2 * (D + W):,}",
     }
+    assert {name: counts[name] for name in expected} == expected
 
 
 def test_a_backbone_that_is_not_there_is_one_error():

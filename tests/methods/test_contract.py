@@ -295,7 +295,7 @@ COUNTS = {  # in the words of each card; D = W = E = 32, three classes, twelve i
 }
 
 
-@EACH_METHOD
+@pytest.mark.parametrize("name", COUNTS)
 def test_it_trains_as_many_values_as_its_card_says(name, world):
     world, method = world(), plugins.load("method", name)()
     model = world.adapt(method)
