@@ -305,7 +305,10 @@ def run_(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     failed = len(outcome.failed) + outcome.earlier_failures
     console.print(
-        f"{len(runs) - failed} of {len(runs)} runs ok; records are in {results}.", highlight=False, markup=False
+        f"{len(runs) - failed} of {len(runs)} runs ok; records are in {results}.",
+        highlight=False,
+        markup=False,
+        soft_wrap=not console.is_terminal,  # a log keeps the path in one piece
     )
     if site is not None:
         plugins.load("command", "report")([results], site)
