@@ -169,7 +169,7 @@ def plan_(
 def _print_plan(runs: list[PlannedRun]) -> None:
     columns = ("method", "dataset", "shots", "seeds", "executions", "tests", "recipe row", "recipe", "settings")
     table = Table(*columns, box=None, padding=(0, 1))
-    grouped: dict[tuple, list[RunKey]] = {}
+    grouped: dict[tuple[str, ...], list[RunKey]] = {}
     for run in runs:
         key = run.key
         row = key.method, key.dataset, str(key.shots), run.recipe_row, _settings_text(key)

@@ -246,7 +246,7 @@ def _apply(method: Any, name: str, recipe: Recipe, overrides: Mapping[str, str])
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

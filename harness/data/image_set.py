@@ -7,7 +7,7 @@ import math
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ class ImageSet:
         """For every list of indices: (the list, pixels (len, 3, S, S)). Decoding runs one batch ahead, in threads."""
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
 
-            def ask(batch: Sequence[int]) -> tuple[Sequence[int], list]:
+            def ask(batch: Sequence[int]) -> tuple[Sequence[int], list[Future[Tensor]]]:
                 return batch, [pool.submit(self.pixels, i, epoch, view) for i in batch]
 
             iterator = iter(indices)

@@ -77,7 +77,7 @@ class QuickFakes(FakeTensorMode):
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
-        self._known: dict[Any, tuple[tuple, tuple, torch.dtype] | Literal["view"] | None] = {}
+        self._known: dict[Any, tuple[tuple[Any, ...], tuple[Any, ...], torch.dtype] | Literal["view"] | None] = {}
         self._fake_of = WeakIdKeyDictionary()
 
     def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

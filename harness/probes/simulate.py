@@ -24,11 +24,12 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.clip.backbone import Backbone
+from harness.clip.image_tower import Stage
 from harness.data.image_set import ImageSet
 from harness.errors import AdaptBenchError, ConfigError, located
 from harness.meters.flops import FlopCount
 from harness.meters.memory_tracker import Ledger, Peak, model_tensors, phase
-from harness.method import Classes, Stage
+from harness.method import Classes
 from harness.probes.fake_tensors import Control, Simulation
 from harness.records import RunKey
 from harness.training.evaluate import evaluate
@@ -144,7 +145,9 @@ def simulate_classes(key: RunKey, number: int) -> Estimate:
     return simulate(key, Classes(class_names(number), {"clip": "a photo of a {}."}))
 
 
-def count(key: RunKey, classes: Classes, backbone: Backbone, draw: Draw, control: AbstractContextManager) -> Estimate:
+def count(
+    key: RunKey, classes: Classes, backbone: Backbone, draw: Draw, control: AbstractContextManager[object]
+) -> Estimate:
     """The estimate of a run on a backbone whose tensors may be real or fake; `control` is entered above what counts."""
     recipe, number = key.recipe, len(classes.names)
     images = partial(BlankImages, classes=number, draw=draw)

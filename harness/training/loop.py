@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -188,7 +189,7 @@ class StepClock:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._edges: list = []
+        self._edges: list[Any] = []
 
     def _edge(self) -> None:
         if self._cuda:

@@ -25,7 +25,7 @@ IMAGES_AT_ONCE = 32
 would only raise the peak, above that of training."""
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """The autocast region of a precision: bf16 and fp16 cast inside it; fp32 and fp16-pure have none."""
     if precision in ("bf16", "fp16"):
         return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from reports.charts.drawing import INK, SETTINGS, TIME_UNITS, as_svg, drawn, plane
+from reports.charts.drawing import SETTINGS, TIME_UNITS, as_svg, drawn, plane
+from reports.charts.svg import INK
 from reports.format.styles import COLOURS
 from reports.trends.change_points import Change, Run, Series
 
