@@ -17,7 +17,7 @@ from harness.runs.events import Event
 from harness.runs.job import Job, repeat_command
 from harness.runs.store import Store
 from harness.runs.worker_process import Isolation
-from harness.suite import Folders
+from harness.suite import Folders, Test
 
 
 class Progress(Protocol):
@@ -82,7 +82,9 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
 
     What is doubtful of one is noted, once; the records of its runs say it too.
     """
-    named = {name: run for run in runs for name in (run.key.dataset, *(t.partition("/")[0] for t in run.key.tests))}
+    named = {
+        name: run for run in runs for name in (run.key.dataset, *(Test.from_key(t).dataset for t in run.key.tests))
+    }
     for name in sorted(named):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from harness.records import RunRecord
+from harness.suite import Test
 from reports.results import statistics
 from reports.results.costs import COSTS, PeakField, costs
 from reports.results.sections import REFERENCE, Section
@@ -72,7 +73,7 @@ def _unit(section: Section, record: RunRecord, test: str) -> tuple[str, str]:
         return dataset, test.removeprefix(f"{dataset}/")
     unit = f"{dataset} to {test}" if section.transfers and len(section.datasets) > 1 else test
     if section.transfers:
-        return unit, "source" if test.partition("/")[0] == dataset else "target"
+        return unit, "source" if Test.from_key(test).dataset == dataset else "target"
     return unit, "accuracy"
 
 

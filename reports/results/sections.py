@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from harness.recipe import Recipe
 from harness.records import Environment, RunKey, RunRecord, key_json
+from harness.suite import Test
 from reports.format.text import short, visible
 from reports.results.questions import questions
 
@@ -120,7 +121,7 @@ class Section:
     @cached_property
     def transfers(self) -> bool:
         """Whether some run is tested on a dataset it was not trained on."""
-        return any(test.partition("/")[0] != r.key.dataset for r in self.records for test in r.key.tests)
+        return any(Test.from_key(test).dataset != r.key.dataset for r in self.records for test in r.key.tests)
 
     @property
     def costs_only(self) -> bool:
@@ -132,7 +133,7 @@ class Section:
         wanted = dict.fromkeys(record.key.tests)
         if self.targets is None:
             return tuple(wanted)
-        return tuple(t for t in wanted if t.partition("/")[0] in {record.key.dataset, *self.targets})
+        return tuple(t for t in wanted if Test.from_key(t).dataset in {record.key.dataset, *self.targets})
 
 
 def sections(records: Iterable[RunRecord]) -> tuple[Section, ...]:
@@ -161,7 +162,7 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 def _asked(section: Section) -> list[Section]:
     """The section under each suite whose question its records answer."""
-    tested = {test.partition("/")[0] for r in section.records for test in r.key.tests}
+    tested = {Test.from_key(test).dataset for r in section.records for test in r.key.tests}
     asked = [q for q in questions(section.condition.suite) if q.targets & tested]
     return [
         replace(section, condition=replace(section.condition, suite=q.suite), targets=q.targets, again=i > 0)
