@@ -9,12 +9,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MAPS = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-TOP = ("harness", "methods", "suites", "reports", "tests", "docs")
+TOP = ("harness", "methods", "suites", "reports", "tests", "docs", ".github", ".ci")
 
 
 def missing_places(text):
     """Of `folder/file.py` and `folder/file.py:name`, those that are not there."""
-    for path, name in re.findall(rf"`((?:{'|'.join(TOP)})/[\w./-]*)(?::(\w+))?`", text):
+    for path, name in re.findall(rf"`((?:{'|'.join(map(re.escape, TOP))})/[\w./-]*)(?::(\w+))?`", text):
         file = ROOT / path
         if not file.exists():
             yield path
@@ -38,3 +38,12 @@ def test_a_place_that_is_not_there_is_found():
 def test_every_link_to_a_file_leads_to_one(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_changelog_leads_moved_imports_to_modules():
+    section = (ROOT / "CHANGELOG.md").read_text().partition("## 0.2.0")[2].partition("\n## ")[0]
+    rows = re.findall(r"^  \| `([\w.]+)` \| `([\w.]+)` \| (.+) \|$", section, re.MULTILINE)
+    assert len(rows) > 15
+    for _, package, modules in rows:
+        for old, new in re.findall(r"`(\w+)`(?: \(now `(\w+)`\))?", modules):
+            assert (ROOT / package.replace(".", "/") / f"{new or old}.py").exists(), (package, old)

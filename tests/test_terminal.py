@@ -252,7 +252,7 @@ def session(tiny_weights, tmp_path_factory):
 
 @pytest.mark.parametrize("name", SESSIONS)
 def test_a_session_ends_well(session, name):
-    """Exit codes; no traceback and no broken display; a record a run; and what stays is no wider than the terminal."""
+    """Exit codes; no traceback and no broken display; a record per run; and what stays is no wider than the terminal."""
     played, wanted = session(name), SESSIONS[name]
     text = "".join(played.raw)
     assert played.codes == [code for _, code in wanted.commands], text
