@@ -141,52 +141,129 @@ def test_the_fork_server_starts_no_threads_and_touches_no_gpu():
 
 
 CLOCKS = {
-    "perf_counter",
-    "perf_counter_ns",
-    "process_time",
-    "process_time_ns",
-    "monotonic",
-    "monotonic_ns",
-    "getrusage",
+    f"{name}{unit}" for name in ("perf_counter", "process_time", "monotonic", "thread_time") for unit in ("", "_ns")
+} | {"time.time", "time.time_ns", "getrusage", "cpu_times"}
+IN_TURNS = {"tests/harness/test_overhead.py"}
+"""Files that compare a ratio of two things timed in turns with a number, which is the same on a slower day."""
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def reads_a_clock(node, timed):
+    """Whether an expression holds a clock, or a name that was given its reading."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and (part.attr in CLOCKS or ast.unparse(part) in CLOCKS):
+            return True
+        if isinstance(part, ast.Name) and part.id in CLOCKS | timed:
+            return True
+    return False
+
+
+def is_a_limit(node):
+    """A number however it is written, or one of several of which one is a number: `2 * 10`, `float("5")`, `max(20, other)`."""
+    if isinstance(node, ast.Call):
+        arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
+        either = isinstance(node.func, ast.Name) and node.func.id in ("max", "min")
+        return bool(arguments) and (any if either else all)(map(is_a_limit, arguments))
+    if isinstance(node, ast.BinOp):
+        return is_a_limit(node.left) and is_a_limit(node.right)
+    return is_a_limit(node.operand) if isinstance(node, ast.UnaryOp) else isinstance(node, ast.Constant)
+
+
+def names_given(node):
+    """What a statement gives to which names, as (value, where the names stand)."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            both = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+            if both and len(target.elts) == len(node.value.elts):
+                yield from zip(node.value.elts, ([name] for name in target.elts), strict=True)
+            else:
+                yield node.value, [target]
+    elif isinstance(node, ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value:
+        yield node.value, [node.target]
+    elif isinstance(node, ast.For | ast.comprehension):
+        yield node.iter, [node.target]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:  # seconds.append(...)
+        if node.func.attr in ("append", "extend", "add", "insert", "setdefault"):
+            for argument in node.args:
+                yield argument, [node.func.value]
+    elif isinstance(node, FUNCTIONS):  # a helper's result
+        for part in ast.walk(node):
+            if isinstance(part, ast.Return | ast.Yield) and part.value:
+                yield part.value, [ast.Name(node.name)]
+
+
+def timed_names(tree, known=frozenset()):
+    """The names that hold a duration or a time, by whatever way it came to them: repeated until no name is added."""
+    given = [pair for node in ast.walk(tree) for pair in names_given(node)]
+    timed, before = set(known), None
+    while timed != before:
+        before = set(timed)
+        for value, targets in given:
+            if reads_a_clock(value, timed):
+                timed |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return timed
+
+
+def durations_against_constants(module):
+    """Lines that compare what a clock said with a number: a test that fails on a slower day.
+
+    Names are those of one function, or of the module beside its functions; a function that returns a time is one everywhere.
+    """
+    functions = [node for node in ast.walk(module) if isinstance(node, FUNCTIONS)]
+    helpers, before = set(), None
+    while helpers != before:
+        before = set(helpers)
+        helpers |= {node.name for node in functions if node.name in timed_names(node, helpers)}
+    beside = ast.Module([node for node in module.body if not isinstance(node, (*FUNCTIONS, ast.ClassDef))], [])
+    lines = set()
+    for scope in (beside, *functions):
+        timed = timed_names(scope, helpers)
+        for node in ast.walk(scope):
+            if isinstance(node, ast.Compare):
+                sides = [node.left, *node.comparators]
+                if any(reads_a_clock(side, timed) for side in sides) and any(map(is_a_limit, sides)):
+                    lines.add(node.lineno)
+    return sorted(lines)
+
+
+SLOW_DAYS = {
+    "a difference": "start = time.perf_counter()\nassert time.perf_counter() - start < 2",
+    "a name": "s = perf_counter()\ntook = perf_counter() - s\nassert took < 2 * 10",
+    "of the day": "s = time.time()\nassert time.time() - s < 1",
+    "annotated": "def test():\n    s: float = time.monotonic()\n    assert time.monotonic() - s < 1",
+    "walrus": "def test():\n    assert (took := time.monotonic()) < 1\n    assert -3 < took",
+    "added up": "took = 0\ntook += time.process_time()\nassert took < 1",
+    "in a block": "if x:\n    a = time.monotonic()\nb = a\nc = b - 1\nassert 1 > c",
+    "before it is given": "for i in range(2):\n    if i:\n        assert b < 5\n    b = a\n    a = time.monotonic()",
+    "a list": "took = []\ntook.append(time.monotonic())\nassert max(took) < 1",
+    "a helper": "def lasts():\n    return time.monotonic()\ndef test():\n    assert lasts() < 1",
+    "a helper's helper": "def a():\n    t = time.monotonic()\n    return t\ndef b():\n    return a()\nassert b() < 1",
+    "async": "async def test():\n    assert time.monotonic() < 1",
+    "a method": "class T:\n    def test(self):\n        assert time.monotonic() < 1",
+    "written otherwise": "assert time.monotonic() < float('5')",
+    "two at once": "n, a = 3, time.monotonic()\nassert a < 3",
+    "about": "assert time.monotonic() == pytest.approx(0.2)",
+    "the larger of two": "def test(other):\n    assert time.monotonic() < max(20, 12 * other)",
+    "processor time": "assert resource.getrusage(resource.RUSAGE_SELF).ru_utime < 3",
+}
+ANY_DAY = {
+    "beside one": "n, a = 3, time.monotonic()\nassert n == 3",
+    "another duration": "a = time.monotonic()\nb = time.monotonic()\nassert a <= b",
+    "a count": "a = time.monotonic()\nn = 3\nassert n == 3",
+    "another function's name": "def f():\n    took = time.monotonic()\ndef g():\n    took = 3\n    assert took == 3",
 }
 
 
-def of_a_clock(node, timed):
-    """Whether an expression holds a reading of a clock, or a name that was given one."""
-    return any(
-        (isinstance(part, ast.Attribute) and part.attr in CLOCKS)
-        or (isinstance(part, ast.Name) and part.id in CLOCKS | timed)
-        for part in ast.walk(node)
-    )
+@pytest.mark.parametrize("planted", SLOW_DAYS.values(), ids=SLOW_DAYS)
+def test_a_duration_against_a_constant_is_found(planted):
+    assert durations_against_constants(ast.parse(planted))
 
 
-def is_constant(node):
-    return all(
-        isinstance(part, ast.Constant | ast.UnaryOp | ast.BinOp | ast.operator | ast.unaryop) for part in ast.walk(node)
-    )
-
-
-def durations_against_constants(tree):
-    """Lines that compare what a clock said with a number: a test that fails on a slower day."""
-    timed = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and of_a_clock(node.value, timed):
-            timed |= {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Compare):
-            sides = [node.left, *node.comparators]
-            if any(of_a_clock(side, timed) for side in sides) and any(is_constant(side) for side in sides):
-                yield node.lineno
+@pytest.mark.parametrize("planted", ANY_DAY.values(), ids=ANY_DAY)
+def test_what_no_slow_day_fails_is_left_alone(planted):
+    assert not durations_against_constants(ast.parse(planted))
 
 
 def test_no_test_compares_a_duration_with_a_constant():
-    planted = (
-        "start = time.perf_counter()\ntook = time.perf_counter() - start\nassert took < 2 * 10\nassert took < other"
-    )
-    assert list(durations_against_constants(ast.parse(planted))) == [3]
-    found = {}
-    for path, tree in trees("tests"):
-        for part in ast.walk(tree):
-            if isinstance(part, ast.FunctionDef) and (lines := list(durations_against_constants(part))):
-                found[f"{path}:{part.name}"] = lines
-    assert not found
+    found = {path.as_posix(): lines for path, tree in trees("tests") if (lines := durations_against_constants(tree))}
+    assert found.keys() == IN_TURNS, found
