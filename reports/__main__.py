@@ -41,9 +41,8 @@ def report(
     ] = None,
 ) -> None:
     """Render run records into an offline HTML page, or a site of pages: accuracy, cost, failures and provenance."""
-    from reports.results.section_results import (
-        in_numbers,  # here, so that other commands don't wait for pandas and matplotlib
-    )
+    # here, so that other commands don't wait for pandas and matplotlib
+    from reports.results.section_results import in_numbers
     from reports.terminal import print_headlines
 
     if pages and output.suffix == ".html":

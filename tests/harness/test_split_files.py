@@ -90,7 +90,8 @@ def test_an_image_of_absurd_size_is_refused(tmp_path, monkeypatch):
 
 
 def test_importing_loads_no_pillow():
-    program = "import sys, harness.data.split_files, harness.data.few_shot; sys.exit(bool({'PIL', 'torch'} & set(sys.modules)))"
+    imports = "import sys, harness.data.split_files, harness.data.few_shot"
+    program = f"{imports}; sys.exit(bool({{'PIL', 'numpy', 'torch'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
