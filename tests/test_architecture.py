@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -267,3 +268,19 @@ def test_what_no_slow_day_fails_is_left_alone(planted):
 def test_no_test_compares_a_duration_with_a_constant():
     found = {path.as_posix(): lines for path, tree in trees("tests") if (lines := durations_against_constants(tree))}
     assert found.keys() == IN_TURNS, found
+
+
+@pytest.mark.long
+def test_every_process_collects_the_same_tests():
+    """Processes that share the tests have to collect the same names, whenever they do and however they hash."""
+
+    def collected(seed, zone):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "TZ": zone}
+        words = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", "tests"]
+        return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+    first, second = (
+        [line for line in collected(*how).splitlines() if "::" in line] for how in (("1", "UTC"), ("2", "Asia/Tokyo"))
+    )
+    assert len(first) > 2000
+    assert first == second

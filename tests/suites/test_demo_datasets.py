@@ -171,7 +171,9 @@ def test_a_missing_fashion_mnist_names_the_package_and_the_folders(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not gzip", gzip.compress(b"\0\0\x09\x01rest"), gzip.compress(b"\0\0\x08\x03\0\0\0\x05")]
+    "content",
+    [b"", b"not gzip", gzip.compress(b"\0\0\x09\x01rest"), gzip.compress(b"\0\0\x08\x03\0\0\0\x05")],
+    ids=["empty", "not gzip", "of other numbers", "cut off"],  # gzip's bytes hold the time of day
 )
 def test_a_broken_fashion_mnist_is_told(fashion: Path, content: bytes) -> None:
     path = fashion / "fashion-mnist" / "t10k-images-idx3-ubyte.gz"
