@@ -91,6 +91,10 @@ class SkipTunedModel(ClassFeatureModel):
         tower = self.backbone.image
         return tower.head(tower.blocks(images, self.start, tower.depth))
 
+    def class_logits(self, images: Tensor, classifier: Tensor) -> Tensor:
+        features = self.image_features(images)  # first: the tower's peak does not hold the scale as well
+        return cosine_logits(self.backbone.logit_scale, features, classifier)
+
 
 def top_count(classes: int, method: SkipTuning) -> int:
     """n_top: how many of the nearest classes a step always keeps. A ratio of exactly 1 keeps all, whatever the maximum."""
