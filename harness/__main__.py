@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import plugins
-from harness.cli import listing
+from harness.cli import list as listing
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
 from harness.plan import PlannedRun, Request, plan
 from harness.records import Precision, RunKey

@@ -3,7 +3,7 @@
 import pytest
 
 from harness import plugins
-from harness.cli import listing
+from harness.cli.list import trainable_parameters
 from harness.errors import BackboneError
 
 E = D = W = 128  # the joint, text and image width of demo-clip
@@ -11,7 +11,7 @@ E = D = W = 128  # the joint, text and image width of demo-clip
 
 @pytest.fixture(scope="module")
 def counts():
-    return listing.trainable_parameters(plugins.names("method"), "demo-clip", None)
+    return trainable_parameters(plugins.names("method"), "demo-clip", None)
 
 
 def test_every_method_has_its_cards_formula(counts):
@@ -41,13 +41,13 @@ def test_every_method_has_its_cards_formula(counts):
 
 def test_a_backbone_that_is_not_there_is_one_error():
     with pytest.raises(BackboneError, match="no backbone 'demo-clap'"):
-        listing.trainable_parameters(["coop"], "demo-clap", None)
+        trainable_parameters(["coop"], "demo-clap", None)
 
 
 def test_a_method_that_does_not_fit_says_why(monkeypatch, tiny_backbone):
     monkeypatch.setattr(
         "harness.clip.backbone.load", lambda name, pretrained: tiny_backbone(layers=12, vision_layers=[1, 1, 1, 1])
     )
-    counts = listing.trainable_parameters(["coop", "maple"], "RN50", None)
+    counts = trainable_parameters(["coop", "maple"], "RN50", None)
     assert counts["coop"] == f"{16 * 32:,}"
     assert "ModifiedResNet" in counts["maple"]
