@@ -66,15 +66,20 @@ class PlannedRun:
         return found if self.key.template is None else replace(found, templates={"clip": self.key.template})
 
 
-def plan(request: Request, default_group: str) -> list[PlannedRun]:
+def default_group(data_root: Path | None) -> str:
+    """The group of datasets that a request means if it names none: the demo world needs no folder of downloaded ones."""
+    return "published" if data_root else "demo"
+
+
+def plan(request: Request, group: str) -> list[PlannedRun]:
     """The runs of a request, datasets outermost and seeds innermost, so that a table fills row by row; each run once.
 
-    `default_group` is the group of datasets to take when none is named ("demo" or "published"). Raises ConfigError.
+    `group` is the group of datasets to take when none is named ("demo" or "published"). Raises ConfigError.
     """
     suite: Suite = plugins.load("suite", request.suite)
     named = {_name_of(spec): spec for spec in request.datasets}
     sources = {name: spec for name, spec in named.items() if name != spec}
-    tasks = _tasks(suite, list(named) or [default_group], sources)
+    tasks = _tasks(suite, list(named) or [group], sources)
     methods = {name: plugins.load("method", name) for name in _method_names(suite, request.methods)}
     _check_settings_are_known(request.settings, methods)
     _check_template(request.template)

@@ -65,7 +65,7 @@ def identifiers(tree):
 def test_the_engine_names_no_method():
     """Names that are ordinary words in the engine's advice to users are written out here, so that none slips in unseen."""
     advice = {("harness/clip/image_tower.py", name) for name in ("zero_shot", "coop", "clip_adapter")}
-    advice |= {("harness/__main__.py", "coop")}
+    advice |= {("harness/cli/options.py", "coop")}
     found, methods = set(), set(plugins.names("method"))
     for path, tree in trees("harness"):
         for text in identifiers(tree):

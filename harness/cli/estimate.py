@@ -9,18 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from harness import plugins
-from harness.errors import ConfigError, did_you_mean
+from harness.cli import options
+from harness.errors import ConfigError
 from harness.plan import Request, plan
 from harness.published_estimate import published_estimate_bytes
-from harness.records import Precision, RunKey
-from harness.suite import ANY, Dataset, Execution, Folders, Splits, Suite, Task
+from harness.records import RunKey
+from harness.suite import ANY, Dataset, Folders, Splits, Suite, Task
 
 if TYPE_CHECKING:
     from harness.probes.simulate import Estimate
@@ -74,38 +75,32 @@ def estimate(
     optimizer: Annotated[
         str, typer.Option(help="sgd, adam or adamw. [default: the recipe's]", show_default=False)
     ] = "",
-    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or fp16-pure.")] = "fp32",
+    precision: options.PrecisionName = "fp32",
     execution: Annotated[str, typer.Option(help="fast, reference, or both, comma-separated.")] = "fast",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A field of a method or recipe. Repeatable.")
-    ] = None,
+    settings: options.Settings = None,
     fits: Annotated[str, typer.Option(help="A GPU's memory, such as 24GiB: say what fits.", show_default=False)] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """Simulate what methods cost: peak memory by phase and category, FLOPs, trained parameters. No weights, no GPU."""
     limit_bytes = _size_bytes(fits) if fits else None
-    for option, values, known in (
-        ("precision", [precision], get_args(Precision)),
-        ("execution", _parts(execution), get_args(Execution)),
-    ):
-        for value in values:
-            if value not in known:
-                raise ConfigError(f"--{option} {value} is unknown.", did_you_mean(value, known))
-    chosen = dict(_pair(text) for text in settings or ())
+    counts = options.numbers("classes", classes, least=2)
+    if not counts:
+        raise ConfigError("--classes names no number.", "For example: --classes 1000")
+    chosen = options.settings_of(settings)
     chosen |= {k: v for k, v in (("batch_size", str(batch_size or "")), ("optimizer", optimizer)) if v}
     request = Request(
         suite="harness.cli.estimate:SUITE",
-        methods=_parts(methods),
+        methods=options.names(methods),
         datasets=["harness.cli.estimate:CLASSES"],
         seeds=[1],
         shots=[shots],
         backbone=backbone,
-        precision=precision,  # type: ignore[arg-type]
-        executions=_parts(execution),  # type: ignore[arg-type]
+        precision=options.precision_of(precision),
+        executions=options.executions_of(execution),
         settings=chosen,
     )
     keys = [run.key for run in plan(request, "")]
-    rows = list(_simulated([(key, number) for key in keys for number in _numbers(classes)]))
+    rows = list(_simulated([(key, number) for key in keys for number in counts]))
     if as_json:
         typer.echo(json.dumps([row.as_json() for row in rows], indent=1))
         return
@@ -220,24 +215,6 @@ def _verdict(row: Row, limit_bytes: int) -> str:
 
 def _mib(size: float) -> str:
     return f"{size / (1 << 20):,.1f}"
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _numbers(text: str) -> list[int]:
-    parts = _parts(text)
-    if not parts or any(not part.isdecimal() or int(part) < 2 for part in parts):
-        raise ConfigError(f"--classes {text} is no list of whole numbers from 2 on.", "For example: --classes 1000")
-    return [int(part) for part in parts]
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"--set {text} is no KEY=VALUE.", "For example: --set start_layer=8")
-    return key.strip(), value.strip()
 
 
 def _size_bytes(text: str) -> int:

@@ -1,16 +1,57 @@
-"""What ``adaptbench list`` says of each plug-in."""
+"""The command ``adaptbench list``: what is registered, and what is to be said of each plug-in."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
 
 from harness import plugins
-from harness.errors import AdaptBenchError
+from harness.cli.options import Pretrained
+from harness.cli.terminal import console
+from harness.errors import AdaptBenchError, ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
+
+_KINDS: Mapping[str, plugins.Kind] = {
+    "methods": "method",
+    "suites": "suite",
+    "datasets": "dataset",
+    "backbones": "backbone",
+}
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(help="methods, suites, datasets or backbones.")] = "",
+    backbone: Annotated[
+        str, typer.Option(help="Also count what each method trains on this backbone.", show_default=False)
+    ] = "",
+    pretrained: Pretrained = None,
+) -> None:
+    """List what is registered: methods, suites, datasets, backbones."""
+    if kind and kind not in _KINDS:
+        raise ConfigError(f"nothing to list by the name '{kind}'.", did_you_mean(kind, _KINDS))
+    for plural in [kind] if kind else _KINDS:
+        things = {name: plugins.load(_KINDS[plural], name) for name in plugins.names(_KINDS[plural])}
+        columns = _method_columns(things, backbone, pretrained) if plural == "methods" else {}
+        table = Table("name", *columns, "what it is", title=plural, title_justify="left", title_style="bold", box=None)
+        for name, thing in things.items():
+            table.add_row(name, *(column[name] for column in columns.values()), about(thing))
+        console.print(table)
+
+
+def _method_columns(methods: Mapping[str, Any], backbone: str, pretrained: str | None) -> dict[str, dict[str, str]]:
+    columns = {
+        "family": {name: getattr(method, "family", "") for name, method in methods.items()},
+        "needs": {name: needs(method) for name, method in methods.items()},
+    }
+    if backbone:
+        columns[f"trains on {backbone}"] = trainable_parameters(methods, backbone, pretrained)
+    return columns
 
 
 def about(thing: Any) -> str:

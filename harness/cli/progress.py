@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import assert_never
@@ -69,12 +69,12 @@ def _doing(phase: Phase) -> str:
 class Eta:
     """Remaining seconds, from how long finished runs of the same method took, else of any method."""
 
-    def __init__(self, methods: list[str]) -> None:
-        self._left = list(methods)
+    def __init__(self, methods: Sequence[str]) -> None:
+        self._left = deque(methods)
         self._seconds: dict[str, list[float]] = defaultdict(list)
 
     def ended(self, seconds: float) -> None:
-        self._seconds[self._left.pop(0)].append(seconds)
+        self._seconds[self._left.popleft()].append(seconds)
 
     def seconds(self) -> float | None:
         known = [s for values in self._seconds.values() for s in values]
@@ -86,7 +86,7 @@ class Eta:
 class _Tally:
     """Where a suite stands: the run in hand, of how many, and the time left; every display reads the same one."""
 
-    def __init__(self, methods: list[str]) -> None:
+    def __init__(self, methods: Sequence[str]) -> None:
         self.number, self.total = 0, len(methods)
         self._eta, self._start = Eta(methods), 0.0
 
@@ -103,20 +103,16 @@ class _Tally:
 
 
 class _Lines:
-    """One line a finished run, for logs and pipes."""
+    """One line per finished run, for logs and pipes."""
 
     def __init__(self, console: Console, tally: _Tally) -> None:
         self._console, self._tally = console, tally
 
     def open(self) -> None:
-        """Nothing to set up."""
+        """The datasets are read next."""
 
     def close(self) -> None:
         """Nothing to clean up."""
-
-    def note(self, text: str) -> None:
-        """A message beside the progress: wrapped at words on a terminal, one line in a log."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def started(self, run: PlannedRun) -> None:
         """A log names a run when it is over."""
@@ -127,7 +123,9 @@ class _Lines:
     def ended(self, record: RunRecord) -> None:
         """A run is over and its record written."""
         left = self._tally.left()
-        self.note(f"[{self._tally.number}/{self._tally.total}] {summary(record)}{f' ({left})' if left else ''}")
+        say(
+            self._console, f"[{self._tally.number}/{self._tally.total}] {summary(record)}{f' ({left})' if left else ''}"
+        )
 
 
 class _Bars(_Lines):
@@ -153,12 +151,13 @@ class _Bars(_Lines):
 
     def open(self) -> None:
         self._live.start()
+        self._show("Reading the datasets")
 
     def close(self) -> None:
         self._live.stop()
 
     def started(self, run: PlannedRun) -> None:
-        self._title = f"{run.key.method} on {run.key.dataset}, seed {run.key.seed}"
+        self._title = f"{run.key.method} on {run.key.dataset}, seed {run.key.seed}: "
         self._show("starting")
 
     def event(self, event: Event) -> None:
@@ -183,7 +182,7 @@ class _Bars(_Lines):
         super().ended(record)
 
     def _show(self, doing: str) -> None:
-        self._text.plain = f"{self._title}: {doing}"
+        self._text.plain = f"{self._title}{doing}"
         self._live.refresh()
         self._drawn = time.monotonic()
 
@@ -191,14 +190,13 @@ class _Bars(_Lines):
 class Display:
     """What a suite shows. Bars that break give way to lines, and say so once: a display ends no suite. Ctrl-C passes."""
 
-    def __init__(self, console: Console, methods: list[str]) -> None:
-        """methods: of the runs to do, in order."""
-        self._console, self._tally = console, _Tally(methods)
-        live = console.is_terminal and not console.is_dumb_terminal
-        self._shown: _Lines = (_Bars if live else _Lines)(console, self._tally)
+    def __init__(self, console: Console, errors: Console) -> None:
+        """console: for the progress. errors: for what is doubtful."""
+        self._console, self._errors = console, errors
+        self._tally = _Tally(())
+        self._shown = _Lines(console, self._tally)
 
     def __enter__(self) -> Display:
-        self._try(lambda shown: shown.open())
         return self
 
     def __exit__(
@@ -206,9 +204,18 @@ class Display:
     ) -> None:
         self._try(lambda shown: shown.close())
 
+    def planned(self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> None:
+        """The runs of the suite, and those of them that are to do."""
+        if len(todo) < len(runs):
+            say(self._console, f"{len(runs) - len(todo)} of {len(runs)} runs are done already.")
+        self._tally = _Tally([run.key.method for run in todo])
+        live = bool(todo) and self._console.is_terminal and not self._console.is_dumb_terminal
+        self._shown = (_Bars if live else _Lines)(self._console, self._tally)
+        self._try(lambda shown: shown.open())
+
     def note(self, text: str) -> None:
-        """A message beside the progress."""
-        self._try(lambda shown: shown.note(text))
+        """What is doubtful."""
+        say(self._errors, text)
 
     def started(self, number: int, run: PlannedRun) -> None:
         """A run begins, the first with number 1."""
@@ -233,8 +240,13 @@ class Display:
             broken, self._shown = self._shown, _Lines(self._console, self._tally)
             with suppress(Exception):
                 broken.close()
-            self._shown.note(f"The live display broke ({type(error).__name__}: {error}); plain lines follow.")
+            say(self._console, f"The live display broke ({type(error).__name__}: {error}); plain lines follow.")
             show(self._shown)
+
+
+def say(console: Console, text: str | Text) -> None:
+    """Print a text as it is: wrapped at words on a terminal, one line in a log."""
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _duration(seconds: float) -> str:

@@ -9,15 +9,15 @@ from statistics import median
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from harness.errors import AdaptBenchError, ConfigError, did_you_mean
+from harness.cli import options
+from harness.cli.terminal import console
+from harness.errors import AdaptBenchError
 from harness.meters.environment import cpu_threads
 from harness.plan import Request, plan
 
 _PARTS = ("text", "step", "live-step", "epoch")
-console = Console()
 
 
 def speedup(
@@ -34,21 +34,17 @@ def speedup(
     shots: Annotated[int, typer.Option(help="Images per class in an epoch.", min=1)] = 1,
     backbone: Annotated[str, typer.Option(help="An open_clip model, with random weights.")] = "ViT-B-16-quickgelu",
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one a core]", show_default=False)] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A field of the method or recipe. Repeatable."),
-    ] = None,
+    settings: options.Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="All raw times, as JSON.")] = False,
 ) -> None:
     """Time reference and fast execution in turns: the median of the pairs' ratios, with its 95 % interval."""
-    if part not in _PARTS:
-        raise ConfigError(f"--part {part} is unknown.", did_you_mean(part, _PARTS))
+    options.one_of("part", part, _PARTS)
     request = Request(
         suite="cost",
-        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        methods=options.names(methods),
         shots=[shots],
         backbone=backbone,
-        settings=dict(setting.partition("=")[::2] for setting in settings or ()),
+        settings=options.settings_of(settings),
     )
     keys = {run.key.method: run.key for run in plan(request, "published")}
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported

@@ -1,60 +1,133 @@
-"""A suite from plan to records: skip what is done, do the rest one by one, write each record the moment it exists."""
+"""A suite from request to records: plan, skip what is done, do the rest one by one, write each record the moment it exists."""
 
 from __future__ import annotations
 
-import time
+import re
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from harness.errors import AdaptBenchError
+import platformdirs
+
+from harness.errors import AdaptBenchError, ConfigError
 from harness.meters.environment import cpu_threads
-from harness.plan import PlannedRun
+from harness.plan import PlannedRun, Request, default_group, plan
 from harness.records import RunRecord
 from harness.runs.events import Event
 from harness.runs.job import Job, repeat_command
+from harness.runs.predictions import require_parquet
 from harness.runs.store import Store
 from harness.runs.worker_process import Isolation
 from harness.suite import Folders, Test
+
+CACHE = platformdirs.user_cache_path("adaptbench")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where and how a suite's runs are done; nothing of it is part of what a run is (`Request` is).
+
+    `results` is the folder of the records, `cache` that of generated data, `data_root` that of downloaded datasets. `device` is
+    auto, cpu, cuda or cuda:N. A run that takes longer than `time_limit_seconds` counts as hung. `predictions` and a `trace` are
+    kept beside the record where asked for. `retry_failed` does failed runs again. Raises ConfigError for what is no device.
+    """
+
+    results: Path
+    cache: Path = CACHE
+    data_root: Path | None = None
+    device: str = "auto"
+    time_limit_seconds: float | None = None
+    predictions: bool = False
+    trace: bool = False
+    retry_failed: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device):
+            raise ConfigError(f"--device {self.device} is not a device.", "Use auto, cpu, cuda or cuda:N.")
+
+    @property
+    def folders(self) -> Folders:
+        """The folders of the data, absolute: a run's process may work elsewhere."""
+        return Folders(data_root=self.data_root.resolve() if self.data_root else None, cache=self.cache.resolve())
 
 
 class Progress(Protocol):
     """What shows a suite's progress: `harness.cli.progress` has one for terminals and one for logs."""
 
+    def planned(self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> None: ...
+    def note(self, text: str) -> None: ...
     def started(self, number: int, run: PlannedRun) -> None: ...
     def event(self, event: Event) -> None: ...
     def ended(self, record: RunRecord) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 @dataclass
 class Outcome:
-    """What a suite came to: records by status, and how many runs were there before."""
+    """What a suite came to, in runs: planned, done before, and done now. What they came to stands in their records."""
 
+    planned: int
     skipped: int = 0
-    records: list[RunRecord] = field(default_factory=list)
     earlier_failures: int = 0
-    seconds: float = 0.0
+    ok: int = 0
+    failed: int = 0
 
     @property
-    def failed(self) -> list[RunRecord]:
-        return [record for record in self.records if record.status != "ok"]
+    def recorded(self) -> int:
+        """Runs that have a record, whatever it says."""
+        return self.skipped + self.ok + self.failed
+
+    @property
+    def not_ok(self) -> int:
+        """Runs whose record says that they failed, now or before."""
+        return self.earlier_failures + self.failed
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a suite: what it came to so far. Finished records are in place; the same call goes on from there."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outcome:
+    """Do the runs of a suite that have no record yet, in order: what the command, a notebook and a cluster's worker call.
+
+    Raises ConfigError or DataError before the first run if none could start, and `Interrupted` on Ctrl-C between them.
+    """
+    if options.predictions:
+        require_parquet()
+    runs = plan(request, default_group(options.data_root))
+    store = Store(options.results)
+    store.check_writable()
+    todo, outcome = pending(runs, store, options, progress.note)
+    progress.planned(runs, todo)
+    check_data(todo, options.folders, progress.note)
+    try:
+        with Isolation(options.time_limit_seconds) as isolation:
+            for number, job in enumerate(_jobs(todo, store, options), start=1):
+                progress.started(number, job.run)
+                if number == 1:
+                    isolation.check(job)
+                record = isolation.run(job, progress.event)
+                store.write(record)
+                outcome.ok += record.status == "ok"
+                outcome.failed += record.status != "ok"
+                progress.ended(record)
+    except KeyboardInterrupt:
+        raise Interrupted(outcome) from None
+    return outcome
 
 
 def pending(
-    runs: Sequence[PlannedRun],
-    store: Store,
-    retry_failed: bool,
-    note: Any,
-    predictions: bool = False,
-    trace: bool = False,
+    runs: Sequence[PlannedRun], store: Store, options: RunOptions, note: Callable[[str], object]
 ) -> tuple[list[PlannedRun], Outcome]:
-    """The runs without a usable record. Finished runs are done again only if `predictions`, a `trace` or a profile are wanted and
+    """The runs without a usable record. Finished runs are done again only if predictions, a trace or a profile are wanted and
     missing, failed ones only on request.
     """
-    todo, outcome = [], Outcome()
+    todo, outcome = [], Outcome(planned=len(runs))
     for run in runs:
         try:
             record = store.find(run.key)
@@ -62,9 +135,9 @@ def pending(
             note(f"{error.what} It will be run again.")
             record = None
         ok = record is not None and record.status == "ok"
-        wanted = [store.predictions_path(run.key)] * predictions + [store.trace_path(run.key)] * trace
+        wanted = [store.predictions_path(run.key)] * options.predictions + [store.trace_path(run.key)] * options.trace
         lacking = ok and not (all(path.exists() for path in wanted) and _is_profiled(run, record))
-        if record is None or lacking or (retry_failed and not ok):
+        if record is None or lacking or (options.retry_failed and not ok):
             todo.append(run)
         else:
             outcome.skipped += 1
@@ -94,46 +167,20 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
                 note(str(warning.message))
 
 
-def run_all(
-    runs: Sequence[PlannedRun],
-    store: Store,
-    folders: Folders,
-    progress: Progress,
-    outcome: Outcome,
-    *,
-    device: str,
-    time_limit_seconds: float | None,
-    predictions: bool = False,
-    trace: bool = False,
-) -> Outcome:
-    """Do the runs in order. Raises ConfigError if none could start; KeyboardInterrupt leaves finished records in place."""
-    start = time.monotonic()
+def _jobs(runs: Sequence[PlannedRun], store: Store, options: RunOptions) -> Iterator[Job]:
     threads = cpu_threads()
-    jobs = [
-        Job(
+    for run in runs:
+        yield Job(
             run=run,
             pretrained=_absolute(run.pretrained),
-            folders=folders,
-            device=device,
+            folders=options.folders,
+            device=options.device,
             threads=threads,
-            command=repeat_command(run, run.pretrained, device),
-            predictions=store.predictions_path(run.key).absolute() if predictions else None,
-            trace=store.trace_path(run.key).absolute() if trace else None,
+            command=repeat_command(run, run.pretrained, options.device),
+            predictions=store.predictions_path(run.key).absolute() if options.predictions else None,
+            trace=store.trace_path(run.key).absolute() if options.trace else None,
             features=store.features_folder.absolute(),
         )
-        for run in runs
-    ]
-    with Isolation(time_limit_seconds) as isolation:
-        for number, job in enumerate(jobs, start=1):
-            progress.started(number, job.run)
-            if number == 1:
-                isolation.check(job)
-            record = isolation.run(job, progress.event)
-            store.write(record)
-            outcome.records.append(record)
-            progress.ended(record)
-    outcome.seconds = time.monotonic() - start
-    return outcome
 
 
 def _absolute(pretrained: str | None) -> str | None:

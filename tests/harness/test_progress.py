@@ -49,9 +49,11 @@ def show(a_record):
     def run(*told, terminal=True):
         console = Console(file=StringIO(), force_terminal=terminal, width=100, color_system=None, _environ={})
         record = a_record()
-        with Display(console, ["skip_tuning", "skip_tuning"]) as display:
-            for number in (1, 2):
-                display.started(number, SimpleNamespace(key=record.key))
+        runs = [SimpleNamespace(key=record.key)] * 2
+        with Display(console, console) as display:
+            display.planned(runs, runs)
+            for number, run in enumerate(runs, start=1):
+                display.started(number, run)
                 for event in told:
                     display.event(event)
                 display.ended(record)
@@ -79,6 +81,7 @@ def test_a_terminal_shows_every_phase_and_event(show):
     for doing in (*shown, "epoch 2/2  loss 0.250", "demo-digits/new: 12.3 %"):
         assert f"skip_tuning on demo-digits, seed 1: {doing}" in out
     assert "1/2" in out
+    assert "Reading the datasets" in out
 
 
 def test_a_log_has_one_line_a_run(show):
@@ -122,7 +125,9 @@ def test_ctrl_c_is_no_broken_display(show, monkeypatch, method):
 
 def test_a_terminal_that_knows_no_cursor_gets_lines(a_record):
     console = Console(file=StringIO(), force_terminal=True, width=100, color_system=None, _environ={"TERM": "dumb"})
-    with Display(console, ["skip_tuning"]) as display:
+    run = SimpleNamespace(key=a_record().key)
+    with Display(console, console) as display:
+        display.planned([run, run], [run])
         display.event(PhaseStarted("setup"))
-        display.note("a note")
-    assert console.file.getvalue() == "a note\n"
+        display.note("a note [in brackets]")
+    assert console.file.getvalue() == "1 of 2 runs are done already.\na note [in brackets]\n"

@@ -12,7 +12,7 @@ from harness.errors import ConfigError, DataError
 from harness.plan import PlannedRun
 from harness.records import from_json, to_json
 from harness.runs.store import Store, write_atomically
-from harness.runs.suite_runner import pending
+from harness.runs.suite_runner import RunOptions, pending
 
 
 @pytest.fixture
@@ -126,10 +126,10 @@ class TestPending:
         store.write(failed)
         runs = self.planned(ok, failed, new)
         notes = []
-        todo, outcome = pending(runs, store, False, notes.append)
+        todo, outcome = pending(runs, store, RunOptions(results=store.folder), notes.append)
         assert todo == runs[2:]
         assert (outcome.skipped, outcome.earlier_failures, notes) == (2, 1, [])
-        todo, outcome = pending(runs, store, True, notes.append)
+        todo, outcome = pending(runs, store, RunOptions(results=store.folder, retry_failed=True), notes.append)
         assert todo == runs[1:]
         assert (outcome.skipped, outcome.earlier_failures) == (1, 0)
 
@@ -141,7 +141,7 @@ class TestPending:
             store.find(a_record().key)
         notes = []
         runs = self.planned(a_record())
-        todo, _ = pending(runs, store, False, notes.append)
+        todo, _ = pending(runs, store, RunOptions(results=store.folder), notes.append)
         assert todo == runs
         assert len(notes) == 1
         assert "will be run again" in notes[0]

@@ -1,0 +1,117 @@
+"""The options that commands share: how each is declared, and how its text is read. Raises ConfigError for what can't be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from harness.errors import ConfigError, did_you_mean
+from harness.records import Precision
+from harness.suite import Execution
+
+Suite = Annotated[
+    str, typer.Argument(help="A suite's name (adaptbench list suites) or module:attribute.", show_default=False)
+]
+Methods = Annotated[
+    str, typer.Option(help="Comma-separated names or module:attribute; 'all' for every registered one.")
+]
+Datasets = Annotated[
+    str,
+    typer.Option(
+        help="Comma-separated names, groups ('demo', 'published'), folder:PATH, csv:PATH, torchvision:NAME, hf:NAME or "
+        "module:attribute. [default: demo; published with --data-root]"
+    ),
+]
+Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 1,2,3. [default: the suite's]")]
+Shots = Annotated[str, typer.Option(help="Images per class, comma-separated. [default: the suite's]")]
+BackboneName = Annotated[
+    str | None,
+    typer.Option(help="'demo-clip' or any open_clip model name. [default: the suite's]", show_default=False),
+]
+Pretrained = Annotated[
+    str | None, typer.Option(help="open_clip tag, checkpoint file (.safetensors, .pt) or 'random'.", show_default=False)
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of downloaded datasets, in CoOp's layout.", envvar="ADAPTBENCH_DATA_ROOT", show_default=False
+    ),
+]
+PrecisionName = Annotated[str, typer.Option(help=f"One of {', '.join(get_args(Precision))}.")]
+Executions = Annotated[
+    str,
+    typer.Option(
+        help="'fast' leaves out work that cannot change the result, 'reference' does the authors' arithmetic; or both, "
+        "comma-separated. [default: the suite's]"
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        help="End training after so many steps, and each test after so many batches. [default: the suite's]",
+        min=1,
+        show_default=False,
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(help="Prompt template with {} for the class name, instead of the datasets' own.", show_default=False),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A field of a method or recipe; METHOD.KEY=VALUE for one method. Repeatable."
+    ),
+]
+
+
+def names(text: str) -> list[str]:
+    """The parts of a comma-separated text."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def numbers(option: str, text: str, least: int = 1) -> list[int]:
+    """The whole numbers from `least` on of a comma-separated text."""
+    parts = names(text)
+    for part in parts:
+        if not part.isdecimal() or int(part) < least:
+            raise ConfigError(
+                f"--{option} {text}: '{part}' is no whole number from {least} on.",
+                f"For example: --{option} {least},{least + 1},{least + 2}",
+            )
+    return [int(part) for part in parts]
+
+
+def one_of(option: str, text: str, known: Sequence[str]) -> Any:
+    """The text itself, if it is one that is known."""
+    if text not in known:
+        raise ConfigError(f"--{option} {text} is unknown.", did_you_mean(text, known))
+    return text
+
+
+def precision_of(text: str) -> Precision:
+    """The precision of that name."""
+    precision: Precision = one_of("precision", text, get_args(Precision))
+    return precision
+
+
+def executions_of(text: str) -> list[Execution]:
+    """The executions of a comma-separated text, each once."""
+    return [one_of("execution", name, get_args(Execution)) for name in dict.fromkeys(names(text))]
+
+
+def settings_of(texts: Sequence[str] | None) -> dict[str, str]:
+    """What ``--set KEY=VALUE`` says, however often it was given."""
+    return dict(map(_setting, texts or ()))
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ConfigError(
+            f"--set {text} is no KEY=VALUE.", "For example: --set epochs=5, or --set coop.context_length=4"
+        )
+    return key.strip(), value.strip()

@@ -1,0 +1,86 @@
+"""The command ``adaptbench plan``: the runs of a suite, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter
+from rich.table import Table
+
+from harness.cli import options
+from harness.cli.terminal import console
+from harness.plan import PlannedRun, Request, default_group, plan
+from harness.records import RunKey
+
+
+def plan_(
+    suite: options.Suite,
+    methods: options.Methods = "",
+    datasets: options.Datasets = "",
+    seeds: options.Seeds = "",
+    shots: options.Shots = "",
+    backbone: options.BackboneName = None,
+    pretrained: options.Pretrained = None,
+    data_root: options.DataRoot = None,
+    precision: options.PrecisionName = "fp32",
+    execution: options.Executions = "",
+    steps: options.Steps = None,
+    template: options.Template = None,
+    settings: options.Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every run with its resolved recipe, as JSON.")] = False,
+) -> None:
+    """Print the runs of a suite, with recipes resolved, and run nothing."""
+    request = Request(
+        suite=suite,
+        methods=options.names(methods),
+        datasets=options.names(datasets),
+        seeds=options.numbers("seeds", seeds),
+        shots=options.numbers("shots", shots),
+        backbone=backbone,
+        pretrained=pretrained,
+        precision=options.precision_of(precision),
+        executions=options.executions_of(execution),
+        steps=steps,
+        template=template,
+        settings=options.settings_of(settings),
+    )
+    runs = plan(request, default_group(data_root))
+    if as_json:
+        adapter = TypeAdapter(RunKey)
+        rows = [{"recipe_row": run.recipe_row, **adapter.dump_python(run.key, mode="json")} for run in runs]
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    _print(runs)
+
+
+def _print(runs: list[PlannedRun]) -> None:
+    columns = ("method", "dataset", "shots", "seeds", "executions", "tests", "recipe row", "recipe", "settings")
+    table = Table(*columns, box=None, padding=(0, 1))
+    grouped: dict[tuple[str, ...], list[RunKey]] = {}
+    for run in runs:
+        key = run.key
+        row = key.method, key.dataset, str(key.shots), run.recipe_row, _settings_text(key)
+        grouped.setdefault(row, []).append(key)
+    for (method, dataset, shots, recipe_row, settings), keys in grouped.items():
+        seeds = ",".join(dict.fromkeys(str(key.seed) for key in keys))
+        executions = ",".join(dict.fromkeys(key.execution for key in keys))
+        tests = keys[0].tests if len(keys[0].tests) <= 4 else (*keys[0].tests[:3], f"{len(keys[0].tests) - 3} more")
+        recipe = _recipe_text(keys[0])
+        table.add_row(method, dataset, shots, seeds, executions, ", ".join(tests), recipe_row, recipe, settings)
+    console.print(table)
+    console.print(f"{len(runs)} runs.", highlight=False)
+
+
+def _settings_text(key: RunKey) -> str:
+    return " ".join(f"{name}={value}" for name, value in key.settings.items() if value != "")
+
+
+def _recipe_text(key: RunKey) -> str:
+    recipe = key.recipe
+    if not recipe.trains:
+        return "no training"
+    length = f"{recipe.iterations} iterations" if recipe.iterations else f"{recipe.epochs} epochs"
+    length = f"{key.steps} steps" if key.steps else length
+    return f"{length}, batch {recipe.batch_size}, {recipe.optimizer} {recipe.learning_rate:g}"

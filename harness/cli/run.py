@@ -1,0 +1,110 @@
+"""The command ``adaptbench run``: reads the options, has the suite run, and says what it came to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import plugins
+from harness.cli import options
+from harness.cli.progress import Display, say
+from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_SOME_FAILED, console, errors
+from harness.plan import Request
+from harness.runs.suite_runner import CACHE, Interrupted, RunOptions, run_suite
+
+
+def run_(
+    suite: options.Suite,
+    methods: options.Methods = "",
+    datasets: options.Datasets = "",
+    seeds: options.Seeds = "",
+    shots: options.Shots = "",
+    backbone: options.BackboneName = None,
+    pretrained: options.Pretrained = None,
+    data_root: options.DataRoot = None,
+    results: Annotated[Path, typer.Option(help="Folder for the records, one JSON file per run.")] = Path("results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: options.PrecisionName = "fp32",
+    execution: options.Executions = "",
+    steps: options.Steps = None,
+    template: options.Template = None,
+    settings: options.Settings = None,
+    simulate: Annotated[
+        bool,
+        typer.Option(
+            "--simulate", help="Run nothing: find each run's peak bytes and FLOPs on tensors without contents."
+        ),
+    ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Also look into a training step: time and memory of each block, FLOPs, simulation."
+        ),
+    ] = False,
+    predictions: Annotated[
+        bool,
+        typer.Option("--predictions", help="Also keep each test image's prediction, as Parquet beside the record."),
+    ] = False,
+    trace: Annotated[
+        bool,
+        typer.Option(
+            "--trace", help="Also trace two training steps for Perfetto, with memory on a GPU, beside the record."
+        ),
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")] = False,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(help="Seconds a run may take before it counts as hung.", min=0.001, show_default=False),
+    ] = None,
+    site: Annotated[
+        Path | None, typer.Option(help="Render the report of --results to this folder at the end.", show_default=False)
+    ] = None,
+    cache: Annotated[
+        Path, typer.Option(help="Folder for generated data.", envvar="ADAPTBENCH_CACHE", show_default=False)
+    ] = CACHE,
+) -> None:
+    """Run a suite: each run in a process of its own, one record per run. The same command resumes a broken suite."""
+    request = Request(
+        suite=suite,
+        methods=options.names(methods),
+        datasets=options.names(datasets),
+        seeds=options.numbers("seeds", seeds),
+        shots=options.numbers("shots", shots),
+        backbone=backbone,
+        pretrained=pretrained,
+        precision=options.precision_of(precision),
+        executions=options.executions_of(execution),
+        steps=steps,
+        template=template,
+        simulated=simulate,
+        profile=profile,
+        settings=options.settings_of(settings),
+    )
+    how = RunOptions(
+        results=results,
+        cache=cache,
+        data_root=data_root,
+        device=device,
+        time_limit_seconds=time_limit,
+        predictions=predictions,
+        trace=trace,
+        retry_failed=retry_failed,
+    )
+    try:
+        with Display(console, errors) as display:
+            outcome = run_suite(request, how, display)
+    except Interrupted as interrupted:
+        outcome = interrupted.outcome
+        say(
+            errors,
+            f"Interrupted: {outcome.recorded} of {outcome.planned} runs are recorded. The same command goes on from there.",
+        )
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    say(console, f"{outcome.planned - outcome.not_ok} of {outcome.planned} runs ok; records are in {results}.")
+    if site is not None:
+        plugins.load("command", "report")([results], site)
+    if outcome.not_ok:
+        say(errors, f"{outcome.not_ok} failed: see the lines above or the report. To try again: --retry-failed.")
+        raise typer.Exit(EXIT_SOME_FAILED)
