@@ -19,24 +19,27 @@ def pytest_addoption(parser):
 
 
 def pytest_generate_tests(metafunc):
-    if "parity_case" in metafunc.fixturenames:
-        from json import loads
+    if "golden_part" in metafunc.fixturenames:
+        from golden import parts
+        from golden.backbone import EXECUTIONS
 
         folder = metafunc.config.getoption("--parity-dir") or Path(__file__).parent / "methods" / "parity"
-        wanted = metafunc.cls.file_prefix
-        cases = []
-        for path in sorted(folder.glob(f"{wanted}*.json")):
-            data = loads(path.read_text())
-            if path.stem in metafunc.cls.files:
-                cases += [pytest.param(case, id=f"{path.stem}:{case['case']}") for case in data["cases"]]
-        metafunc.parametrize("parity_case", cases)
+        done = set()
+        runs = []
+        for part in parts(folder):
+            for execution in EXECUTIONS if part.runs_towers else ("fast",):
+                later = execution == "reference" and part.method in done
+                done |= {part.method} if execution == "reference" else set()
+                runs.append(
+                    pytest.param(part, execution, id=f"{execution}-{part.id}", marks=[pytest.mark.long] * later)
+                )
+        metafunc.parametrize(("golden_part", "execution"), runs)
 
 
 def pytest_collection_modifyitems(items):
     whole_suites = Path(__file__).parent
     # They come first: at the end, a process would wait for them.
     items.sort(key=lambda item: item.path.parent != whole_suites)
-    _mark_long_references(items)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked:
         import torch
@@ -44,24 +47,6 @@ def pytest_collection_modifyitems(items):
         if not torch.cuda.is_available():
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-
-
-def _mark_long_references(items):
-    """Of each method's golden cases the reference execution does one in every test run, and the others before a release.
-
-    The fast execution does them all in every run, and the contract test compares both executions in float64.
-    """
-    done = set()
-    for item in items:
-        if item.path.stem.startswith("test_parity") and "[reference-" in item.name:
-            if item.cls in done:
-                item.add_marker(pytest.mark.long)
-            done.add(item.cls)
-
-
-@pytest.fixture(scope="session")
-def parity_dir(request):
-    return request.config.getoption("--parity-dir") or Path(__file__).parent / "methods" / "parity"
 
 
 FAKES = Path(__file__).parent / "fakes"
