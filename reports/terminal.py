@@ -10,10 +10,11 @@ from rich.table import Table
 
 from reports.format.cells import Cell
 from reports.format.cells import Table as PageTable
-from reports.format.text import plural, visible
-from reports.format.units import duration, percent, size
+from reports.format.text import listed, plural, visible
+from reports.format.units import percent
 from reports.pages.compare import Comparison
-from reports.results.quantities import TITLES
+from reports.results.quantities import ranking_costs, shown_in
+from reports.results.scores import TITLES
 from reports.results.section_results import Found, Tables
 from reports.results.sections import Section
 
@@ -21,10 +22,11 @@ WIDTH = 140
 
 Shown = tuple[str, str, Callable[[float], str]]
 """A column of the summary, its heading, and how it is worded."""
+OVER_DATASETS = {"sum": "summed", "mean": "averaged", "ratio": "of totals"}
 
 
 def print_headlines(found: Sequence[Found]) -> None:
-    """One table a section: accuracy, training time and peak memory of every method, best first."""
+    """One table a section: accuracy and the main costs of every method, best first."""
     console = _console()
     for section, numbers in found:
         own = section.condition
@@ -38,8 +40,10 @@ def print_headlines(found: Sequence[Found]) -> None:
 def _taken_together(section: Section) -> str:
     if section.condition.simulated:
         return "simulated"
-    how = "epoch and step averaged" if section.costs_only else "train summed"
-    return f"{how} over datasets, peak memory the highest of them; mean over seeds"
+    costs = shown_in("terminal", section.costs_only)
+    titles = {how: listed([q.title.lower() for q in costs if q.over == how]) for how in (*OVER_DATASETS, "max")}
+    taken = listed([f"{titles[how]} {words}" for how, words in OVER_DATASETS.items() if titles[how]])
+    return f"{taken} over datasets, {titles['max']} the highest of them; mean over seeds"
 
 
 def _console() -> Console:
@@ -85,24 +89,16 @@ def _raised(number: int) -> str:
 
 
 def _headline(found: Tables, costs_only: bool) -> Table:
-    """Scores, training time and peak; where training was cut off, the times of an epoch and a step, and the peak."""
+    """Scores and costs; where training was cut off, costs alone."""
     metrics = [*found.metrics, "h"] if found.main == "h" else list(found.metrics)
-    scores: list[Shown] = [(metric, TITLES[metric], percent) for metric in metrics]
-    if costs_only:
-        shown: list[Shown] = [("epoch_seconds", "epoch", duration), ("step_seconds", "step", duration)]
-    else:
-        shown = [*scores, ("train_seconds", "train", duration)]
-    shown.append(("train_peak_bytes", "peak memory", size))
+    scores: list[Shown] = [] if costs_only else [(metric, TITLES[metric], percent) for metric in metrics]
+    shown = scores + [(cost.name, cost.title.lower(), cost.text) for cost in shown_in("terminal", costs_only)]
     table = Table("method", box=None, padding=(0, 2, 0, 0))
     for _, heading, _ in shown:
         table.add_column(heading, justify="right")
-    order = "epoch_seconds" if costs_only else found.main
+    order = ranking_costs()[0].name if costs_only else found.main
     for label, line in found.summary.sort_values(order, ascending=costs_only).iterrows():
         covered = found.coverage(str(label))
-        cells = [_worded(line[name], text) for name, _, text in shown]
+        cells = ["-" if pd.isna(line[name]) else text(line[name]) for name, _, text in shown]
         table.add_row(f"{label} ({covered})" if covered else str(label), *cells)
     return table
-
-
-def _worded(value: float, word: Callable[[float], str]) -> str:
-    return "-" if pd.isna(value) else word(value)

@@ -42,10 +42,6 @@ SETTINGS: dict[Any, Any] = {
 ROUND = (1, 2, 2.5, 5, 10)
 """Steps of an axis, times a power of ten."""
 
-TIME_UNITS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0), ("milliseconds", 1e-3))
-MEMORY_UNITS = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("bytes", 1.0))
-ENERGY_UNITS = (("MJ", 1e6), ("kJ", 1e3), ("J", 1.0))
-
 
 @dataclass(frozen=True, slots=True)
 class Point:

@@ -11,8 +11,10 @@ from reports.charts import drawing
 from reports.charts.drawing import Point
 from reports.format.styles import Style
 from reports.format.text import listed, short
-from reports.results.costs import adapts, reason
-from reports.results.quantities import PEAK_NAMES, SCORE_WORDS
+from reports.results import quantities
+from reports.results.costs import adapts
+from reports.results.quantity import PEAK_NAMES
+from reports.results.scores import SCORE_WORDS
 from reports.results.section_results import Tables
 from reports.results.sections import Section
 
@@ -38,10 +40,11 @@ def section_charts(name: str, section: Section, tables: Tables, styles: dict[str
 def unmetered(section: Section, tables: Tables) -> str:
     """Why there is no energy to draw, in the records' words; empty where a row has one, or where none trained anything."""
     trained = [row for row in section.rows if any(r.status == "ok" and adapts(r) for r in row.records)]
-    if section.condition.simulated or not trained or tables.summary["train_energy_joules"].notna().any():
+    if section.condition.simulated or not trained:
         return ""
-    reasons = sorted({reason(row, "train_energy_joules", tables.peak).rstrip(".") for row in trained})
-    return f"Energy of training is not known: {short('; '.join(reasons), 200)}."
+    unknown = [(q, own) for q, own in quantities.drawn() if q.optional and tables.summary[q.name].isna().all()]
+    reasons = {own.title: {q.reason(row, tables.peak).rstrip(".") for row in trained} for q, own in unknown}
+    return " ".join(f"{title} is not known: {short('; '.join(sorted(said)), 200)}." for title, said in reasons.items())
 
 
 def axis(score: str) -> str:
@@ -70,15 +73,12 @@ def _against_costs(name: str, section: Section, tables: Tables, styles: dict[str
     free = [
         Point(str(label), styles[str(label)], 0, y) for label, y in complete[tables.main].items() if label in untrained
     ]
-    for cost, title, scale in (
-        ("train_seconds", "Training time", drawing.TIME_UNITS),
-        ("train_peak_bytes", f"Peak memory in training ({PEAK_NAMES[tables.peak]})", drawing.MEMORY_UNITS),
-        ("train_energy_joules", "Energy of training", drawing.ENERGY_UNITS),
-    ):
-        points = _points(complete[complete[cost].notna()], styles, cost, tables.main)
+    for cost, x_axis in quantities.drawn():
+        title = x_axis.title.format(PEAK_NAMES[tables.peak])
+        points = _points(complete[complete[cost.name].notna()], styles, cost.name, tables.main)
         if len(points) > 1:
             bars = f" {BARS}" if any(p.y_margin for p in points) else ""
-            svg = drawing.against_cost(f"{name}-{cost}", points, title, scale, score, free)
+            svg = drawing.against_cost(f"{name}-{cost.name}", points, title, x_axis.units, score, free)
             yield Chart(svg, f"{score[:-3]} against {title[0].lower()}{title[1:]}",
                         f"Up and left is better. {_front(points, free)}{bars}")  # fmt: skip
 

@@ -14,7 +14,8 @@ from harness.errors import ConfigError
 from harness.records import RunRecord
 from reports.format.cells import Cell, Column, Table
 from reports.pages.page import row_styles, section_titles
-from reports.results.costs import costs, images_per_second, peak_field
+from reports.results.costs import peak_field
+from reports.results.quantities import figures
 from reports.results.section_results import in_numbers
 from reports.results.sections import canonical
 from reports.tables.section_tables import headline
@@ -26,11 +27,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """A line a run and test, or a run without tests; full precision, NaN (or None) where there is nothing."""
     lines = []
     for record in records:
-        run = {
-            **_identity(record),
-            **costs(record, peak_field([record])),
-            "images_per_second": images_per_second(record),
-        }
+        run = _identity(record) | figures(record, peak_field([record]))
         for test, found in record.accuracy.items() or ((None, None),):
             counts = {name: getattr(found, name, None) for name in ("accuracy_percent", "correct", "images", "classes")}
             lines.append(
@@ -186,7 +183,7 @@ def _latex(text: str) -> str:
 def metrics(record: RunRecord) -> dict[str, float]:
     """What a tracker shows of a run: accuracies by test, and costs; nothing that is absent."""
     scores = {f"accuracy_percent/{test}": found.accuracy_percent for test, found in record.accuracy.items()}
-    known = {name: float(value) for name, value in costs(record, peak_field([record])).items() if value is not None}
+    known = {name: float(value) for name, value in figures(record, peak_field([record])).items() if value is not None}
     return {**scores, **known}
 
 

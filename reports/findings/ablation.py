@@ -16,7 +16,9 @@ from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import listed, short, visible
-from reports.results.quantities import SCORE_WORDS, TITLES
+from reports.results import quantities
+from reports.results.quantity import Quantity
+from reports.results.scores import SCORE_WORDS, TITLES
 from reports.results.section_results import Found, Tables
 from reports.results.sections import Row, canonical, grouped, plain, usual_settings
 from reports.results.statistics import in_words
@@ -46,11 +48,12 @@ def ablations(name: str, title: str, found: Found, styles: dict[str, Style]) -> 
         variants = _variants(finished)
         usual = next((v.row for v in variants if not v.changed), None)
         if usual is not None and len(variants) >= FEWEST:
-            table = _table(f"{name}-{i}", usual, variants, numbers)
+            costs = quantities.shown_in("ablation", section.costs_only)
+            table = _table(f"{name}-{i}", usual, variants, numbers, costs)
             yield Overview(
                 f"{name}-{i}",
                 f"{short(visible(method), 60)}, one setting at a time" + (f": {title}" if title else ""),
-                Markup(" ").join(_answers(usual, variants, numbers)),
+                Markup(" ").join(_answers(usual, variants, numbers, costs)),
                 "Each line differs from the usual settings in what it names, and in nothing else.",
                 (table,),
                 tuple(_charts(f"{name}-{i}", usual, variants, numbers, styles)),
@@ -68,11 +71,10 @@ def _variants(rows: Sequence[Row]) -> list[Variant]:
     return sorted(found, key=lambda v: (len(v.changed), list(v.changed), [_sortable(x) for x in v.changed.values()]))
 
 
-def _table(name: str, usual: Row, variants: Sequence[Variant], numbers: Tables) -> Table:
+def _table(name: str, usual: Row, variants: Sequence[Variant], numbers: Tables, costs: Sequence[Quantity]) -> Table:
     columns = [Column("Setting", numeric=False), Column(TITLES[numbers.main], "%"), Column("Difference", "points"),
-               Column("Sure?", "paired test", numeric=False), Column("Train time", "all datasets"),
-               Column("Train time", "times usual"), Column("Peak memory", "training"),
-               Column("Peak memory", "times usual")]  # fmt: skip
+               Column("Sure?", "paired test", numeric=False)]  # fmt: skip
+    columns += [Column(cost.title, unit) for cost in costs for unit in (cost.unit, "times usual")]
     table = Table(f"{name}-settings", "What each setting changes", columns)
     as_usual, sure = numbers.line(usual.label), numbers.compared_with(usual.label)
     for variant in variants:
@@ -84,8 +86,8 @@ def _table(name: str, usual: Row, variants: Sequence[Variant], numbers: Tables) 
             difference = line[numbers.main] - as_usual[numbers.main]
             p = sure[frozenset((usual.label, variant.row.label))]
             own += [Cell(units.points(difference), difference), Cell(in_words(p))]
-        for column, text in (("train_seconds", units.duration), ("train_peak_bytes", units.size)):
-            own += _cost(table, line[column], as_usual[column], text)
+        for cost in costs:
+            own += _cost(table, line[cost.name], as_usual[cost.name], cost)
         table.rows.append([Cell(variant.words or "as usual"), *own])
     changed = dict.fromkeys(name for variant in variants for name in variant.changed)
     own_settings = usual.records[0].key.settings
@@ -93,14 +95,17 @@ def _table(name: str, usual: Row, variants: Sequence[Variant], numbers: Tables) 
     return table
 
 
-def _cost(table: Table, value: float, usual: float, text: Any) -> list[Cell]:
+def _cost(table: Table, value: float, usual: float, cost: Quantity) -> list[Cell]:
     if pd.isna(value):
         return [table.absent("Not recorded.")] * 2
     ratio = value / usual if pd.notna(usual) and usual else None
-    return [Cell(text(value), value), table.absent("Not recorded.") if ratio is None else Cell(f"{ratio:.2f}", ratio)]
+    return [
+        Cell(cost.text(value), value),
+        table.absent("Not recorded.") if ratio is None else Cell(f"{ratio:.2f}", ratio),
+    ]
 
 
-def _answers(usual: Row, variants: Sequence[Variant], numbers: Tables) -> Iterator[Markup]:
+def _answers(usual: Row, variants: Sequence[Variant], numbers: Tables, costs: Sequence[Quantity]) -> Iterator[Markup]:
     """What each switch buys and saves, then how far each number moves the score."""
     as_usual, score = numbers.line(usual.label), SCORE_WORDS[numbers.main]
     sure = numbers.compared_with(usual.label)
@@ -109,13 +114,13 @@ def _answers(usual: Row, variants: Sequence[Variant], numbers: Tables) -> Iterat
         line = numbers.line(variant.row.label)
         p = sure[frozenset((usual.label, variant.row.label))]
         shared = any(w.contended for row in (usual, variant.row) for r in row.records for w in r.windows.values())
-        takes = "training, on a shared processor, takes" if shared else "training takes"
-        costs = [f"{words} {line[column] / as_usual[column]:.2f} times the usual" for column, words in
-                 (("train_seconds", takes), ("train_peak_bytes", "its peak is"))
-                 if pd.notna(line[column]) and pd.notna(as_usual[column]) and as_usual[column]]  # fmt: skip
+        ratios = {cost.takes: line[cost.name] / as_usual[cost.name] for cost in costs
+                  if cost.takes and pd.notna(line[cost.name]) and as_usual[cost.name]}  # fmt: skip
+        takes = [f"{words.format(', on a shared processor,' if shared else '')} {ratio:.2f} times the usual"
+                 for words, ratio in ratios.items() if pd.notna(ratio)]  # fmt: skip
         yield Markup("With {}, {} changes by <b>{}</b> points ({}){}.").format(
             strong(variant.words), score, units.points(line[numbers.main] - as_usual[numbers.main]), in_words(p),
-            "".join(f"; {cost}" for cost in costs))  # fmt: skip
+            "".join(f"; {words}" for words in takes))  # fmt: skip
     moved = [
         f"{short(visible(name), 60)} by {max(scores) - min(scores):.2f}"
         for name, scores in _grids(usual, single, numbers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from markupsafe import Markup
@@ -11,21 +11,14 @@ from reports.findings.finding import Overview, strong
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
+from reports.results import quantities as figures
+from reports.results.quantity import Quantity
 from reports.results.section_results import Found, Tables
 from reports.results.sections import Row
 from reports.tables.provenance import manner
 
 BASELINE = "full_finetuning"
 """The method over which others claim an advantage in cost."""
-Quantity = tuple[str, str, Callable[[float], str]]
-WHOLE: Quantity = ("train_seconds", "Train time", units.duration)
-CUT_OFF: Quantity = ("epoch_seconds", "Epoch", units.duration)
-"""What training takes, extraction included: of whole runs, and of those that were cut off after some steps."""
-OTHERS: tuple[Quantity, ...] = (
-    ("step_seconds", "Step", units.duration),
-    ("train_peak_bytes", "Peak memory", units.size),
-)
-TRAINED = {"train_seconds": "training time", "epoch_seconds": "epoch time (extraction included)"}
 NOT_RECORDED = "Not recorded, or nothing to train."
 
 
@@ -34,7 +27,7 @@ def executions(name: str, title: str, family: Sequence[Found], styles: dict[str,
     by = {section.condition.execution: (section, found) for section, found in family}
     (section, reference), (_, fast) = by["reference"], by["fast"]
     rows = [row for row in section.rows if row.label in reference.complete.index and row.label in fast.complete.index]
-    quantities = (CUT_OFF if section.costs_only else WHOLE, *OTHERS)
+    quantities = figures.shown_in("executions", section.costs_only)
     gains = _gains(f"{name}-executions", rows, reference, fast, styles, quantities, scored=not section.costs_only)
     advantages, answer = _advantages(f"{name}-advantages", rows, reference, fast, styles, quantities)
     explained = (
@@ -59,8 +52,8 @@ def _advantages(
 ) -> tuple[Table, Markup]:
     """A line a method: how many times cheaper than the baseline, in either execution; and what that says."""
     columns = [Column("Method", "and how it was run", numeric=False)]
-    for _, title, _ in quantities:
-        columns += [Column(title, "reference, times less"), Column(title, "fast, times less")]
+    for quantity in quantities:
+        columns += [Column(quantity.title, f"{execution}, times less") for execution in ("reference", "fast")]
     table = Table(
         name, f"Advantage over {BASELINE} under the authors' arithmetic, and when both are implemented well", columns
     )
@@ -69,13 +62,13 @@ def _advantages(
     if len(baselines) != 1 or not others:
         return table, Markup("")
     ratios = {
-        (row.label, quantity, i): _over(found.line(baselines[0])[quantity], found.line(row.label)[quantity])
-        for row in others for quantity, _, _ in quantities for i, found in enumerate((reference, fast))
+        (row.label, q.name, i): _over(found.line(baselines[0])[q.name], found.line(row.label)[q.name])
+        for row in others for q in quantities for i, found in enumerate((reference, fast))
     }  # fmt: skip
     for row in others:
         cells = [
-            _advantage(table, ratios[row.label, quantity, i], found.line(row.label)[quantity], text)
-            for quantity, _, text in quantities for i, found in enumerate((reference, fast))
+            _advantage(table, ratios[row.label, q.name, i], found.line(row.label)[q.name], q)
+            for q in quantities for i, found in enumerate((reference, fast))
         ]  # fmt: skip
         table.rows.append(
             [Cell(row.label, details=(manner(row.records, execution=False),), style=styles[row.label]), *cells]
@@ -85,33 +78,33 @@ def _advantages(
         f"Below each: what it takes itself. {baselines[0]} takes {whole[0]} in the reference execution and {whole[1]} in the fast "
         f"one. A number below 1: it takes more than {baselines[0]}. Steps of unlike batches see unlike numbers of images."
     )
-    trained = quantities[0][0]
-    return table, Markup(" ").join(_remains(baselines[0], [row.label for row in others], ratios, trained))
+    return table, Markup(" ").join(_remains(baselines[0], [row.label for row in others], ratios, quantities))
 
 
 def _costs_something(found: Tables, row: Row, quantities: Sequence[Quantity]) -> bool:
-    return any(pd.notna(found.line(row.label)[quantity]) for quantity, _, _ in quantities)
+    return any(pd.notna(found.line(row.label)[quantity.name]) for quantity in quantities)
 
 
 def _takes(found: Tables, label: str, quantities: Sequence[Quantity]) -> str:
     line = found.line(label)
-    known = [
-        f"{text(line[quantity])} ({title.lower()})" for quantity, title, text in quantities if pd.notna(line[quantity])
-    ]
+    known = [f"{q.text(line[q.name])} ({q.title.lower()})" for q in quantities if pd.notna(line[q.name])]
     return ", ".join(known) or "nothing that was recorded"
 
 
-def _advantage(table: Table, ratio: float, own: float, text: Callable[[float], str]) -> Cell:
+def _advantage(table: Table, ratio: float, own: float, quantity: Quantity) -> Cell:
     if pd.isna(ratio):
         return table.absent(NOT_RECORDED)
-    return Cell(f"{ratio:.2f}", ratio, (text(own),))
+    return Cell(f"{ratio:.2f}", ratio, (quantity.text(own),))
 
 
 def _remains(
-    baseline: str, labels: Sequence[str], ratios: dict[tuple[str, str, int], float], trained: str
+    baseline: str,
+    labels: Sequence[str],
+    ratios: dict[tuple[str, str, int], float],
+    quantities: Sequence[Quantity],
 ) -> Iterator[Markup]:
     """For training and memory: the largest advantage of the reference executions, what remains, and who leads then."""
-    for quantity, words in ((trained, TRAINED[trained]), ("train_peak_bytes", "peak memory")):
+    for quantity, words in ((q.name, q.noun) for q in quantities if q.noun):
         known = [x for x in labels if pd.notna(ratios[x, quantity, 0]) and pd.notna(ratios[x, quantity, 1])]
         if not known:
             continue
@@ -145,18 +138,15 @@ def _gains(
     """A line a method: what the fast execution gains on the reference one."""
     columns = [Column("Method", "and how it was run", numeric=False)]
     columns += [Column("Accuracy", "fast − reference, points")] if scored else []
-    for _, title, _ in quantities:
-        columns += [Column(title, "reference"), Column(title, "fast"), Column(title, "times less")]
+    columns += [Column(q.title, unit) for q in quantities for unit in ("reference", "fast", "times less")]
     table = Table(name, "What the fast execution gains on the reference execution", columns)
     for row in rows:
         before, after = reference.line(row.label), fast.line(row.label)
         cells = [_difference(table, before[fast.main], after[fast.main])] if scored else []
-        for quantity, _, text in quantities:
-            pair = [
-                table.absent(NOT_RECORDED) if pd.isna(v) else Cell(text(v), v)
-                for v in (before[quantity], after[quantity])
-            ]
-            cells += [*pair, _ratio(table, before[quantity], after[quantity])]
+        for quantity in quantities:
+            pair = before[quantity.name], after[quantity.name]
+            cells += [table.absent(NOT_RECORDED) if pd.isna(v) else Cell(quantity.text(v), v) for v in pair]
+            cells.append(_ratio(table, *pair))
         first = Cell(row.label, details=(manner(row.records, execution=False),), style=styles[row.label])
         table.rows.append([first, *cells])
     return table

@@ -10,7 +10,9 @@ from markupsafe import Markup
 from reports.findings.finding import several, unsure
 from reports.format import units
 from reports.format.text import plural
-from reports.results.quantities import SCORE_WORDS
+from reports.results import quantities
+from reports.results.quantities import BATCH, TRAIN, TRAIN_PEAK
+from reports.results.scores import SCORE_WORDS
 from reports.results.section_results import Tables
 from reports.results.sections import REFERENCE
 from reports.results.statistics import p_words
@@ -67,25 +69,21 @@ def _sureness(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> Markup:
 
 def _cheapest(ranked: pd.DataFrame) -> Iterator[Markup]:
     """The quickest epoch, then the smallest peak, each against the largest of its kind."""
-    for column, text, words in (
-        ("epoch_seconds", lambda row, value: units.duration(value), "has the quickest epoch, extraction included"),
-        (
-            "train_peak_bytes",
-            lambda row, value: f"{units.size(value)}{_batch(ranked, row)}",
-            "trains with the smallest peak of memory",
-        ),
-    ):
-        known = ranked[column].dropna().sort_values()
+    for cost in quantities.ranking_costs():
+        known = ranked[cost.name].dropna().sort_values()
         if len(known) > 1 and known.iloc[0] > 0:
-            first, last = (text(row, known[row]) for row in (known.index[0], known.index[-1]))
+            first, last = (
+                f"{cost.text(known[row])}{_batch(ranked, row) if cost.metered else ''}"
+                for row in (known.index[0], known.index[-1])
+            )
             yield Markup("<strong>{}</strong> {}, <b>{}</b>; <strong>{}</strong> takes {}, {} as much.").format(
-                known.index[0], words, first, known.index[-1], last, units.times(known.iloc[-1] / known.iloc[0])
+                known.index[0], cost.least, first, known.index[-1], last, units.times(known.iloc[-1] / known.iloc[0])
             )
 
 
 def _batch(ranked: pd.DataFrame, row: str) -> str:
     """The batch of a row's step, where those of the rows differ."""
-    sizes = ranked["batch_size"].dropna()
+    sizes = ranked[BATCH.name].dropna()
     return f" at batch {sizes[row]:g}" if row in sizes and sizes.nunique() > 1 else ""
 
 
@@ -97,13 +95,13 @@ def _reference_wins(ranked: pd.DataFrame) -> Iterator[Markup]:
 def _cost(ranked: pd.DataFrame, tied: list[str], main: str, datasets: int) -> Iterator[Markup]:
     """The best method's training, and what costs less."""
     best = ranked.iloc[0]
-    if pd.isna(best["train_seconds"]):
+    seconds, peak = best[TRAIN.name], best[TRAIN_PEAK.name]
+    if pd.isna(seconds):
         return
-    memory = f" with a peak of {units.size(best['train_peak_bytes'])}" if pd.notna(best["train_peak_bytes"]) else ""
+    memory = f" with a peak of {TRAIN_PEAK.text(peak)}" if pd.notna(peak) else ""
     on = {1: "", 2: " for both datasets"}.get(datasets, f" for all {datasets} datasets")
-    took = units.duration(best["train_seconds"])
     yield Markup("Training <strong>{}</strong> takes {}{}{}{}.").format(
-        best.name, took, on, memory, _cheaper(ranked, tied, main)
+        best.name, TRAIN.text(seconds), on, memory, _cheaper(ranked, tied, main)
     )
 
 
@@ -116,13 +114,13 @@ def _cheaper(ranked: pd.DataFrame, tied: list[str], main: str) -> Markup:
             free, lower[free]
         )
     for rivals, among in ((equals, "of those tied"), (ranked, "of all")):
-        quickest = rivals.sort_values("train_seconds").iloc[0]
-        if best["train_seconds"] > NOTICEABLE * quickest["train_seconds"] > 0:
+        quickest = rivals.sort_values(TRAIN.name).iloc[0]
+        if best[TRAIN.name] > NOTICEABLE * quickest[TRAIN.name] > 0:
             return Markup("; the quickest {}, <strong>{}</strong>, needs {}, {} less, and is {}").format(
                 among,
                 quickest.name,
-                units.duration(quickest["train_seconds"]),
-                units.times(best["train_seconds"] / quickest["train_seconds"]),
+                TRAIN.text(quickest[TRAIN.name]),
+                units.times(best[TRAIN.name] / quickest[TRAIN.name]),
                 lower[quickest.name],
             )
     return Markup("")

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import math
 
+TIME_UNITS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0), ("milliseconds", 1e-3))
+MEMORY_UNITS = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("bytes", 1.0))
+ENERGY_UNITS = (("MJ", 1e6), ("kJ", 1e3), ("J", 1.0))
+"""What an axis may be in, the largest first, and what each is worth."""
+
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _DECIMAL = ("", " k", " M", " B", " T")
 

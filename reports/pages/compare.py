@@ -15,15 +15,14 @@ from reports.format.cells import Cell, Column, Table
 from reports.format.text import listed, plural, short, visible
 from reports.html.html_document import render
 from reports.pages.page import section_titles
-from reports.results import statistics
-from reports.results.costs import peak_field, reason
-from reports.results.quantities import PEAK_NAMES, TITLES
+from reports.results import quantities, statistics
+from reports.results.costs import peak_field
+from reports.results.quantity import PEAK_NAMES, Quantity
+from reports.results.scores import TITLES
 from reports.results.section_results import Tables, tables
 from reports.results.sections import Row, Section, plain, sections
 from reports.tables.provenance import TIMED_BY, doubts, few, origins
 
-COSTS = (("train_seconds", "Train time", units.duration), ("step_seconds", "Step", units.duration),
-         ("train_peak_bytes", "Peak", units.size))  # fmt: skip
 SURE_HELP = (
     "paired comparison of the runs of both over datasets and seeds, Holm's correction for the number of methods, 5 %"
 )
@@ -101,15 +100,15 @@ def _comparison(name: str, title: str, a: Section, b: Section, left_out: list[st
     main = numbers[0].main
     scores = [] if a.costs_only else [Column(TITLES[main], "A, %"), Column(TITLES[main], "B, %"),
               Column("B − A", "points"), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
-    divided = [Column(word, side) for _, word, _ in costs for side in ("A", "B", "B / A")]
+    divided = [Column(cost.short or cost.title, side) for cost in costs for side in ("A", "B", "B / A")]
     columns = [Column("Method", numeric=False), *scores, *divided]
     table = Table(name, f"A beside B: {title}", columns, kind="wordy")
     sure = _sureness(*numbers)
     for rows in zip(a.rows, b.rows, strict=True):
         cells = [_method_cell(rows[0].label, numbers)]
         cells += _score_cells(table, rows[0].label, numbers, sure) if scores else []
-        for column, _, text in costs:
-            cells += _cost_cells(table, rows, numbers, column, text, column != "train_peak_bytes" or same_meter)
+        for cost in costs:
+            cells += _cost_cells(table, rows, numbers, cost, not cost.metered or same_meter)
         table.rows.append(cells)
     return Comparison(title, [*_cautions(a, b), *left_out], table)
 
@@ -155,11 +154,12 @@ def _left_out(*sides: tuple[Section, Section]) -> list[str]:
     return found
 
 
-def _comparable(a: Section, b: Section) -> Sequence[tuple[str, str, Callable[[float], str]]]:
+def _comparable(a: Section, b: Section) -> list[Quantity]:
     """The costs that may be divided: none of unlike machines, no time where what it depends on differs."""
     if a.condition != b.condition:
-        return ()
-    return [cost for cost in COSTS if cost[0] == "train_peak_bytes"] if TIMED_BY & _unlike(a, b).keys() else COSTS
+        return []
+    unlike = bool(TIMED_BY & _unlike(a, b).keys())
+    return [cost for cost in quantities.shown_in("compare", a.costs_only) if not (unlike and cost.timed)]
 
 
 def _unlike(a: Section, b: Section) -> dict[str, str]:
@@ -240,14 +240,9 @@ def _sureness(a: Tables, b: Tables) -> dict[str, str]:
 
 
 def _cost_cells(
-    table: Table,
-    rows: tuple[Row, Row],
-    numbers: tuple[Tables, Tables],
-    column: str,
-    text: Callable[[float], str],
-    same: bool,
+    table: Table, rows: tuple[Row, Row], numbers: tuple[Tables, Tables], cost: Quantity, same: bool
 ) -> list[Cell]:
-    shown = [_cost_cell(table, *side, column, text) for side in zip(rows, numbers, strict=True)]
+    shown = [_cost_cell(table, *side, cost) for side in zip(rows, numbers, strict=True)]
     if not same:
         meters = " and ".join(PEAK_NAMES[n.peak] for n in numbers)
         return [*shown, table.absent(f"Measured by different meters: {meters}.")]
@@ -259,9 +254,9 @@ def _cost_cells(
     return [*shown, Cell(f"{b / a:.2f}", b / a)]
 
 
-def _cost_cell(table: Table, row: Row, numbers: Tables, column: str, text: Callable[[float], str]) -> Cell:
+def _cost_cell(table: Table, row: Row, numbers: Tables, cost: Quantity) -> Cell:
     line = numbers.line(row.label)
     if not line["complete"]:
         return table.absent(NONE_COMPLETE)
-    value = float(line[column])
-    return table.absent(reason(row, column, numbers.peak)) if np.isnan(value) else Cell(text(value), value)
+    value = float(line[cost.name])
+    return table.absent(cost.reason(row, numbers.peak)) if np.isnan(value) else Cell(cost.text(value), value)

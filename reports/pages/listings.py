@@ -15,7 +15,8 @@ from reports.format.text import short, visible
 from reports.html.html_document import render
 from reports.pages.page import labelled, section_titles
 from reports.results.costs import simulated_peak_bytes, step_seconds
-from reports.results.quantities import TITLES
+from reports.results.quantities import STEP, TRAIN_PEAK
+from reports.results.scores import TITLES
 from reports.results.section_results import Found, Tables
 from reports.results.sections import Row, Section
 
@@ -96,9 +97,9 @@ class _Lines:
     def _figure(self) -> tuple[str, Callable[[float], str]]:
         """What is shown of a run, and how it is worded."""
         if self.section.condition.simulated:
-            return "Simulated peak", units.size
+            return "Simulated peak", TRAIN_PEAK.text
         if self.section.costs_only:
-            return "Step", units.duration
+            return STEP.title, STEP.text
         return f"{TITLES[self.numbers.main]}, %", units.percent
 
     def _table(self, name: str, first: str, caption: str) -> Table:

@@ -1,4 +1,4 @@
-"""What a finished run cost: figures of one record, and why one is absent."""
+"""What a finished run cost, where it takes arithmetic: figures of one record. What else there is to a figure: `quantities`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from statistics import median
 from typing import Literal
 
 from harness.records import Phase, RunRecord, SimulationRecord, WindowRecord
-from reports.format.text import visible
-from reports.results.sections import Row
 
 PeakField = Literal["peak_allocated_bytes", "peak_tensor_bytes", "simulated"]
 Maybe = float | None
@@ -21,26 +19,6 @@ WARM_UP_STEPS = 10
 
 TRAINING = ("prepare", "extract", "train", "finish")
 """The phases of a simulation that make up the train window of a run."""
-
-COSTS: dict[str, str] = {
-    "train_seconds": "sum",
-    "load_seconds": "sum",
-    "extract_seconds": "sum",
-    "setup_seconds": "sum",
-    "test_seconds": "sum",
-    "train_images_seen": "sum",
-    "train_texts_encoded": "sum",
-    "train_energy_joules": "sum",
-    "epoch_seconds": "mean",
-    "step_seconds": "mean",
-    "step_flops": "mean",
-    "utilisation_percent": "mean",
-    "batch_size": "max",
-    "train_peak_bytes": "max",
-    "run_peak_bytes": "max",
-    "trainable_parameters": "max",
-}
-"""The cost columns (and the batch that a step takes), and how one seed's datasets become that seed's figure."""
 
 
 def peak_field(records: Sequence[RunRecord]) -> PeakField:
@@ -66,13 +44,7 @@ def adapts(record: RunRecord) -> bool:
 
 def train_seconds(record: RunRecord) -> Maybe:
     """The whole train window: reading images, extracting features and all steps."""
-    return _window(record, "train", lambda w: w.seconds) if adapts(record) else None
-
-
-def images_per_second(record: RunRecord) -> Maybe:
-    """Training images consumed / seconds of the train window, which includes feature extraction."""
-    seconds = train_seconds(record)
-    return record.train_images_seen / seconds if record.train_images_seen and seconds else None
+    return of_window(record, "train", lambda w: w.seconds) if adapts(record) else None
 
 
 def step_seconds(record: RunRecord) -> Maybe:
@@ -106,7 +78,7 @@ def epoch_seconds(record: RunRecord) -> Maybe:
 
 def test_seconds(record: RunRecord) -> Maybe:
     """The test window, and what it was spared: the seconds that reused image features had taken an earlier run."""
-    seconds = _window(record, "test", lambda w: w.seconds)
+    seconds = of_window(record, "test", lambda w: w.seconds)
     return None if seconds is None else seconds + (record.reused_test_seconds or 0)
 
 
@@ -117,6 +89,13 @@ def utilisation_percent(record: RunRecord) -> Maybe:
     """
     share = _of_the_product(record)
     return None if share is None or share > 100 else share
+
+
+def machine_was_busier(record: RunRecord) -> str:
+    """Why there is no utilisation where it would be above 100; else nothing."""
+    if (_of_the_product(record) or 0) <= 100:
+        return ""
+    return "The machine was busier while its matrix product was measured than in the training steps."
 
 
 def _of_the_product(record: RunRecord) -> Maybe:
@@ -151,7 +130,9 @@ def simulated_peak_bytes(record: RunRecord, phases: Collection[str] | None = TRA
 
 def train_peak_bytes(record: RunRecord, peak: PeakField) -> Maybe:
     """The peak of the train window, by whatever tells it."""
-    return simulated_peak_bytes(record) if peak == "simulated" else _window(record, "train", lambda w: getattr(w, peak))
+    return (
+        simulated_peak_bytes(record) if peak == "simulated" else of_window(record, "train", lambda w: getattr(w, peak))
+    )
 
 
 def run_peak_bytes(record: RunRecord, peak: PeakField) -> Maybe:
@@ -164,60 +145,6 @@ def run_peak_bytes(record: RunRecord, peak: PeakField) -> Maybe:
     return max(value for value in peaks.values() if value is not None)
 
 
-def costs(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
-    """What a finished run cost, by column of `COSTS`."""
-    adapted = adapts(record)
-    return {
-        "train_seconds": train_seconds(record),
-        "load_seconds": record.load_seconds if adapted else None,
-        "extract_seconds": record.extract_seconds if adapted else None,
-        "setup_seconds": _window(record, "setup", lambda w: w.seconds),
-        "test_seconds": test_seconds(record),
-        "train_images_seen": record.train_images_seen or None if adapted else None,
-        "train_texts_encoded": record.train_texts_encoded or None if adapted else None,
-        "train_energy_joules": _window(record, "train", lambda w: w.energy_joules) if adapted else None,
-        "epoch_seconds": epoch_seconds(record),
-        "step_seconds": step_seconds(record),
-        "step_flops": step_flops(record),
-        "utilisation_percent": utilisation_percent(record),
-        "batch_size": record.key.recipe.batch_size if record.key.recipe.trains else None,
-        "train_peak_bytes": train_peak_bytes(record, peak) if adapted else None,
-        "run_peak_bytes": run_peak_bytes(record, peak),
-        "trainable_parameters": record.trainable_parameters,
-    }
-
-
-def reason(row: Row, column: str, peak: PeakField) -> str:
-    """Why a cost of a row is absent, in the records' own words where they have any."""
-    if peak == "simulated":
-        notes = {found.note for r in row.records if (found := simulation(r)) and found.note}
-        known_by_simulation = column in ("train_peak_bytes", "run_peak_bytes")
-        if known_by_simulation and notes:
-            return visible(f"Not known: {'; '.join(sorted(notes))}.")
-        if not known_by_simulation or any(adapts(r) for r in row.records):
-            return "Only simulated: nothing was computed or timed."
-    of_training = column not in ("setup_seconds", "test_seconds", "run_peak_bytes", "trainable_parameters")
-    if of_training and not any(adapts(r) for r in row.records):
-        return "This method trains nothing."
-    finished = [r for r in row.records if r.status == "ok"]
-    if not finished:
-        return "No run finished."
-    if column in ("images_per_second", "epoch_seconds", "step_seconds") and not any(
-        r.key.recipe.trains for r in finished
-    ):
-        return "Fitted in one go to extracted features: no optimiser step, no batch of images."
-    if column == "utilisation_percent" and any((_of_the_product(r) or 0) > 100 for r in finished):
-        return "The machine was busier while its matrix product was measured than in the training steps."
-    fields = {
-        "train_peak_bytes": f"train.{peak}",
-        "images_per_second": "train_images_seen",
-        "train_energy_joules": "train.energy_joules",
-    }
-    prefix = fields.get(column, column)
-    suffix = f".{peak}" if column == "run_peak_bytes" else None
-    said = {v for r in finished for k, v in r.missing.items() if k == prefix or (suffix and k.endswith(suffix))}
-    return visible("; ".join(sorted(said))) or "Not recorded."
-
-
-def _window(record: RunRecord, phase: Phase, read: Callable[[WindowRecord], Maybe]) -> Maybe:
+def of_window(record: RunRecord, phase: Phase, read: Callable[[WindowRecord], Maybe]) -> Maybe:
+    """What `read` finds in a phase; None where the run did not reach it."""
     return read(record.windows[phase]) if phase in record.windows else None

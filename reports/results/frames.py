@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
 
 from harness.records import RunRecord
 from harness.suite import Test
-from reports.results import statistics
-from reports.results.costs import COSTS, PeakField, costs
+from reports.results import quantities, statistics
+from reports.results.costs import PeakField
+from reports.results.quantity import Quantity, Ratio
 from reports.results.sections import REFERENCE, Section
 
 
@@ -40,15 +43,16 @@ def ranking(section: Section, scores: pd.DataFrame) -> tuple[tuple[str, ...], st
 
 
 def run_frame(section: Section, peak: PeakField) -> pd.DataFrame:
-    """One line a finished run, with its costs."""
+    """One line a finished run, with its figures."""
+    names = [q.name for q in quantities.QUANTITIES]
     lines = [
-        {"row": row.label, "dataset": r.key.dataset, "seed": r.key.seed, **costs(r, peak)}
+        {"row": row.label, "dataset": r.key.dataset, "seed": r.key.seed, **quantities.figures(r, peak)}
         for row in section.rows
         for r in row.records
         if r.status == "ok"
     ]
-    frame = pd.DataFrame(lines, columns=["row", "dataset", "seed", *COSTS])
-    return frame.astype(dict.fromkeys(COSTS, float))
+    frame = pd.DataFrame(lines, columns=["row", "dataset", "seed", *names])
+    return frame.astype(dict.fromkeys(names, float))
 
 
 def score_frame(section: Section) -> pd.DataFrame:
@@ -133,13 +137,18 @@ def _averages(by_seed: pd.DataFrame) -> dict[str, float]:
 
 
 def _costs_over_seeds(runs: pd.DataFrame) -> dict[str, float]:
-    """A row's costs: over the datasets of a seed as `COSTS` says, then the mean (and margin) over seeds."""
+    """A row's figures: over the datasets of a seed, then the mean (and margin) over seeds."""
     seeds = runs.groupby("seed")
-    by_seed = pd.DataFrame({name: seeds[name].agg(_whole(how)) for name, how in COSTS.items()}, dtype=float)
-    seconds = by_seed["train_seconds"].where(lambda s: s > 0)
-    by_seed["images_per_second"] = by_seed["train_images_seen"] / seconds
-    by_seed["texts_per_second"] = by_seed["train_texts_encoded"] / seconds
+    by_seed = pd.DataFrame({q.name: over_datasets(seeds, q) for q in quantities.QUANTITIES}, dtype=float)
     return dict(by_seed.mean(skipna=False)) | _margins(by_seed)
+
+
+def over_datasets(runs: DataFrameGroupBy[Any, Any], quantity: Quantity) -> pd.Series:
+    """One number a group of runs, NaN where one of them has none; `runs` is grouped by seed, or by row and seed."""
+    if isinstance(quantity.read, Ratio):
+        per = over_datasets(runs, quantity.read.per)
+        return over_datasets(runs, quantity.read.of) / per.where(per > 0)
+    return runs[quantity.name].agg(_whole(quantity.over)).astype(float)
 
 
 def _margins(by_seed: pd.DataFrame) -> dict[str, float]:

@@ -1,115 +1,280 @@
-"""The columns a table may show: what they are called, how they are worded, and which end of them is good."""
+"""Every figure of a run, in the order of the tables: the only place that lists them.
+
+A figure added here is shown wherever it says it is, exported, and sent to trackers. What takes more arithmetic than a line stands
+in a function beside the table, or in `costs` where others need it too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
+from harness.records import RunRecord
 from reports.format import units
-from reports.format.cells import Column
-from reports.results.costs import PeakField
-from reports.results.sections import REFERENCE
+from reports.results import costs
+from reports.results.costs import Maybe, PeakField, of_window
+from reports.results.quantity import Axis, ByMeter, Over, Place, Quantity, Ratio, concerns
 
-PEAK_NAMES: dict[PeakField, str] = {
-    "peak_allocated_bytes": "CUDA allocator",
-    "peak_tensor_bytes": "live tensors",
-    "simulated": "simulated",
-}
-PEAK_HELP: dict[PeakField, str] = {
-    "peak_allocated_bytes": "the most bytes PyTorch's CUDA allocator had handed out at once",
-    "peak_tensor_bytes": "the exact most bytes of tensors alive at once, counted on the CPU in a pass of its own",
-    "simulated": "the most bytes of tensors alive at once on a device, simulated without computing anything",
-}
-TITLES = {"base": "Base", "new": "New", "h": "H", "accuracy": "Accuracy", "source": "Source", "target": "Targets"}
-SCORE_WORDS = {"h": "H", "accuracy": "average accuracy", "target": "average accuracy on targets"}
-SCORE_HELP = {
-    "base": "top-1 on the classes trained on: mean over seeds, then over datasets",
-    "new": "top-1 on the classes not trained on: mean over seeds, then over datasets",
-    "h": "harmonic mean of the two averages beside it (not the mean of the datasets' H)",
-    "accuracy": "top-1: mean over seeds, then over tests",
-    "source": "top-1 on the dataset trained on: mean over seeds",
-    "target": "top-1 on the datasets not trained on: mean over seeds, then over those datasets",
-}
-INTERVAL_HELP = (
-    "t interval for the mean over seeds (of the seeds' own averages or totals). It speaks of other seeds on these datasets, "
-    "not of other datasets; a single seed has none"
+TRAIN_WINDOW = "the whole train window (decoding images, text features, feature extraction, every step)"
+SUMMED = "summed over the datasets of a seed, mean over seeds"
+
+TRAIN = Quantity(
+    name="train_seconds",
+    read=costs.train_seconds,
+    over="sum",
+    title="Train time",
+    unit="all datasets",
+    help=f"{TRAIN_WINDOW}, {SUMMED}",
+    text=units.duration,
+    better=-1,
+    best_of="whole",  # so many steps after whatever comes before them: no figure to be best in
+    shown={"headline": "whole", "details": "all", "seeds": "whole", "ablation": "all", "executions": "whole", "compare": "all",
+           "terminal": "whole"},
+    axis=Axis("Training time", units.TIME_UNITS),
+    noun="training time",
+    takes="training{} takes",
+)  # fmt: skip
+IMAGES = Quantity(
+    name="train_images_seen",
+    read=lambda record: record.train_images_seen or None,
+    over="sum",
+    title="Images",
+    unit="seen in training",
+    help=f"one for each time that an image is in a step's batch, {SUMMED}",
+    text=units.count,
+    timed=False,
 )
-GROUP_HELP = (
-    "rows that share a letter can't be told apart: paired comparison over datasets and seeds (the mean of the datasets' mean "
-    "differences against its standard error, Welch and Satterthwaite's degrees of freedom; H by its tangent at each row's "
-    "averages; an exact sign test where nothing differs from seed to seed), Holm's correction for all pairs, 5 %"
+TEXTS = Quantity(
+    name="train_texts_encoded",
+    read=lambda record: record.train_texts_encoded or None,
+    over="sum",
+    title="Class texts",
+    unit="encoded in training",
+    help=f"texts through the text tower, a class's anew in every step, {SUMMED}",
+    text=units.count,
+    timed=False,
+)
+STEP = Quantity(
+    name="step_seconds",
+    read=costs.step_seconds,
+    over="mean",
+    title="Step",
+    unit="median",
+    help="the median optimiser step, from where two in a row are alike (5 %) or after ten or half of them; mean over datasets and "
+    "seeds",
+    text=units.duration,
+    better=-1,
+    part="steps",
+    shown={"headline": "cut off", "details": "all", "executions": "all", "compare": "all", "terminal": "cut off"},
+)
+BATCH = Quantity(
+    name="batch_size",
+    read=lambda record: record.key.recipe.batch_size if record.key.recipe.trains else None,
+    over="max",
+    title="Batch",
+    unit="images",
+    help="images in a step; the largest of the datasets where they differ",
+    text=units.count,
+    part="steps",
+    timed=False,
+)
+TRAIN_PEAK = Quantity(
+    name="train_peak_bytes",
+    read=ByMeter(costs.train_peak_bytes),
+    over="max",
+    title="Peak memory",
+    unit="training",
+    short="Peak",
+    help="{} in the train window; the highest of a seed's datasets, mean over seeds",
+    text=units.size,
+    better=-1,
+    missing="train.{peak}",
+    timed=False,
+    shown={
+        "headline": "all",
+        "details": "all",
+        "ablation": "all",
+        "executions": "all",
+        "compare": "all",
+        "terminal": "all",
+    },
+    axis=Axis("Peak memory in training ({})", units.MEMORY_UNITS),
+    noun="peak memory",
+    takes="its peak is",
+    least="trains with the smallest peak of memory",
 )
 
-
-BORROWED = (
-    "{}: the method has nothing to say of these classes and answers as the pretrained backbone does. The figure is no merit of "
-    "its training, and never counts as best."
+QUANTITIES: tuple[Quantity, ...] = (
+    TRAIN,
+    Quantity(
+        name="images_per_second",
+        read=Ratio(IMAGES, TRAIN),
+        over="ratio",
+        title="Throughput",
+        unit="train images/s",
+        help=f"images consumed / seconds of {TRAIN_WINDOW}",
+        text=units.rate,
+        better=1,
+        part="steps",
+        shown={"headline": "whole"},
+    ),
+    Quantity(
+        name="texts_per_second",
+        read=Ratio(TEXTS, TRAIN),
+        over="ratio",
+        title="Class texts",
+        unit="a second",
+        help=f"texts through the text tower, a class's anew in every step / seconds of {TRAIN_WINDOW}",
+        text=units.rate,
+        better=1,
+        optional=True,
+        shown={"details": "all"},
+    ),
+    Quantity(
+        name="load_seconds",
+        read=lambda record: record.load_seconds,
+        over="sum",
+        title="Loading",
+        unit="part of train time",
+        help=f"waiting for the steps' batches: decoding, augmentation, copies; {SUMMED}",
+        text=units.duration,
+        optional=True,
+        shown={"details": "all"},
+    ),
+    Quantity(
+        name="extract_seconds",
+        read=lambda record: record.extract_seconds,
+        over="sum",
+        title="Extraction",
+        unit="part of train time",
+        help=f"computing the features to train on, {SUMMED}",
+        text=units.duration,
+        shown={"details": "all"},
+    ),
+    Quantity(
+        name="epoch_seconds",
+        read=costs.epoch_seconds,
+        over="mean",
+        title="Epoch",
+        unit="each image once",
+        help="as many median steps as see every training image once, loading their batches, and extracting what they read; mean "
+        "over datasets and seeds",
+        text=units.duration,
+        better=-1,
+        part="steps",
+        shown={"headline": "cut off", "details": "all", "executions": "cut off", "terminal": "cut off"},
+        noun="epoch time (extraction included)",
+        least="has the quickest epoch, extraction included",
+    ),
+    STEP,
+    Quantity(
+        name="step_flops",
+        read=costs.step_flops,
+        over="mean",
+        title="FLOPs",
+        unit="a step",
+        help="2 a multiply-add, forward and backward of one training step, in the execution that ran",
+        text=units.flops,
+        better=-1,
+        optional=True,
+        timed=False,
+        shown={"headline": "cut off", "details": "all"},
+    ),
+    Quantity(
+        name="utilisation_percent",
+        read=costs.utilisation_percent,
+        over="mean",
+        title="Utilisation",
+        unit="of the machine's peak",
+        help="FLOPs of a step / the median step / the peak of a matrix product measured in the same process",
+        text=units.whole_percent,
+        better=1,
+        why=costs.machine_was_busier,
+        optional=True,
+        shown={"headline": "cut off", "details": "all"},
+    ),
+    BATCH,
+    TRAIN_PEAK,
+    Quantity(
+        name="run_peak_bytes",
+        read=ByMeter(costs.run_peak_bytes),
+        over="max",
+        title="Peak, any phase",
+        help="{} in the worst phase (set-up counts on a GPU only)",
+        text=units.size,
+        better=-1,
+        part="run",
+        missing="*.{peak}",
+        timed=False,
+        shown={"details": "all"},
+    ),
+    Quantity(
+        name="setup_seconds",
+        read=lambda record: of_window(record, "setup", lambda w: w.seconds),
+        over="sum",
+        title="Set-up",
+        unit="all datasets",
+        help=f"the backbone's weights, the dataset's lists and the method's model, {SUMMED}",
+        text=units.duration,
+        part="run",
+        shown={"details": "all"},
+    ),
+    Quantity(
+        name="test_seconds",
+        read=costs.test_seconds,
+        over="sum",
+        title="Test",
+        unit="all datasets",
+        help=f"all tests, decoding included, {SUMMED}",
+        text=units.duration,
+        part="run",
+        shown={"details": "all"},
+    ),
+    IMAGES,
+    TEXTS,
+    Quantity(
+        name="train_energy_joules",
+        read=lambda record: of_window(record, "train", lambda w: w.energy_joules),
+        over="sum",
+        title="Energy",
+        unit="training",
+        help=f"of the whole device, by NVML's counter, in the train window, {SUMMED}",
+        text=units.energy,
+        better=-1,
+        missing="train.energy_joules",
+        optional=True,
+        shown={"headline": "all"},
+        axis=Axis("Energy of training", units.ENERGY_UNITS),
+    ),
+    Quantity(
+        name="trainable_parameters",
+        read=lambda record: record.trainable_parameters,
+        over="max",
+        title="Trainable",
+        unit="parameters",
+        help="distinct trained numbers; the largest of the datasets where they differ",
+        text=units.count,
+        part="run",
+        timed=False,
+        shown={"headline": "all"},
+    ),
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """A cost column: its heading, how its numbers are worded, and which end of it is good (1 high, -1 low, 0 neither)."""
-
-    column: Column
-    text: Callable[[float], str]
-    better: Literal[-1, 0, 1]
+_EXPORTED_FIRST: tuple[Over, ...] = ("sum", "mean", "max", "ratio")
 
 
-def cost_columns(peak: PeakField) -> dict[str, Cost]:
-    """Every cost a table may show, by its column in the summary."""
-    quantity, meaning = PEAK_NAMES[peak], PEAK_HELP[peak]
-    whole_train = "the whole train window (decoding images, text features, feature extraction, every step)"
-    built = "the backbone's weights, the dataset's lists and the method's model"
-    summed = "summed over the datasets of a seed, mean over seeds"
-    worst = f"{meaning} in the train window; the highest of a seed's datasets, mean over seeds"
-    words: dict[str, tuple[str, str, str, Callable[[float], str], Literal[-1, 0, 1]]] = {
-        "train_seconds": ("Train time", "all datasets", f"{whole_train}, {summed}", units.duration, -1),
-        "images_per_second": (
-            "Throughput", "train images/s", f"images consumed / seconds of {whole_train}", units.rate, 1),
-        "train_peak_bytes": ("Peak memory", f"{quantity}, training", worst, units.size, -1),
-        "trainable_parameters": (
-            "Trainable", "parameters", "distinct trained numbers; the largest of the datasets where they differ",
-            units.count, 0),
-        "texts_per_second": (
-            "Class texts", "a second", f"texts through the text tower, a class's anew in every step / seconds of {whole_train}",
-            units.rate, 1),
-        "load_seconds": (
-            "Loading", "part of train time", f"waiting for the steps' batches: decoding, augmentation, copies; {summed}",
-            units.duration, 0),
-        "extract_seconds": (
-            "Extraction", "part of train time", f"computing the features to train on, {summed}", units.duration, 0),
-        "epoch_seconds": (
-            "Epoch", "each image once",
-            "as many median steps as see every training image once, loading their batches, and extracting what they read; "
-            "mean over datasets and seeds", units.duration, -1),
-        "step_seconds": (
-            "Step", "median",
-            "the median optimiser step, from where two in a row are alike (5 %) or after ten or half of them; mean over datasets "
-            "and seeds", units.duration, -1),
-        "step_flops": (
-            "FLOPs", "a step", "2 a multiply-add, forward and backward of one training step, in the execution that ran",
-            units.flops, -1),
-        "utilisation_percent": (
-            "Utilisation", "of the machine's peak",
-            "FLOPs of a step / the median step / the peak of a matrix product measured in the same process", units.whole_percent,
-            1),
-        "run_peak_bytes": (
-            "Peak, any phase", quantity, f"{meaning} in the worst phase (set-up counts on a GPU only)", units.size, -1),
-        "setup_seconds": ("Set-up", "all datasets", f"{built}, {summed}", units.duration, 0),
-        "test_seconds": ("Test", "all datasets", f"all tests, decoding included, {summed}", units.duration, 0),
-        "train_energy_joules": (
-            "Energy", "training", f"of the whole device, by NVML's counter, in the train window, {summed}",
-            units.energy, -1),
-    }  # fmt: skip
-    return {
-        name: Cost(Column(title, unit, explained), word, better)
-        for name, (title, unit, explained, word, better) in words.items()
-    }
+def shown_in(place: Place, cut_off: bool) -> list[Quantity]:
+    """The figures of a place, in its order; `cut_off`: of runs whose training was cut off or only simulated."""
+    return [q for q in QUANTITIES if place in q.shown and concerns(q.shown[place], cut_off)]
 
 
-def score_column(score: str, gains: bool) -> Column:
-    """The heading of a score; `gains`: its cells show the difference to the reference."""
-    gain = f"; the signed number is the difference to {REFERENCE}, in points" if gains else ""
-    return Column(TITLES[score], "%", SCORE_HELP[score] + gain)
+def drawn() -> list[tuple[Quantity, Axis]]:
+    """The figures that accuracy is drawn against."""
+    return [(q, q.axis) for q in QUANTITIES if q.axis]
+
+
+def ranking_costs() -> list[Quantity]:
+    """The figures by which methods are ranked where only costs count, the first one first."""
+    return [q for q in QUANTITIES if q.least]
+
+
+def figures(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
+    """Every figure of a run by its name: totals first, then means, highest ones and ratios."""
+    return {q.name: q.of(record, peak) for q in sorted(QUANTITIES, key=lambda q: _EXPORTED_FIRST.index(q.over))}

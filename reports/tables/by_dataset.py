@@ -11,7 +11,7 @@ from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import listed, short, visible
-from reports.results.quantities import BORROWED, TITLES
+from reports.results.scores import BORROWED, TITLES
 from reports.results.section_results import Tables
 from reports.results.sections import Row, Section
 from reports.results.statistics import SIGNIFICANCE

@@ -11,9 +11,11 @@ from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import plural
-from reports.results.costs import simulated_peak_bytes, train_peak_bytes, train_seconds
+from reports.results.costs import simulated_peak_bytes
 from reports.results.literature import AVERAGE, MEANS, SOURCE, Line, formula_bytes, lines, published_cost
-from reports.results.quantities import PEAK_NAMES, TITLES
+from reports.results.quantities import TRAIN, TRAIN_PEAK
+from reports.results.quantity import PEAK_NAMES
+from reports.results.scores import TITLES
 from reports.results.section_results import Found, Tables
 from reports.results.sections import Row, Section
 from reports.tables.protocol import protocol_table
@@ -102,26 +104,26 @@ def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style
     meter = "nothing" if numbers.peak == "simulated" else PEAK_NAMES[numbers.peak]
     columns = [
         Column("Method", numeric=False),
-        Column("Train time", "published, a dataset"),
-        Column("Train time", "measured, a dataset"),
+        Column(TRAIN.title, "published, a dataset"),
+        Column(TRAIN.title, "measured, a dataset"),
         Column("Memory", "published estimate, MB"),
         Column("Memory", "that estimate by its formula, MB"),
-        Column("Peak memory", "simulated, MB"),
-        Column("Peak memory", f"measured, {meter}, MB"),
+        Column(TRAIN_PEAK.title, "simulated, MB"),
+        Column(TRAIN_PEAK.title, f"measured, {meter}, MB"),
     ]
     table = Table(name, "Cost, re-measured", columns)
     for row in section.rows:
         published = published_cost(section.condition.suite, row.method)
         line = numbers.line(row.label)
-        if published and not (pd.isna(line["train_seconds"]) and pd.isna(line["train_peak_bytes"])):
+        if published and not (pd.isna(line[TRAIN.name]) and pd.isna(line[TRAIN_PEAK.name])):
             seconds, megabytes = published
             finished = [r for r in row.records if r.status == "ok"]
             part = [f"{len(finished)} of {plural(len(row.records), 'run')}"] if len(finished) < len(row.records) else []
-            measured = [] if numbers.peak == "simulated" else [train_peak_bytes(r, numbers.peak) for r in finished]
+            measured = [] if numbers.peak == "simulated" else [TRAIN_PEAK.of(r, numbers.peak) for r in finished]
             table.rows.append([
                 Cell(row.label, details=(manner(row.records), *part), style=styles[row.label]),
-                Cell(units.duration(seconds), seconds),
-                _seconds(table, _mean([train_seconds(r) for r in finished]), section),
+                Cell(TRAIN.text(seconds), seconds),
+                _seconds(table, _mean([TRAIN.of(r, numbers.peak) for r in finished]), section),
                 Cell(f"{megabytes:,.0f}", megabytes),
                 _megabytes(table, formula_bytes(section.condition.suite, row.method), "The method's card doesn't say."),
                 _megabytes(table, _mean([simulated_peak_bytes(r) for r in finished]),
@@ -139,7 +141,7 @@ def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style
 def _seconds(table: Table, value: float | None, section: Section) -> Cell:
     if section.costs_only:
         return table.absent("Training was cut off after a few steps.")
-    return table.absent("Not recorded.") if value is None else Cell(units.duration(value), value)
+    return table.absent("Not recorded.") if value is None else Cell(TRAIN.text(value), value)
 
 
 def _mean(found: Sequence[float | None]) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import pandas as pd
 
@@ -11,39 +10,14 @@ from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import plural
-from reports.results.costs import reason
-from reports.results.frames import harmonic_mean
-from reports.results.quantities import BORROWED, GROUP_HELP, INTERVAL_HELP, TITLES, Cost, cost_columns, score_column
+from reports.results import quantities
+from reports.results.frames import harmonic_mean, over_datasets
+from reports.results.quantity import Quantity, concerns
+from reports.results.scores import BORROWED, GROUP_HELP, INTERVAL_HELP, TITLES, score_column
 from reports.results.section_results import Tables, gaps
 from reports.results.sections import REFERENCE, Row, Section
 from reports.tables.provenance import manner
 
-HEADLINE_COSTS = (
-    "train_seconds",
-    "images_per_second",
-    "train_peak_bytes",
-    "train_energy_joules",
-    "trainable_parameters",
-)
-STEP_COSTS = ("epoch_seconds", "step_seconds", "step_flops", "utilisation_percent", "train_peak_bytes", "train_energy_joules",
-              "trainable_parameters")  # fmt: skip
-"""What a run that was cut off, or only simulated, has to tell."""
-DETAIL_COSTS = (
-    "train_seconds",
-    "texts_per_second",
-    "load_seconds",
-    "extract_seconds",
-    "epoch_seconds",
-    "step_seconds",
-    "step_flops",
-    "utilisation_percent",
-    "train_peak_bytes",
-    "run_peak_bytes",
-    "setup_seconds",
-    "test_seconds",
-)
-OFTEN_UNKNOWN = {"texts_per_second", "load_seconds", "train_energy_joules", "step_flops", "utilisation_percent"}
-"""Costs that need a meter or a profile of their own: their columns are left out where no row has them."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -53,20 +27,19 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
     if section.costs_only:
         scores = []
     groups = tables.rank_groups() if scores else {}
-    costs = cost_columns(tables.peak)
-    shown = _known(tables, STEP_COSTS if section.costs_only else HEADLINE_COSTS)
+    costs = _known(tables, quantities.shown_in("headline", section.costs_only))
     columns = [
         _method_column(),
         *(score_column(s, bool(tables.summary[f"{s}_gain"].notna().any())) for s in scores),
         *([Column("Group", "tied share a letter", GROUP_HELP, numeric=False)] if groups else []),
-        *(costs[c].column for c in shown),
+        *(cost.column(tables.peak) for cost in costs),
     ]
     table = Table(name, "Cost of each method" if section.costs_only else "Accuracy and cost of each method", columns)
     for row in ranked(section, tables):
         cells = [method_cell(table, section, row, tables, styles, manner(row.records) if section.costs_only else "")]
         cells += [_score_cell(table, row, score, tables) for score in scores]
         cells += [_group_cell(table, row, groups, tables)] if groups else []
-        cells += [_cost_cell(table, row, c, costs[c], tables) for c in shown]
+        cells += [_cost_cell(table, row, cost, section, tables) for cost in costs]
         table.rows.append(cells)
     if any("–" in d for cells in table.rows for c in cells for d in c.details):
         table.legend = f"Ranges are 95 % intervals: {INTERVAL_HELP}."
@@ -75,39 +48,36 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
 
 def cost_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
     """A line a row: where the time and the memory go, and how the row was run."""
-    costs = cost_columns(tables.peak)
-    if section.costs_only:  # so many steps after whatever comes before them: no figure to be best in
-        costs["train_seconds"] = replace(costs["train_seconds"], better=0)
-    shown = _known(tables, DETAIL_COSTS)
-    table = Table(name, "Where time and memory go", [_method_column(), *(costs[c].column for c in shown)])
+    costs = _known(tables, quantities.shown_in("details", section.costs_only))
+    table = Table(name, "Where time and memory go", [_method_column(), *(cost.column(tables.peak) for cost in costs)])
     for row in ranked(section, tables):
-        cells = [_cost_cell(table, row, c, costs[c], tables) for c in shown]
+        cells = [_cost_cell(table, row, cost, section, tables) for cost in costs]
         table.rows.append([method_cell(table, section, row, tables, styles, manner(row.records)), *cells])
     return table
 
 
-def _known(tables: Tables, costs: Sequence[str]) -> list[str]:
-    return [c for c in costs if c not in OFTEN_UNKNOWN or tables.summary[c].notna().any()]
+def _known(tables: Tables, costs: Sequence[Quantity]) -> list[Quantity]:
+    return [cost for cost in costs if not cost.optional or tables.summary[cost.name].notna().any()]
 
 
 def seed_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
     """A line a row and seed: the score as the headline has it, of that seed alone, and its training time."""
-    scores = _by_seed(tables)
-    by_dataset = tables.runs.groupby(["row", "seed", "dataset"])["train_seconds"].sum(min_count=1).unstack()
-    times = by_dataset.reindex(columns=section.datasets).sum(axis=1, skipna=False)
-    finished = tables.runs.groupby(["row", "seed"])["dataset"].nunique()
-    columns = [_method_column(), Column("Seed"), SEED_SCORE[tables.main], Column("Train time", "all datasets")]
+    scores, seeds = _by_seed(tables), tables.runs.groupby(["row", "seed"])
+    costs = [(cost, over_datasets(seeds, cost)) for cost in quantities.shown_in("seeds", section.costs_only)]
+    finished = seeds["dataset"].nunique()
+    columns = [_method_column(), Column("Seed"), SEED_SCORE[tables.main]]
+    columns += [Column(cost.title, cost.unit) for cost, _ in costs]
     table = Table(name, "Each seed by itself", columns, features=("filter",))
     for row in ranked(section, tables):
         for seed in row.seeds:
             own = row.label, seed
             whole = finished.get(own) == len(section.datasets)
-            untimed = reason(row, "train_seconds", tables.peak) if whole else GAP
             table.rows.append([
                 Cell(row.label, style=styles[row.label]),
                 Cell(str(seed), seed),
                 _number(table, scores.get(own), units.percent, GAP),
-                _number(table, times.get(own), units.duration, untimed),
+                *(_number(table, found[own], cost.text, cost.reason(row, tables.peak)) if whole else table.absent(GAP)
+                  for cost, found in costs),
             ])  # fmt: skip
     return table
 
@@ -132,7 +102,8 @@ SEED_SCORE = {
 
 def ranked(section: Section, tables: Tables) -> list[Row]:
     """Complete rows, best first; then the others; the reference last of all. The cheapest first where only costs count."""
-    best = tables.complete.sort_values(["epoch_seconds", "train_peak_bytes"]) if section.costs_only else tables.complete
+    by = [cost.name for cost in quantities.ranking_costs()]
+    best = tables.complete.sort_values(by) if section.costs_only else tables.complete
     order = {label: i for i, label in enumerate(best.index)}
     return sorted(section.rows, key=lambda r: (r.method == REFERENCE, order.get(r.label, len(order)), r.label))
 
@@ -180,16 +151,16 @@ def _group_cell(table: Table, row: Row, groups: dict[str, tuple[int, ...]], tabl
     return Cell(" ".join(LETTERS[g] if g < 26 else str(g) for g in groups[row.label]), groups[row.label][0])
 
 
-def _cost_cell(table: Table, row: Row, name: str, cost: Cost, tables: Tables) -> Cell:
-    line = tables.line(row.label)
+def _cost_cell(table: Table, row: Row, cost: Quantity, section: Section, tables: Tables) -> Cell:
+    line, name = tables.line(row.label), cost.name
     if pd.isna(line[name]):
-        return table.absent(reason(row, name, tables.peak))
+        return table.absent(cost.reason(row, tables.peak))
     spread = line[f"{name}_margin"]
     details: tuple[str, ...] = ()
     if pd.notna(spread) and spread > 0.001 * line[name]:
         details = (f"{cost.text(max(line[name] - spread, 0))} – {cost.text(line[name] + spread)}",)
     known = tables.complete[name].dropna()
-    comparable = bool(cost.better) and row.label in known.index
+    comparable = bool(cost.better) and concerns(cost.best_of, section.costs_only) and row.label in known.index
     best = comparable and stands_out(line[name], known, cost.text, cost.better)
     return Cell(cost.text(line[name]), line[name], details, best=best)
 

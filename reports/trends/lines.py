@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from reports.charts.drawing import SETTINGS, TIME_UNITS, as_svg, drawn, plane
+from reports.charts.drawing import SETTINGS, as_svg, drawn, plane
 from reports.charts.svg import INK
+from reports.format import units
 from reports.format.styles import COLOURS
 from reports.trends.change_points import Change, Run, Series
 
@@ -21,7 +22,7 @@ LABELS = 5
 def trend(name: str, found: Series, changes: Sequence[Change]) -> str:
     """Medians over the runs with their quartiles; the levels between the changes; crosses where the gate found a regression."""
     values = np.array([run.value for run in found.runs])
-    unit, scale = next((u for u in TIME_UNITS if np.median(values) >= u[1]), TIME_UNITS[-1])
+    unit, scale = next((u for u in units.TIME_UNITS if np.median(values) >= u[1]), units.TIME_UNITS[-1])
     with mpl.rc_context(SETTINGS):
         figure, axes = plane("Commit", f"Median, {unit}")
         _runs(axes, found, scale)

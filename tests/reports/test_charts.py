@@ -5,8 +5,6 @@ import pytest
 
 from reports.charts import drawing, labels
 from reports.charts.drawing import (
-    MEMORY_UNITS,
-    TIME_UNITS,
     Point,
     against_cost,
     base_against_new,
@@ -15,6 +13,7 @@ from reports.charts.drawing import (
 from reports.charts.section_charts import section_charts
 from reports.charts.svg import INK, inline
 from reports.format.styles import Style
+from reports.format.units import MEMORY_UNITS, TIME_UNITS
 from reports.pages.page import row_styles
 from reports.results.section_results import tables
 from reports.results.sections import sections

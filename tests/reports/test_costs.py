@@ -6,8 +6,9 @@ import pytest
 
 from harness.recipe import Recipe
 from harness.records import ProfileRecord, SimulationRecord
-from reports.results.costs import adapts, costs, epoch_seconds, reason, step_seconds, utilisation_percent
+from reports.results.costs import adapts, epoch_seconds, step_seconds, utilisation_percent
 from reports.results.costs import test_seconds as seconds_of_testing
+from reports.results.quantities import QUANTITIES, TRAIN_PEAK
 from reports.results.sections import Row
 
 
@@ -26,7 +27,8 @@ def test_utilisation_is_flops_over_time_over_the_measured_peak(record):
     assert utilisation_percent(replace(found, profile=None)) is None
     slowed = replace(found, profile=replace(profile, gemm_flops_per_second=19e9))  # the step itself made 20
     assert utilisation_percent(slowed) is None
-    assert "busier" in reason(Row("coop", "coop", (slowed,)), "utilisation_percent", "peak_tensor_bytes")
+    (utilisation,) = (q for q in QUANTITIES if q.name == "utilisation_percent")
+    assert "busier" in utilisation.reason(Row("coop", "coop", (slowed,)), "peak_tensor_bytes")
     assert utilisation_percent(replace(found, profile=replace(profile, gemm_flops_per_second=None))) is None
 
 
@@ -91,11 +93,11 @@ def simulated(record):
 
 def test_the_simulated_peak_of_a_method_without_steps_is_that_of_its_extraction(simulated):
     assert adapts(simulated())
-    assert costs(simulated(), "simulated")["train_peak_bytes"] == 5 * 2**20
+    assert TRAIN_PEAK.of(simulated(), "simulated") == 5 * 2**20
 
 
 def test_what_was_simulated_in_part_has_no_peak_and_says_why(simulated):
     partial = simulated("training is simulated up to where it reads values")
-    assert costs(partial, "simulated")["train_peak_bytes"] is None
-    why = reason(Row("tip_adapter", "tip_adapter", (partial,)), "train_peak_bytes", "simulated")
+    assert TRAIN_PEAK.of(partial, "simulated") is None
+    why = TRAIN_PEAK.reason(Row("tip_adapter", "tip_adapter", (partial,)), "simulated")
     assert why == "Not known: training is simulated up to where it reads values."

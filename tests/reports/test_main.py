@@ -51,7 +51,7 @@ def test_headlines_say_over_what_they_sum_and_average(record, capsys):
     assert ", 1 shot, " in costs
     assert "epoch and step averaged over datasets, peak memory the highest of them; mean over seeds" in costs
     assert ", 16 shots, " in scores
-    assert "train summed over datasets, peak memory the highest of them; mean over seeds" in scores
+    assert "train time summed over datasets, peak memory the highest of them; mean over seeds" in scores
     assert "coop (1 of 2 datasets)" in scores
 
 

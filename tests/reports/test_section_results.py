@@ -8,12 +8,16 @@ import pytest
 
 from harness.recipe import Recipe
 from harness.records import WindowRecord
-from reports.results.costs import reason
 from reports.results.frames import harmonic_mean
+from reports.results.quantities import QUANTITIES
 from reports.results.section_results import gaps, tables
 from reports.results.sections import sections
 
 MIB = 2**20
+
+
+def reason(row, name, peak):
+    return {q.name: q for q in QUANTITIES}[name].reason(row, peak)
 
 
 def of(records):
