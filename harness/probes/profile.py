@@ -20,7 +20,7 @@ from harness.meters.memory_tracker import SavedBytes
 from harness.method import AdaptedModel, Classes
 from harness.probes.simulate import simulate
 from harness.records import BlockRecord, ProfileRecord, RunKey, SimulationRecord, Tower
-from harness.suite import EXECUTIONS
+from harness.suite import EXECUTIONS, Execution
 
 
 @dataclass
@@ -46,21 +46,27 @@ class _Block:
         return sum(self.ends or [end]) - sum(self.starts) if len(self.ends) in (0, len(self.starts)) else None
 
 
-def profile(model: AdaptedModel, steps: Callable[[], None], key: RunKey, classes: Classes) -> ProfileRecord:
-    """A step block by block; and what both executions take by simulation, None where a method can't be simulated."""
-    device = model.backbone.device
-    return ProfileRecord(
-        blocks=measure_blocks(model, steps),
-        simulated={execution: _simulated(replace(key, execution=execution), classes) for execution in EXECUTIONS},
-        gemm_flops_per_second=gemm_flops_per_second(device) if key.precision == "fp32" else None,
+def profile(
+    model: AdaptedModel, steps: Callable[[], None], key: RunKey, classes: Classes
+) -> tuple[ProfileRecord, dict[str, str]]:
+    """A step block by block, and what both executions take by simulation; with the reasons for nulls by field."""
+    blocks = measure_blocks(model, steps)
+    simulations: dict[Execution, SimulationRecord | None] = {}
+    reasons = {}
+    for execution in EXECUTIONS:
+        try:
+            simulations[execution] = simulated(replace(key, execution=execution), classes)
+        except ConfigError as error:
+            simulations[execution] = None
+            reasons[f"simulated.{execution}"] = error.what
+    if key.precision != "fp32":
+        reasons["gemm_flops_per_second"] = "utilisation is told in fp32 only"
+    record = ProfileRecord(
+        blocks=blocks,
+        simulated=simulations,
+        gemm_flops_per_second=gemm_flops_per_second(model.backbone.device) if key.precision == "fp32" else None,
     )
-
-
-def _simulated(key: RunKey, classes: Classes) -> SimulationRecord | None:
-    try:
-        return simulated(key, classes)
-    except ConfigError:
-        return None
+    return record, reasons
 
 
 def simulated(key: RunKey, classes: Classes) -> SimulationRecord:

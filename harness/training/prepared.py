@@ -1,14 +1,16 @@
-"""A run's model made ready outside the training loop, for what looks at single steps: built, aimed, prepared and fed."""
+"""A run's model made ready: built and aimed for whoever trains it; prepared and fed for what looks at single steps."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from harness.clip.backbone import Backbone
 from harness.data.image_set import ImageSet
+from harness.meters.memory_tracker import model_tensors
 from harness.method import AdaptedModel, Classes
 from harness.plan import build_method
 from harness.records import RunKey
@@ -19,10 +21,19 @@ from harness.training.reading import Feed, StagedImages, autocast
 WARMUP_STEPS = 2
 
 
+def seed_everything(seed: int) -> None:
+    """Python's, NumPy's and torch's global generators start from the seed."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 def build_model(key: RunKey, backbone: Backbone, classes: Classes) -> AdaptedModel:
-    """A run's method on a backbone, aimed at these classes. Its own weights depend on the seed alone."""
-    torch.manual_seed(key.seed)
+    """A run's method on a backbone and its device, aimed at these classes. Its own weights depend on the seed alone."""
+    seed_everything(key.seed)
     model: AdaptedModel = build_method(key.method, key.settings).adapt(backbone)
+    if any(tensor.device != backbone.device for tensor in model_tensors(model)):
+        model.to(backbone.device)  # never without need: tensors without contents can't be moved
     model.set_classes(classes)
     return model
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from harness.errors import ConfigError
+from harness.probes import profile
 from harness.records import from_json, to_json
 from harness.runs.runner import execute
 
@@ -60,6 +62,20 @@ def test_both_executions_are_simulated_beside_it(profiled):
     assert simulated["fast"].step_flops < simulated["reference"].step_flops
     total = {e: sum(s.peak_bytes["train"].values()) for e, s in simulated.items()}
     assert total["fast"] < total["reference"]
+
+
+def test_an_execution_that_cannot_be_simulated_says_why(profiled, monkeypatch):
+    def simulate(key, classes):
+        if key.execution == "fast":
+            raise ConfigError("no such fast path", "Mend it.")
+        return real(key, classes)
+
+    real = profile.simulate
+    monkeypatch.setattr(profile, "simulate", simulate)
+    record = profiled("coop")
+    assert record.profile.simulated["fast"] is None
+    assert record.profile.simulated["reference"].test_batch_flops > 0
+    assert record.missing["profile.simulated.fast"] == "no such fast path"
 
 
 def test_a_method_without_steps_has_no_profile_and_says_why(profiled, job):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.records import from_json, to_json
-from harness.runs import events, runner
+from harness.runs import events, passes
 from harness.runs.events import EpochEnded, PhaseStarted
 from harness.runs.runner import execute
 
@@ -173,12 +173,12 @@ def test_the_memory_pass_takes_the_training_peak_from_two_steps(job):
     """More steps can't raise it: the whole training under the ledger has the same peak."""
     settings = {"epochs": "3", "batch_size": "4"}
     short = execute(job("clip_adapter", settings=settings))
-    before = runner.PROBE_STEPS
+    before = passes.PROBE_STEPS
     try:
-        runner.PROBE_STEPS = 3
+        passes.PROBE_STEPS = 3
         longer = execute(job("clip_adapter", settings=settings))
     finally:
-        runner.PROBE_STEPS = before
+        passes.PROBE_STEPS = before
     assert short.windows["train"].peak_tensor_bytes == longer.windows["train"].peak_tensor_bytes
 
 

@@ -40,7 +40,9 @@ def test_a_folder_is_all_of_its_files(tmp_path):
 
 
 def test_a_file_that_no_check_knows_fails_by_its_name(failure):
-    assert failure(method="unheard of", cases=[{"case": "A"}]).startswith("some.json: no check knows the method 'unheard of'")
+    assert failure(method="unheard of", cases=[{"case": "A"}]).startswith(
+        "some.json: no check knows the method 'unheard of'"
+    )
     assert failure(tables=[1]).startswith("some.json: no check knows what it holds (tables)")
     assert failure(method="unheard of", gaussian_weights=[]).startswith("some.json: no check knows")
 

@@ -1,0 +1,136 @@
+"""What looks into a run once its windows are closed, each a pass of its own: exact memory, analysis, profile.
+
+A pass keeps what it needs of the trained model before that goes, and then builds the run's model anew.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from harness.meters.memory_tracker import Ledger, model_tensors
+from harness.method import AdaptedModel
+from harness.probes import analysis, profile
+from harness.records import Phase
+from harness.runs import events
+from harness.runs.findings import Findings, status_of
+from harness.runs.job import Job
+from harness.runs.phases import Prepared, load_backbone, predict_tests, train_model
+from harness.runs.run_data import RunData
+from harness.training.log import TrainingLog
+from harness.training.prepared import Steps, build_model, first_batch
+
+PROBE_STEPS = 2
+"""Steps of the memory pass: in the second, gradients and optimiser state exist."""
+
+
+class Pass(Protocol):
+    """One look into a run, outside every window."""
+
+    phase: events.Phase
+
+    def keep(self, trained: Prepared) -> None:
+        """Note what is needed of the trained run, without holding its model."""
+
+    def look(self, job: Job, data: RunData, findings: Findings) -> None:
+        """Find out; `findings` get the result, or the reason for its lack."""
+
+
+def passes(job: Job, findings: Findings) -> list[Pass]:
+    """The passes of a run, in order."""
+    chosen: list[Pass] = [MemoryPass()]
+    if job.run.analyse:
+        chosen.append(AnalysisPass())
+    if (job.run.profile or job.trace) and not job.run.key.recipe.trains:
+        findings.missing["profile"] = "the method trains in no steps"
+    elif job.run.profile or job.trace:
+        chosen.append(ProfilePass())
+    return chosen
+
+
+class MemoryPass:
+    """How many weights training changed; and on a CPU the exact peak of live tensor bytes, in the first steps of train and test."""
+
+    phase: events.Phase = "memory"
+
+    def keep(self, trained: Prepared) -> None:
+        self._trained = {
+            name: weight.detach().cpu() for name, weight in trained.model.named_parameters() if weight.requires_grad
+        }
+
+    def look(self, job: Job, data: RunData, findings: Findings) -> None:
+        backbone = load_backbone(job, findings.device)
+        with Ledger(model_tensors(backbone)) as ledger:
+            again = Prepared(data, build_model(data.key, backbone, data.classes))
+            findings.facts.changed_weights_percent = self._changed_percent(again.model)
+            self._trained.clear()
+            if findings.device.type == "cuda":
+                why = "the CUDA allocator's own peak is measured instead"
+                findings.missing |= {f"{phase}.peak_tensor_bytes": why for phase in ("train", "test")}
+                return
+            _note_peak("train", ledger, findings, lambda: train_model(again, TrainingLog(), PROBE_STEPS))
+            _note_peak("test", ledger, findings, lambda: predict_tests(again, maximum_batches=1))
+
+    def _changed_percent(self, untrained: AdaptedModel) -> float | None:
+        """Of the weights that were trained. One that training made itself, such as a cache key, is a changed one."""
+        initial = dict(untrained.named_parameters())
+        changed = sum(
+            int((after != initial[name].detach().cpu()).sum()) if name in initial else after.numel()
+            for name, after in self._trained.items()
+        )
+        trained = sum(after.numel() for after in self._trained.values())
+        return 100 * changed / trained if trained else None
+
+
+def _note_peak(phase: Phase, ledger: Ledger, findings: Findings, work: Callable[[], object]) -> None:
+    gc.collect()
+    ledger.reset_peak()
+    work()
+    findings.windows[phase] = replace(findings.windows[phase], peak_tensor_bytes=ledger.peak_bytes)
+
+
+class AnalysisPass:
+    """Compare the trained model with the one at step 0, and follow the gradient of one step."""
+
+    phase: events.Phase = "analysis"
+
+    def keep(self, trained: Prepared) -> None:
+        self._after = _snapshot(trained)
+
+    def look(self, job: Job, data: RunData, findings: Findings) -> None:
+        again = Prepared(data, build_model(data.key, load_backbone(job, findings.device), data.classes))
+        before = _snapshot(again)
+        with analysis.gradient_flow(again.model) as flow:
+            train_model(again, TrainingLog(), 1)
+        findings.facts.analysis, reasons = analysis.compare(again.model, before, self._after, flow)
+        findings.missing |= {f"analysis.{name}": why for name, why in reasons.items()}
+
+
+def _snapshot(prepared: Prepared) -> analysis.Snapshot:
+    data = prepared.data
+    images = data.plain_images(analysis.sample(data.drawn.train, data.key.seed))
+    return analysis.snapshot(prepared.model, data.classes, images, data.key.precision)
+
+
+class ProfilePass:
+    """Look into a training step. What goes wrong here takes nothing from what the run has found."""
+
+    phase: events.Phase = "profile"
+
+    def keep(self, trained: Prepared) -> None:
+        """The weights do not matter."""
+
+    def look(self, job: Job, data: RunData, findings: Findings) -> None:
+        try:
+            model = build_model(data.key, load_backbone(job, findings.device), data.classes)
+            places = first_batch(model, [item.label for item in data.drawn.train], data.key)
+            steps = Steps(model, data.train_images(places), data.key)
+            if job.run.profile:
+                findings.facts.profile, reasons = profile.profile(model, steps, data.key, data.classes)
+                findings.missing |= {f"profile.{name}": why for name, why in reasons.items()}
+            if job.trace:
+                profile.trace(steps, job.trace, findings.device)
+        except Exception as error:
+            findings.missing["profile"] = status_of(error)[1]
