@@ -29,6 +29,11 @@ def test_every_place_named_is_there(page):
     assert not list(missing_places(page.read_text()))
 
 
+def test_the_way_to_a_record_is_short():
+    way = (ROOT / "docs" / "architecture.md").read_text().partition("## One run")[2].partition("\n## ")[0]
+    assert len(set(re.findall(r"`(harness/[\w/]+\.py)", way))) <= 20
+
+
 def test_a_place_that_is_not_there_is_found():
     text = "`harness/plan.py:plan`, `harness/plan.py:plant`, `harness/nowhere.py`"
     assert list(missing_places(text)) == ["harness/plan.py:plant", "harness/nowhere.py"]
