@@ -10,7 +10,7 @@ from rich.table import Table
 
 from reports.format.cells import Cell
 from reports.format.cells import Table as PageTable
-from reports.format.text import listed, plural, visible
+from reports.format.text import listed, plural, uncapitalised, visible
 from reports.format.units import percent
 from reports.pages.compare import Comparison
 from reports.results.quantities import ranking_costs, shown_in
@@ -41,7 +41,7 @@ def _taken_together(section: Section) -> str:
     if section.condition.simulated:
         return "simulated"
     costs = shown_in("terminal", section.costs_only)
-    titles = {how: listed([q.title.lower() for q in costs if q.over == how]) for how in (*OVER_DATASETS, "max")}
+    titles = {how: listed([uncapitalised(q.title) for q in costs if q.over == how]) for how in (*OVER_DATASETS, "max")}
     taken = listed([f"{titles[how]} {words}" for how, words in OVER_DATASETS.items() if titles[how]])
     return f"{taken} over datasets, {titles['max']} the highest of them; mean over seeds"
 
@@ -92,7 +92,7 @@ def _headline(found: Tables, costs_only: bool) -> Table:
     """Scores and costs; where training was cut off, costs alone."""
     metrics = [*found.metrics, "h"] if found.main == "h" else list(found.metrics)
     scores: list[Shown] = [] if costs_only else [(metric, TITLES[metric], percent) for metric in metrics]
-    shown = scores + [(cost.name, cost.title.lower(), cost.text) for cost in shown_in("terminal", costs_only)]
+    shown = scores + [(cost.name, uncapitalised(cost.title), cost.text) for cost in shown_in("terminal", costs_only)]
     table = Table("method", box=None, padding=(0, 2, 0, 0))
     for _, heading, _ in shown:
         table.add_column(heading, justify="right")

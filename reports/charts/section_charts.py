@@ -10,7 +10,7 @@ import pandas as pd
 from reports.charts import drawing
 from reports.charts.drawing import Point
 from reports.format.styles import Style
-from reports.format.text import listed, short
+from reports.format.text import listed, short, uncapitalised
 from reports.results import quantities
 from reports.results.costs import adapts
 from reports.results.quantity import PEAK_NAMES
@@ -79,7 +79,7 @@ def _against_costs(name: str, section: Section, tables: Tables, styles: dict[str
         if len(points) > 1:
             bars = f" {BARS}" if any(p.y_margin for p in points) else ""
             svg = drawing.against_cost(f"{name}-{cost.name}", points, title, x_axis.units, score, free)
-            yield Chart(svg, f"{score[:-3]} against {title[0].lower()}{title[1:]}",
+            yield Chart(svg, f"{score[:-3]} against {uncapitalised(title)}",
                         f"Up and left is better. {_front(points, free)}{bars}")  # fmt: skip
 
 

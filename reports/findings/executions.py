@@ -11,6 +11,7 @@ from reports.findings.finding import Overview, strong
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
+from reports.format.text import uncapitalised
 from reports.results import quantities as figures
 from reports.results.quantity import Quantity
 from reports.results.section_results import Found, Tables
@@ -87,7 +88,7 @@ def _costs_something(found: Tables, row: Row, quantities: Sequence[Quantity]) ->
 
 def _takes(found: Tables, label: str, quantities: Sequence[Quantity]) -> str:
     line = found.line(label)
-    known = [f"{q.text(line[q.name])} ({q.title.lower()})" for q in quantities if pd.notna(line[q.name])]
+    known = [f"{q.text(line[q.name])} ({uncapitalised(q.title)})" for q in quantities if pd.notna(line[q.name])]
     return ", ".join(known) or "nothing that was recorded"
 
 

@@ -47,6 +47,11 @@ def listed(names: list[str], most: int | None = None) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
+def uncapitalised(text: str) -> str:
+    """A title within a sentence: ``train time``, but ``FLOPs`` and ``CPU time``."""
+    return text if text[1:2].isupper() else f"{text[:1].lower()}{text[1:]}"
+
+
 def plural(number: int, noun: str) -> str:
     """``1 seed``, ``3 seeds``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

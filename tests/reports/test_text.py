@@ -1,4 +1,4 @@
-from reports.format.text import block, listed, short, visible
+from reports.format.text import block, listed, short, uncapitalised, visible
 
 
 def test_hidden_characters_are_written_out():
@@ -23,3 +23,8 @@ def test_listed():
         "a and b",
         "a, b and c",
     ]
+
+
+def test_a_title_in_a_sentence_keeps_its_capitals():
+    shown = [uncapitalised(title) for title in ("Train time", "CPU time", "FLOPs", "Step", "")]
+    assert shown == ["train time", "CPU time", "FLOPs", "step", ""]
