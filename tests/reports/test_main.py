@@ -1,5 +1,6 @@
 """The command: folders of files in, one file out."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -49,9 +50,11 @@ def test_headlines_say_over_what_they_sum_and_average(record, capsys):
     print_headlines(in_numbers([record("zero_shot"), record("zero_shot", "shapes"), whole, cut]))
     costs, scores = " ".join(capsys.readouterr().out.split()).split("base2new on ")[1:]
     assert ", 1 shot, " in costs
-    assert "epoch and step averaged over datasets, peak memory the highest of them; mean over seeds" in costs
+    assert re.search(
+        "; .*epoch.* and .*step.* averaged over datasets, .*peak memory.* the highest of them; mean over", costs
+    )
     assert ", 16 shots, " in scores
-    assert "train time summed over datasets, peak memory the highest of them; mean over seeds" in scores
+    assert re.search("; .*train time.* summed over datasets, .*peak memory.* the highest of them; mean over", scores)
     assert "coop (1 of 2 datasets)" in scores
 
 
