@@ -32,15 +32,15 @@ def print_headlines(found: Sequence[Found]) -> None:
         own = section.condition
         console.print(
             f"\n{visible(own.suite)} on {visible(own.backbone)}, {plural(own.shots, 'shot')}, {visible(own.machine)}, "
-            f"{own.precision}, {own.execution}; {_taken_together(section)}"
+            f"{own.precision}, {own.execution}; {_taken_together(section, numbers)}"
         )
         console.print(_headline(numbers, section.costs_only))
 
 
-def _taken_together(section: Section) -> str:
+def _taken_together(section: Section, numbers: Tables) -> str:
     if section.condition.simulated:
         return "simulated"
-    costs = shown_in("terminal", section.costs_only)
+    costs = shown_in("terminal", section.costs_only, numbers.summary)
     titles = {how: listed([uncapitalised(q.title) for q in costs if q.over == how]) for how in (*OVER_DATASETS, "max")}
     taken = listed([f"{titles[how]} {words}" for how, words in OVER_DATASETS.items() if titles[how]])
     return f"{taken} over datasets, {titles['max']} the highest of them; mean over seeds"
@@ -92,7 +92,8 @@ def _headline(found: Tables, costs_only: bool) -> Table:
     """Scores and costs; where training was cut off, costs alone."""
     metrics = [*found.metrics, "h"] if found.main == "h" else list(found.metrics)
     scores: list[Shown] = [] if costs_only else [(metric, TITLES[metric], percent) for metric in metrics]
-    shown = scores + [(cost.name, uncapitalised(cost.title), cost.text) for cost in shown_in("terminal", costs_only)]
+    costs = shown_in("terminal", costs_only, found.summary)
+    shown = scores + [(cost.name, uncapitalised(cost.title), cost.text) for cost in costs]
     table = Table("method", box=None, padding=(0, 2, 0, 0))
     for _, heading, _ in shown:
         table.add_column(heading, justify="right")

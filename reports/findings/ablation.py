@@ -48,7 +48,7 @@ def ablations(name: str, title: str, found: Found, styles: dict[str, Style]) -> 
         variants = _variants(finished)
         usual = next((v.row for v in variants if not v.changed), None)
         if usual is not None and len(variants) >= FEWEST:
-            costs = quantities.shown_in("ablation", section.costs_only)
+            costs = quantities.shown_in("ablation", section.costs_only, numbers.summary)
             table = _table(f"{name}-{i}", usual, variants, numbers, costs)
             yield Overview(
                 f"{name}-{i}",

@@ -28,7 +28,7 @@ def executions(name: str, title: str, family: Sequence[Found], styles: dict[str,
     by = {section.condition.execution: (section, found) for section, found in family}
     (section, reference), (_, fast) = by["reference"], by["fast"]
     rows = [row for row in section.rows if row.label in reference.complete.index and row.label in fast.complete.index]
-    quantities = figures.shown_in("executions", section.costs_only)
+    quantities = figures.shown_in("executions", section.costs_only, reference.summary, fast.summary)
     gains = _gains(f"{name}-executions", rows, reference, fast, styles, quantities, scored=not section.costs_only)
     advantages, answer = _advantages(f"{name}-advantages", rows, reference, fast, styles, quantities)
     explained = (

@@ -95,7 +95,7 @@ def _elsewhere(a: Section, b: Section) -> bool:
 
 def _comparison(name: str, title: str, a: Section, b: Section, left_out: list[str]) -> Comparison:
     numbers = tables(a), tables(b)
-    costs = _comparable(a, b)
+    costs = _comparable(a, b, numbers)
     same_meter = peak_field(a.records) == peak_field(b.records)
     main = numbers[0].main
     scores = [] if a.costs_only else [Column(TITLES[main], "A, %"), Column(TITLES[main], "B, %"),
@@ -154,12 +154,13 @@ def _left_out(*sides: tuple[Section, Section]) -> list[str]:
     return found
 
 
-def _comparable(a: Section, b: Section) -> list[Quantity]:
+def _comparable(a: Section, b: Section, numbers: tuple[Tables, Tables]) -> list[Quantity]:
     """The costs that may be divided: none of unlike machines, no time where what it depends on differs."""
     if a.condition != b.condition:
         return []
     unlike = bool(TIMED_BY & _unlike(a, b).keys())
-    return [cost for cost in quantities.shown_in("compare", a.costs_only) if not (unlike and cost.timed)]
+    shown = quantities.shown_in("compare", a.costs_only, *(n.summary for n in numbers))
+    return [cost for cost in shown if not (unlike and cost.timed)]
 
 
 def _unlike(a: Section, b: Section) -> dict[str, str]:

@@ -6,6 +6,8 @@ in a function beside the table, or in `costs` where others need it too.
 
 from __future__ import annotations
 
+import pandas as pd
+
 from harness.records import RunRecord
 from reports.format import units
 from reports.results import costs
@@ -260,9 +262,13 @@ QUANTITIES: tuple[Quantity, ...] = (
 _EXPORTED_FIRST: tuple[Over, ...] = ("sum", "mean", "max", "ratio")
 
 
-def shown_in(place: Place, cut_off: bool) -> list[Quantity]:
-    """The figures of a place, in its order; `cut_off`: of runs whose training was cut off or only simulated."""
-    return [q for q in QUANTITIES if place in q.shown and concerns(q.shown[place], cut_off)]
+def shown_in(place: Place, cut_off: bool, *summaries: pd.DataFrame) -> list[Quantity]:
+    """The figures of a place, in the order of the table; optional ones where a row of a summary has them.
+
+    cut_off: of runs whose training was cut off or only simulated.
+    """
+    shown = [q for q in QUANTITIES if place in q.shown and concerns(q.shown[place], cut_off)]
+    return [q for q in shown if not q.optional or any(summary[q.name].notna().any() for summary in summaries)]
 
 
 def drawn() -> list[tuple[Quantity, Axis]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -27,7 +27,7 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
     if section.costs_only:
         scores = []
     groups = tables.rank_groups() if scores else {}
-    costs = _known(tables, quantities.shown_in("headline", section.costs_only))
+    costs = quantities.shown_in("headline", section.costs_only, tables.summary)
     columns = [
         _method_column(),
         *(score_column(s, bool(tables.summary[f"{s}_gain"].notna().any())) for s in scores),
@@ -48,7 +48,7 @@ def headline(name: str, section: Section, tables: Tables, styles: dict[str, Styl
 
 def cost_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
     """A line a row: where the time and the memory go, and how the row was run."""
-    costs = _known(tables, quantities.shown_in("details", section.costs_only))
+    costs = quantities.shown_in("details", section.costs_only, tables.summary)
     table = Table(name, "Where time and memory go", [_method_column(), *(cost.column(tables.peak) for cost in costs)])
     for row in ranked(section, tables):
         cells = [_cost_cell(table, row, cost, section, tables) for cost in costs]
@@ -56,14 +56,12 @@ def cost_table(name: str, section: Section, tables: Tables, styles: dict[str, St
     return table
 
 
-def _known(tables: Tables, costs: Sequence[Quantity]) -> list[Quantity]:
-    return [cost for cost in costs if not cost.optional or tables.summary[cost.name].notna().any()]
-
-
 def seed_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
     """A line a row and seed: the score as the headline has it, of that seed alone, and its training time."""
     scores, seeds = _by_seed(tables), tables.runs.groupby(["row", "seed"])
-    costs = [(cost, over_datasets(seeds, cost)) for cost in quantities.shown_in("seeds", section.costs_only)]
+    costs = [
+        (cost, over_datasets(seeds, cost)) for cost in quantities.shown_in("seeds", section.costs_only, tables.summary)
+    ]
     finished = seeds["dataset"].nunique()
     columns = [_method_column(), Column("Seed"), SEED_SCORE[tables.main]]
     columns += [Column(cost.title, cost.unit) for cost, _ in costs]
