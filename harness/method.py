@@ -40,6 +40,11 @@ class Classes:
     def template(self, template_list: str) -> str:
         return self.templates.get(template_list, self.templates["clip"])
 
+    def templates_of(self, template_list: str) -> tuple[str, ...]:
+        """All templates of a list that has several (``ensemble 1``, ``ensemble 2``, ...), else the one that `template` gives."""
+        several = [text for name, text in self.templates.items() if name.startswith(f"{template_list} ")]
+        return tuple(several) or (self.template(template_list),)
+
     @property
     def readable(self) -> tuple[str, ...]:
         """The names as prompts have them: underscores become spaces, as in all published code."""

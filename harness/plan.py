@@ -18,7 +18,7 @@ from harness import plugins
 from harness.errors import ConfigError, did_you_mean
 from harness.recipe import Recipe, resolve
 from harness.records import Precision, RunKey, key_json
-from harness.suite import Dataset, Execution, Suite, Task
+from harness.suite import RECIPES, Dataset, Execution, Suite, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class Request:
 
     suite: str
     methods: Sequence[str] = ()
+    recipes: str | None = None
     datasets: Sequence[str] = ()
     seeds: Sequence[int] = ()
     shots: Sequence[int] = ()
@@ -83,6 +84,9 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
     methods = {name: plugins.load("method", name) for name in _method_names(suite, request.methods)}
     _check_settings_are_known(request.settings, methods)
     _check_template(request.template)
+    choice = request.recipes or suite.recipes
+    if choice not in RECIPES:
+        raise ConfigError(f"no recipes '{choice}'.", did_you_mean(choice, RECIPES))
     backbone = request.backbone or suite.backbone
     pretrained = request.pretrained or (suite.pretrained if backbone == suite.backbone else None)
     weights = _weights_label(pretrained)
@@ -90,7 +94,7 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
     runs: dict[str, PlannedRun] = {}
     for task, shots, name in product(tasks, request.shots or suite.shots, methods):
         dataset = datasets[task.dataset]
-        for configured in _configurations(suite, dataset, shots, name, methods[name], request.settings):
+        for configured in _configurations(suite, choice, dataset, shots, name, methods[name], request.settings):
             for execution, seed in product(request.executions or suite.executions, request.seeds or suite.seeds):
                 key = RunKey(
                     suite=suite.shares_runs_of or suite.name,
@@ -134,10 +138,10 @@ class _Configuration:
 
 
 def _configurations(
-    suite: Suite, dataset: Dataset, shots: int, name: str, method: Any, settings: Mapping[str, str]
+    suite: Suite, choice: str, dataset: Dataset, shots: int, name: str, method: Any, settings: Mapping[str, str]
 ) -> Iterator[_Configuration]:
     """One for every variant that the suite has of a method. A setting of the user's that they vary takes their place."""
-    row, recipe = resolve(method.recipes, suite.shares_runs_of or suite.name, dataset.name, dataset.group, shots)
+    row, recipe = resolve(method.recipes, suite.setting, dataset.name, dataset.group, shots, choice)
     variants = suite.variants.get(name, ({},))
     if {key.rpartition(".")[2] for key in settings} & set().union(*variants):
         variants = ({},)

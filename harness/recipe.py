@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import asdict, field, fields, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from harness.suite import PUBLISHED, Setting
+
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
+
+_IF_SET = ("iterations", "iterations_per_shot", "schedule_period_epochs", "learning_rates")
+_OF_TRAINING = (
+    "epochs", "batch_size", "learning_rate", "learning_rates", "optimizer", "momentum", "weight_decay", "epsilon", "schedule",
+    "schedule_step", "minimum_learning_rate", "warmup_epochs", "warmup_learning_rate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -59,14 +67,55 @@ class Recipe:
         return replace(self, iterations=iterations, iterations_per_shot=None)
 
 
-def resolve(recipes: Mapping[str, Recipe], suite: str, dataset: str, group: str, shots: int) -> tuple[str, Recipe]:
-    """The row of a method's recipe table for a dataset in a suite, most specific key first, with the key it was found under.
+def resolve(
+    recipes: Mapping[str, Recipe],
+    setting: Setting | None,
+    dataset: str,
+    group: str,
+    shots: int,
+    choice: str = PUBLISHED,
+) -> tuple[str, Recipe]:
+    """The row of a method's recipe table for a dataset in a setting, most specific key first, with the key it was found under.
 
-    Keys: ``suite/dataset/8-shot``, ``suite/dataset``, ``suite/group``, the dataset's group, ``suite/8-shot``, the suite,
-    ``default``.
+    Keys: ``setting/dataset/8-shot``, ``setting/dataset``, ``setting/group``, the dataset, its group, ``setting/8-shot``, the
+    setting, ``default``. Rows of a `choice` other than the published recipes (``cost:default``, ``cost:transfer``), where there are
+    any, come before all others.
     """
-    here, few = f"{suite}/{dataset}", f"{shots}-shot"
-    for key in (f"{here}/{few}", here, f"{suite}/{group}", group, f"{suite}/{few}", suite):
+    here, few = f"{setting}/{dataset}", f"{shots}-shot"
+    keys = [f"{here}/{few}", here, f"{setting}/{group}", dataset, group, f"{setting}/{few}", f"{setting}", "default"]
+    for key in (*(f"{choice}:{key}" for key in keys), *keys):
         if key in recipes:
             return key, recipes[key]
-    return "default", recipes["default"]
+    raise KeyError("default")
+
+
+def relevant_fields(method: Any, recipe: Recipe) -> dict[str, Any]:
+    """What a row of a method's recipe table comes to: the recipe's fields that have an effect in it, then the method's own."""
+    unused = {"settings"}
+    if not recipe.trains:
+        unused |= set(_OF_TRAINING)
+    unused |= {name for name in _IF_SET if getattr(recipe, name) in (None, {})}
+    if recipe.iterations is not None or recipe.iterations_per_shot is not None:
+        unused.add("epochs")
+    unused.add("epsilon" if recipe.optimizer == "sgd" else "momentum")
+    if not recipe.warmup_epochs:
+        unused.add("warmup_learning_rate")
+    if recipe.augmentation != "random-resized-crop-flip":
+        unused.add("crop_scale_minimum")
+    values = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in unused}
+    return values | asdict(method(**recipe.settings))
+
+
+def source_of(method: Any, row: str, name: str) -> str | None:
+    """Where a field of a row was taken from, as the card says; None if it doesn't.
+
+    `method.sources` has, for each row, the sources of fields; ``*`` stands for the row's fields that aren't named. A field
+    that a row has in common with ``default`` has that row's source, unless it says another.
+    """
+    own = method.sources.get(row, {})
+    found = own.get(name, own.get("*"))
+    if found is None and row != "default":
+        values, default = (relevant_fields(method, method.recipes[key]) for key in (row, "default"))
+        if name in default and values[name] == default[name]:
+            return source_of(method, "default", name)
+    return found

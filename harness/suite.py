@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 ClassSubset = Literal["all", "base", "new"]
 Execution = Literal["fast", "reference"]
 EXECUTIONS: tuple[Execution, ...] = ("reference", "fast")
+Setting = Literal["base-to-new", "few-shot", "transfer"]
+"""What a suite trains and tests for, whatever its name: half of the classes, few images of all, or other datasets."""
+PUBLISHED = "published"
+RECIPES = (PUBLISHED, "released", "paper", "cost")
+"""Whose recipes: what gave the published accuracy; the authors' files as they are; the paper's words; what gave the published cost.
+
+A method has rows for the last three only where they differ from the first.
+"""
 ANY = "*"
 """Stands for the dataset in `Suite.each`."""
 
@@ -124,6 +132,8 @@ class Suite:
     further tasks of a group that name their datasets themselves (transfer suites). The rest are defaults that the command line
     may replace, but for these:
 
+    `setting` is what methods have recipes for: a suite that trains and tests as another does names the same. `recipes` chooses
+    among those that a method has there (`RECIPES`).
     `profile` has each run look at a training step block by block, and simulate it in both executions (`harness.probes.profile`).
     `variants` gives methods settings (as ``--set`` has them) that are run side by side. `analyse` has each run look at what
     training changed (`harness.probes.analysis`). `shares_runs_of` names the suite whose runs answer this question too: they are
@@ -133,12 +143,14 @@ class Suite:
 
     name: str
     question: str
+    setting: Setting | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     each: Task | None = None
     tasks: Mapping[str, tuple[Task, ...]] = field(default_factory=dict)
     shots: tuple[int, ...] = (16,)
     seeds: tuple[int, ...] = (1, 2, 3)
     methods: tuple[str, ...] = ()
+    recipes: str = PUBLISHED
     executions: tuple[Execution, ...] = ("fast",)
     backbone: str = "demo-clip"
     pretrained: str | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +25,15 @@ def class_tokens(backbone: Backbone, classes: Classes, template_list: str) -> To
 def class_features(backbone: Backbone, classes: Classes, template_list: str) -> Tensor:
     """Normalised features (C, E) of the prompts of a template list."""
     return F.normalize(backbone.text.encode(class_tokens(backbone, classes, template_list)), dim=-1)
+
+
+def averaged_features(backbone: Backbone, classes: Classes, templates: Sequence[str]) -> Tensor:
+    """Class features (C, E): the normalised features of several templates' prompts, averaged and normalised again."""
+    total = torch.zeros((), device=backbone.device)
+    for template in templates:
+        tokens = backbone.text.tokenize(backbone.prompts(template, classes.names))
+        total = total + F.normalize(backbone.text.encode(tokens), dim=-1)
+    return F.normalize(total, dim=-1)
 
 
 def feature_distance(features: Tensor, reference: Tensor) -> Tensor:

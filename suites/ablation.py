@@ -23,6 +23,7 @@ SWITCHES = (
 SUITE = Suite(
     name="ablation",
     question="Which part of Skip Tuning buys its accuracy, and which its speed?",
+    setting="base-to-new",
     groups={"published": PUBLISHED, "demo": ("demo-scenes",)},
     each=Task(dataset=ANY, classes="base", tests=(Test(ANY, "base"), Test(ANY, "new"))),
     shots=(16,),

@@ -10,6 +10,7 @@ from suites.base2new import PUBLISHED
 SUITE = Suite(
     name="analysis",
     question="Which blocks does training change, and how far does its gradient reach?",
+    setting="base-to-new",
     groups={"published": PUBLISHED, "demo": ("demo-letters",)},
     each=Task(dataset=ANY, classes="base", tests=(Test(ANY, "base"), Test(ANY, "new"))),
     shots=(16,),

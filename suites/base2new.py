@@ -19,6 +19,7 @@ PUBLISHED = (
 SUITE = Suite(
     name="base2new",
     question="Does tuning on half of the classes cost accuracy on the other half?",
+    setting="base-to-new",
     groups={"published": PUBLISHED, "demo": ("demo-digits", "demo-letters", "demo-scenes")},
     each=Task(dataset=ANY, classes="base", tests=(Test(ANY, "base"), Test(ANY, "new"))),
     shots=(16,),

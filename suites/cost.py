@@ -9,12 +9,13 @@ from harness.suite import ANY, Suite, Task, Test
 SUITE = Suite(
     name="cost",
     question="What do a training step and a test cost, in time and memory, at the size of ViT-B/16?",
+    setting="base-to-new",
     groups={"published": ("random-images",), "demo": ("random-images",)},
     each=Task(dataset=ANY, tests=(Test(ANY),)),
     shots=(2,),
     seeds=(1,),
     methods=("full_finetuning", "coop", "skip_tuning"),
-    variants={"kgcoop": ({"batch_size": "32"},)},  # its own recipe, of its authors' accuracies, has 128
+    recipes="cost",
     executions=("reference", "fast"),
     backbone="ViT-B-16-quickgelu",
     pretrained="random",

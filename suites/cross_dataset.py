@@ -25,6 +25,7 @@ def _task(source: str, group: str) -> Task:
 SUITE = Suite(
     name="cross-dataset",
     question="What is left of an adaptation on other datasets, with other classes?",
+    setting="transfer",
     tasks={"published": (_task(SOURCE, "published"),), "demo": (_task(DEMO_SOURCE, "demo"),)},
     shots=(16,),
     seeds=(1, 2, 3),

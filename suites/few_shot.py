@@ -6,6 +6,7 @@ from suites.base2new import PUBLISHED
 SUITE = Suite(
     name="few-shot",
     question="How much does accuracy gain with each further image a class?",
+    setting="few-shot",
     groups={"published": PUBLISHED, "demo": ("demo-digits", "demo-scenes")},
     each=Task(dataset=ANY, tests=(Test(ANY),)),
     shots=(1, 2, 4, 8, 16),

@@ -75,7 +75,7 @@ class TestPlan:
         rows = json.loads(process.stdout)
         assert len(rows) == 165
         assert {(row["recipe_row"], row["recipe"]["epochs"]) for row in rows if row["method"] == "skip_tuning"} == {
-            ("default", 20), ("base2new/imagenet", 5), ("base2new/sun397", 5), ("base2new/food101", 5)
+            ("default", 20), ("imagenet", 5), ("sun397", 5), ("food101", 5)
         }  # fmt: skip
 
     def test_a_data_root_makes_published_datasets_the_default(self, adaptbench, tmp_path):

@@ -18,6 +18,14 @@ Suite = Annotated[
 Methods = Annotated[
     str, typer.Option(help="Comma-separated names or module:attribute; 'all' for every registered one.")
 ]
+Recipes = Annotated[
+    str | None,
+    typer.Option(
+        help="Where they differ, the recipes of the authors' files (released), of the paper, or of the published costs (cost). "
+        "[default: what gave the published accuracy; the suite cost's: cost]",
+        show_default=False,
+    ),
+]
 Datasets = Annotated[
     str,
     typer.Option(

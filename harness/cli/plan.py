@@ -18,6 +18,7 @@ from harness.records import RunKey
 def plan_(
     suite: options.Suite,
     methods: options.Methods = "",
+    recipes: options.Recipes = None,
     datasets: options.Datasets = "",
     seeds: options.Seeds = "",
     shots: options.Shots = "",
@@ -35,6 +36,7 @@ def plan_(
     request = Request(
         suite=suite,
         methods=options.names(methods),
+        recipes=recipes,
         datasets=options.names(datasets),
         seeds=options.numbers("seeds", seeds),
         shots=options.numbers("shots", shots),

@@ -18,6 +18,7 @@ from harness.runs.suite_runner import CACHE, Interrupted, RunOptions, run_suite
 def run_(
     suite: options.Suite,
     methods: options.Methods = "",
+    recipes: options.Recipes = None,
     datasets: options.Datasets = "",
     seeds: options.Seeds = "",
     shots: options.Shots = "",
@@ -69,6 +70,7 @@ def run_(
     request = Request(
         suite=suite,
         methods=options.names(methods),
+        recipes=recipes,
         datasets=options.names(datasets),
         seeds=options.numbers("seeds", seeds),
         shots=options.numbers("shots", shots),

@@ -35,6 +35,8 @@ def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:
     source, separator, rest = run.sources.get(key.dataset, key.dataset).partition(":")
     dataset = source + separator + (Path(rest).name if Path(rest).exists() else rest)
     parts = ["adaptbench", "run", key.suite, "--methods", key.method, "--datasets", dataset]
+    choice, chosen, _ = run.recipe_row.partition(":")
+    parts += ["--recipes", choice] if chosen else []
     parts += ["--seeds", str(key.seed), "--shots", str(key.shots), "--backbone", key.backbone]
     if pretrained:
         parts += ["--pretrained", Path(pretrained).name if Path(pretrained).is_file() else pretrained]

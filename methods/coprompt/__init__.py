@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
 from methods._coupled import coupled_prompts
+from methods._sources import DEMO, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -22,7 +23,7 @@ _PUBLISHED = Recipe(
     warmup_learning_rate=1e-5,
     augmentation="resize-randaugment",
 )
-_PER_DATASET = {
+_PER_DATASET: Mapping[str, tuple[int, int, float]] = {
     # prompt_depth, context_length, consistency_weight
     "imagenet": (12, 4, 8.0),
     "caltech101": (12, 4, 4.0),
@@ -43,6 +44,19 @@ def _on(name: str, depth: int, length: int, weight: float) -> Recipe:
     return replace(_PUBLISHED, epochs=5 if name == "food101" else _PUBLISHED.epochs, settings=settings)
 
 
+_FIRST_LINES = {
+    "imagenet": 5, "caltech101": 10, "oxford_pets": 15, "stanford_cars": 20, "oxford_flowers": 25, "food101": 30,
+    "fgvc_aircraft": 36, "sun397": 41, "dtd": 46, "eurosat": 51, "ucf101": 56,
+}  # fmt: skip
+_CONSTANTS, _COST_CONSTANTS = "CP trainers/constants.py", "S trainers/baselines/constants.py"
+
+
+def _sources(constants: str, name: str) -> dict[str, str]:
+    """The lines of a dataset's block, depth first."""
+    order = ("prompt_depth", "context_length", "consistency_weight")
+    return {field: f"{constants}:{_FIRST_LINES[name] + i}" for i, field in enumerate(order)}
+
+
 @dataclass(frozen=True)
 class CoPrompt:
     """CE + `consistency_weight` [(1 - mean cos(t, t0)) + (1 - mean cos(f, f0))], the paper's lambda.
@@ -51,10 +65,10 @@ class CoPrompt:
     E / `reduction`. f0 is the frozen image tower's feature of a second augmented view; t0 is that of a sentence about each
     class, the same number of it for all classes, drawn anew in every step.
 
-    `descriptions` is a JSON file {class name: [sentence, ...]}, as many sentences for every class. The authors' are written by
-    a language model and are theirs to distribute. Without a file, "", templates stand in for sentences: those which a dataset
-    calls descriptions (the demo's do), else open_clip's 80 for ImageNet. That is a fallback of ours, not the paper's method. The
-    defaults are the values for ImageNet, which the released code also takes for every run on all classes.
+    `descriptions` is a JSON file {class name: [sentence, ...]}, as many sentences for every class, or a folder of such files, of
+    which the one is read that names every class: the authors' repository has them as ``gpt_file``. Without, "", templates stand in
+    for sentences: those which a dataset calls descriptions (the demo's do), else open_clip's 80 for ImageNet. That is a fallback
+    of ours, not the paper's method. The defaults are the values for ImageNet; the authors take a dataset's own in every setting.
     """
 
     prompt_depth: int = 12
@@ -68,11 +82,16 @@ class CoPrompt:
 
     family: ClassVar[str] = "prompt tuning"
     needs: ClassVar[str] = (
-        "CLIP's text tower, a ViT image tower; sentences about each class as JSON (templates stand in)"
+        "CLIP's text tower, a ViT image tower; the authors' sentences about each class (templates stand in)"
     )
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
-        **{f"base2new/{name}": _on(name, *values) for name, values in _PER_DATASET.items()},
+        **{name: _on(name, *values) for name, values in _PER_DATASET.items()},
+        "cost:default": _on("imagenet", *_PER_DATASET["imagenet"]),
+        **{f"cost:base-to-new/{name}": replace(_on(name, *values), epochs=8) for name, values in _PER_DATASET.items()},
+        "cost:base-to-new/food101": replace(
+            _on("food101", *_PER_DATASET["food101"]), epochs=8, schedule_period_epochs=5
+        ),
         "demo": replace(
             _PUBLISHED,
             epochs=3,
@@ -80,6 +99,32 @@ class CoPrompt:
             augmentation="none",
             settings={"context_length": 2, "consistency_weight": 1.0},
         ),
+    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "default": {
+            **configuration("CP configs/trainers/coprompt.yaml", views=1),
+            **_sources(_CONSTANTS, "imagenet"),
+            "context_init": "CP configs/trainers/coprompt.yaml:35",
+            "image_ratio": "CP trainers/coprompt.py:301",
+            "text_ratio": "CP trainers/coprompt.py:302",
+            "reduction": "CP trainers/coprompt.py:299",
+            "descriptions": "ours: a file of the user's, without which templates stand in",
+        },
+        **{name: _sources(_CONSTANTS, name) for name in _PER_DATASET},
+        "food101": {**_sources(_CONSTANTS, "food101"), "epochs": f"{_CONSTANTS}:33"},
+        "cost:default": {
+            **configuration("S configs/trainers/CoPrompt/coprompt.yaml", views=1),
+            **dict.fromkeys(_sources(_CONSTANTS, "imagenet"), "S trainers/baselines/coprompt.py:411"),
+        },
+        **{
+            f"cost:base-to-new/{name}": {
+                **configuration("S configs/trainers/CoPrompt/coprompt.yaml", views=1),
+                **_sources(_COST_CONSTANTS, name),
+                "schedule_period_epochs": f"{_COST_CONSTANTS}:33",
+            }
+            for name in _PER_DATASET
+        },
+        "demo": DEMO,
     }
 
     @property

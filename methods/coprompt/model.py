@@ -39,7 +39,7 @@ class CoPromptModel(CoupledPromptModel):
     def __init__(self, backbone: Backbone, method: CoPrompt) -> None:
         super().__init__(backbone, method.context_init, method.context_length, method.prompt_depth)
         self._method = method
-        self._descriptions = read_descriptions(method.descriptions) if method.descriptions else None
+        self._descriptions = [read_descriptions(path) for path in description_files(method.descriptions)]
         self.reads = (Read(0), Read("features", view=1))
         self.image_adapter = Bottleneck(method.image_ratio, method.reduction, backbone)
         self.text_adapter = Bottleneck(method.text_ratio, method.reduction, backbone)
@@ -60,9 +60,10 @@ class CoPromptModel(CoupledPromptModel):
     def wordings(self) -> list[list[str]]:
         """One list of sentences, a sentence a class, for each number of a sentence."""
         names = self._classes.readable
-        if self._descriptions is None:
+        if not self._descriptions:
             return self._stand_ins(names)
-        known = {name.replace("_", " "): sentences for name, sentences in self._descriptions.items()}
+        candidates = [{name.replace("_", " "): texts for name, texts in file.items()} for file in self._descriptions]
+        known = max(candidates, key=lambda file: sum(name in file for name in names))
         missing = [name for name in names if name not in known]
         if missing:
             raise ConfigError(
@@ -102,6 +103,18 @@ class CoPromptModel(CoupledPromptModel):
             "consistency_text": 1 - F.cosine_similarity(text, self.teachers[self.draw()].to(text.dtype), dim=-1).mean(),
             "consistency_image": 1 - F.cosine_similarity(image, frozen.to(image.dtype), dim=-1).mean(),
         }
+
+
+def description_files(path: str) -> Sequence[str]:
+    """The file itself, or the JSON files of a folder; none for "". Raises ConfigError for a folder without any."""
+    if not Path(path).is_dir() or not path:
+        return [path] if path else []
+    files = sorted(str(file) for file in Path(path).glob("*.json"))
+    if not files:
+        raise ConfigError(
+            f"the folder {path} has no JSON file.", "The authors' repository has theirs in its folder gpt_file."
+        )
+    return files
 
 
 def read_descriptions(path: str) -> Mapping[str, Sequence[str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
+from methods._sources import DEMO, TWO_RUNS, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -22,6 +23,20 @@ _PUBLISHED = Recipe(
     warmup_learning_rate=1e-5,
 )
 
+_COST = {"weight": 1.5, "as_released": True}
+_FILE = "DP configs/trainers/ExtrasLinearProbeKgCoOp/vit_b16_ep10_ctxv1_bs4_lr35.yaml"
+_COST_FILE = "S configs/trainers/KgDePT/vit_b16_ep10_ctxv1_bs4_lr35"
+
+
+def _cost_sources(file: str) -> dict[str, str]:
+    lines = {"similarity_weight": f"{file}:42", "classification_weight": f"{file}:43"}
+    return {
+        **configuration(file),
+        **lines,
+        "weight": "S train.py:117",
+        "as_released": "S trainers/baselines/kgdept.py:46",
+    }
+
 
 @dataclass(frozen=True)
 class DePT:
@@ -29,7 +44,8 @@ class DePT:
 
     a is `similarity_weight`, b `classification_weight`. Loss = a CE(similarity) + b CE(linear, of text features of the labels and
     of image features) + weight (1 - mean_k cos(t_k, t0_k)). Tests on the training classes blend both heads' logits by a and b;
-    other classes have the similarity head alone.
+    other classes have the similarity head alone. A test on some of the training classes and no others (ImageNet-A and -R) takes
+    their rows of the linear head.
 
     Default: the authors' repository. The Skip Tuning repository, which gave the published cost, has weight 1.5, a = b = 0.5 in
     transfer suites, and never trains the head and the scales: `as_released` leaves them as they are initialised.
@@ -47,7 +63,27 @@ class DePT:
     needs: ClassVar[str] = "CLIP's text tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
+        "cost:default": replace(_PUBLISHED, learning_rates={}, settings=_COST),
+        "cost:transfer": replace(
+            _PUBLISHED, learning_rates={}, settings={**_COST, "similarity_weight": 0.5, "classification_weight": 0.5}
+        ),
         "demo": replace(_PUBLISHED, batch_size=16, augmentation="none"),
+    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "default": {
+            **configuration(_FILE),
+            "learning_rates": "DP train.py:71",
+            "context_length": f"{_FILE}:34",
+            "context_init": f"{_FILE}:33",
+            "weight": f"{_FILE}:38",
+            "similarity_weight": "DP trainers/elp_kgcoop.py:128",
+            "classification_weight": "DP train.py:87",
+            "template_list": "DP trainers/kgcoop.py:41",
+            "as_released": TWO_RUNS,
+        },
+        "cost:default": _cost_sources(f"{_COST_FILE}.yaml"),
+        "cost:transfer": _cost_sources(f"{_COST_FILE}_cross_datasets.yaml"),
+        "demo": DEMO,
     }
 
     @property

@@ -47,8 +47,7 @@ class DePTModel(ContextModel):
             for part in (self.head, self.text_scale, self.image_scale):
                 part.requires_grad_(not self._method.as_released)
         rows = [row for row in classes.rows_in(self._trained_names) if row is not None]
-        same = sorted(rows) == list(range(len(self._trained_names))) and len(rows) == len(classes.names)
-        self._rows = rows if same else None
+        self._rows = rows if len(set(rows)) == len(classes.names) else None
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         groups = {"context": [self.context]}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from methods._sources import DEMO, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -29,9 +30,18 @@ class FullFinetuning:
     needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": Recipe(epochs=10, batch_size=4, learning_rate=1e-5),
-        "cross-dataset": Recipe(epochs=4, batch_size=4, learning_rate=1e-5),
+        "transfer": Recipe(epochs=4, batch_size=4, learning_rate=1e-5),
         "demo": _DEMO,
-        "cross-dataset/demo": replace(_DEMO, epochs=3),
+        "transfer/demo": replace(_DEMO, epochs=3),
+    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "default": {
+            **configuration("S configs/trainers/FinetuneCLIP/vit_b16_ep10_bs4.yaml"),
+            "template_list": "S trainers/baselines/ft_clip.py:11",
+        },
+        "transfer": configuration("S configs/trainers/FinetuneCLIP/vit_b16_ep10_bs4_cross_datasets.yaml"),
+        "demo": DEMO,
+        "transfer/demo": DEMO,
     }
 
     @property

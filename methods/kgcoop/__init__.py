@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from methods._sources import DEMO, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -20,8 +21,7 @@ _PUBLISHED = Recipe(epochs=100, batch_size=128, learning_rate=2e-3, warmup_epoch
 class KgCoOp:
     """Loss = cross-entropy + w (1 - mean_k cos(t_k, t0_k)) over all classes, t0 of the hand-written prompts.
 
-    `weight` is the paper's lambda, w above. Default: the authors' repository, which gave the published accuracy. The Skip Tuning
-    repository, which gave the published cost, has ``--set kgcoop.weight=1.5 --set kgcoop.batch_size=32``.
+    `weight` is the paper's lambda, w above. Default: the authors' repository, which gave the published accuracy.
     """
 
     context_length: int = 4
@@ -33,7 +33,22 @@ class KgCoOp:
     needs: ClassVar[str] = "CLIP's text tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
+        "cost:default": replace(_PUBLISHED, batch_size=32, settings={"weight": 1.5}),
         "demo": replace(_PUBLISHED, epochs=15, batch_size=32, augmentation="none"),
+    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "default": {
+            **configuration("K KgCoOp/configs/trainers/KgCoOp/vit_b16_ep100_ctxv1.yaml"),
+            "context_length": "K KgCoOp/scripts/base2new_train.sh:13",
+            "context_init": "K KgCoOp/trainers/kgcoop.py:97",
+            "weight": "K KgCoOp/scripts/run.sh:2",
+            "template_list": "K KgCoOp/trainers/kgcoop.py:37",
+        },
+        "cost:default": {
+            **configuration("S configs/trainers/KgCoOp/vit_b16_ep100_ctxv1.yaml"),
+            "weight": "S train.py:117",
+        },
+        "demo": DEMO,
     }
 
     @property

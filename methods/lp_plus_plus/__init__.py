@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
+from methods._sources import DEMO, TWO_RUNS
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -23,19 +24,37 @@ class LPPlusPlus:
     sums alpha's gradients over all steps so far, since the released code never sets them to zero.
 
     A class without weights is scored as zero-shot CLIP does, by its text under the logit scale: on new classes only, this is
-    zero-shot CLIP.
+    zero-shot CLIP. `template_list` names one template of a dataset, or several that are averaged: seven on ImageNet and its
+    variants.
     """
 
     steps: int = 300
     momentum: float = 0.9
     alpha_start: float = 250.0
     alpha_period: int = 10
+    template_list: str = "ensemble"
     as_released: bool = False
 
     family: ClassVar[str] = "linear"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": Recipe(crop_scale_minimum=0.5),
+        "released:default": Recipe(crop_scale_minimum=0.5, settings={"as_released": True}),
         "demo": Recipe(augmentation="none"),
+    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "default": {
+            "steps": "LP configs/base.yaml:17",
+            "momentum": "LP methods/linear_probe_p2.py:116",
+            "alpha_start": "LP methods/linear_probe_p2.py:28",
+            "alpha_period": "LP methods/linear_probe_p2.py:138",
+            "template_list": "LP datasets/imagenet.py:178",
+            "augmentation": "LP main.py:69",
+            "crop_scale_minimum": "LP main.py:70",
+            "test_batch_size": "LP main.py:67",
+            "as_released": TWO_RUNS,
+        },
+        "released:default": {"as_released": "LP methods/linear_probe_p2.py:133"},
+        "demo": DEMO,
     }
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:

@@ -12,7 +12,7 @@ from harness.clip.backbone import Backbone
 from harness.errors import ConfigError
 from harness.method import Classes, ClassFeatureModel, ImageSource
 from methods._deep import full_precision
-from methods._text import class_features
+from methods._text import averaged_features
 from methods.lp_plus_plus import LPPlusPlus
 
 Weights = tuple[Tensor, Tensor, Tensor]
@@ -43,7 +43,8 @@ class LPPlusPlusModel(ClassFeatureModel):
         return not set(self._classes.names) & set(self._trained_names)
 
     def classifier(self) -> Tensor:
-        return self.constant("text", lambda: class_features(self.backbone, self._classes, "clip"))
+        templates = self._classes.templates_of(self._method.template_list)
+        return self.constant("text", lambda: averaged_features(self.backbone, self._classes, templates))
 
     def prepare(self, train: ImageSource, val: ImageSource) -> None:
         with torch.no_grad(), torch.autocast(self.backbone.device.type, enabled=False):

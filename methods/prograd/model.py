@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.method import Batch, Read, cosine_logits
+from harness.errors import ConfigError
+from harness.method import Batch, Classes, Read, cosine_logits
 from methods._text import ContextModel
 from methods.prograd import ProGrad
 
@@ -27,6 +28,32 @@ class ProGradModel(ContextModel):
     def __init__(self, backbone: Backbone, method: ProGrad) -> None:
         super().__init__(backbone, method.context_init, method.context_length)
         self._method = method
+        self._started = not method.template_context
+
+    def set_classes(self, classes: Classes) -> None:
+        if self._method.template_context:
+            self._start_from_template(classes.template(self._method.template_list))
+        super().set_classes(classes)
+
+    @torch.no_grad()
+    def _start_from_template(self, template: str) -> None:
+        """The words before the class name, at the right of the context: their vectors when training starts, zeros before them.
+
+        A word of two tokens pushes the last ones out of the context: they stay in the prompt as they are, as in the released code.
+        """
+        words = template.partition("{}")[0].split()
+        if len(words) > self.length:
+            raise ConfigError(
+                f"{len(words)} words of the template '{template}' don't fit into {self.length} context vectors.",
+                f"Use --set prograd.context_length={len(words)}, or --set prograd.template_context=false.",
+            )
+        free = self.length - len(words)
+        self._placeholder = " ".join(["X"] * free + words)
+        if not self._started:
+            self.context.zero_()
+            if words:
+                self.context[free:] = self.backbone.text.word_embeddings(" ".join(words))[: len(words)]
+            self._started = True
 
     def prepare(self, train: object, val: object) -> None:
         self._teacher()

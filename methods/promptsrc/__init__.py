@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from methods._sources import DEMO, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -23,6 +24,33 @@ _FEW_SHOT = replace(_BASE2NEW, epochs=50, settings={"averaging_mean": 30.0, "ave
 _FEW_SHOT_LATE = replace(_FEW_SHOT, settings={"averaging_mean": 45.0, "averaging_std": 5.0})
 # a comment in the released configuration
 _LATE = ("stanford_cars", "oxford_flowers", "fgvc_aircraft", "dtd", "eurosat")
+_CONFIGURATIONS = "P configs/trainers/PromptSRC"
+_FEW_SHOT_FILE = f"{_CONFIGURATIONS}/vit_b16_c2_ep50_batch4_4+4ctx_few_shot.yaml"
+
+
+def _sources(file: str) -> dict[str, str]:
+    names = {"averaging_mean": 42, "averaging_std": 43, "prompt_depth": 38}
+    return configuration(file, later=1) | {name: f"{file}:{line}" for name, line in names.items()}
+
+
+def _of_the_cost(file: str) -> dict[str, str]:
+    file = f"S configs/trainers/PromptSRC/{file}"
+    names = {"averaging_mean": 41, "averaging_std": 42, "prompt_depth": 37}
+    settings = {name: f"{file}:{line}" for name, line in names.items()}
+    if file.endswith("few_shot.yaml"):
+        settings |= {"averaging_mean": f"{file}:42", "averaging_std": f"{file}:43"}
+    return configuration(file, later=1) | settings | {"teacher_templates": "S trainers/baselines/promptsrc.py:118"}
+
+
+_COST = {
+    "default": _of_the_cost("vit_b16_c2_ep20_batch4_4+4ctx.yaml"),
+    "transfer": _of_the_cost("vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets.yaml"),
+    "few-shot": _of_the_cost("vit_b16_c2_ep50_batch4_4+4ctx_few_shot.yaml"),
+}
+
+
+def _with_80(recipe: Recipe) -> Recipe:
+    return replace(recipe, settings={**recipe.settings, "teacher_templates": 80})
 
 
 @dataclass(frozen=True)
@@ -49,9 +77,13 @@ class PromptSRC:
     needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _BASE2NEW,
-        "cross-dataset": _TRANSFER,
+        "transfer": _TRANSFER,
         "few-shot": _FEW_SHOT,
         **{f"few-shot/{name}": _FEW_SHOT_LATE for name in _LATE},
+        **{f"released:few-shot/{name}": _FEW_SHOT for name in _LATE},
+        "cost:default": _with_80(_BASE2NEW),
+        "cost:transfer": _with_80(_TRANSFER),
+        "cost:few-shot": _with_80(_FEW_SHOT),
         "demo": replace(
             _BASE2NEW,
             epochs=5,
@@ -59,6 +91,41 @@ class PromptSRC:
             augmentation="none",
             settings={"averaging_mean": 4.0, "averaging_std": 1.0},
         ),
+    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "default": {
+            **_sources(f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml"),
+            "context_length": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:35",
+            "context_init": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:36",
+            "text_weight": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:40",
+            "image_weight": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:41",
+            "logit_weight": "P trainers/promptsrc.py:312",
+            "teacher_templates": "P trainers/imagenet_templates.py:3",
+        },
+        "transfer": _sources(f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets.yaml"),
+        "few-shot": {
+            **_sources(_FEW_SHOT_FILE),
+            "averaging_mean": f"{_FEW_SHOT_FILE}:43",
+            "averaging_std": f"{_FEW_SHOT_FILE}:44",
+        },
+        **{
+            f"few-shot/{name}": {
+                **_sources(_FEW_SHOT_FILE),
+                "averaging_mean": f"{_FEW_SHOT_FILE}:46",
+                "averaging_std": f"{_FEW_SHOT_FILE}:47",
+            }
+            for name in _LATE
+        },
+        **{
+            f"released:few-shot/{name}": {
+                **_sources(_FEW_SHOT_FILE),
+                "averaging_mean": f"{_FEW_SHOT_FILE}:43",
+                "averaging_std": f"{_FEW_SHOT_FILE}:44",
+            }
+            for name in _LATE
+        },
+        **{f"cost:{row}": _COST[row] for row in ("default", "transfer", "few-shot")},
+        "demo": DEMO,
     }
 
     @property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.errors import ConfigError
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from methods._sources import DEMO, TWO_RUNS, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -27,10 +28,20 @@ _BASE2NEW = Recipe(
     warmup_epochs=1,
     warmup_learning_rate=1e-6,
 )
-_TRANSFER = replace(_BASE2NEW, epochs=5, learning_rate=1e-5, learning_rates={"image": 1e-6}, warmup_learning_rate=1e-8)
+_TRANSFER = replace(_BASE2NEW, learning_rate=1e-5, learning_rates={"image": 1e-6}, warmup_learning_rate=1e-8)
 _FEW_SHOT = Recipe(epochs=40, batch_size=4, learning_rate=1e-5)
 _DEMO = Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none")
-_LARGE = ("imagenet", "sun397", "food101")  # the authors divide the epochs by four on these
+_LARGE = ("imagenet", "sun397", "food101")
+"""The authors divide the epochs by four on these, in every setting."""
+_CONFIGURATION = "S configs/trainers/SkipTuning/vit_b16_bs4"
+_TRANSFER_SOURCES = {
+    **configuration(f"{_CONFIGURATION}_cross_datasets.yaml"),
+    "learning_rates": f"{_CONFIGURATION}_cross_datasets.yaml:25",
+}
+
+
+def _divided(file: str) -> dict[str, str]:
+    return {"epochs": f"{file}.yaml:18, S trainers/skip_tuning.py:262"}
 
 
 @dataclass(frozen=True)
@@ -55,12 +66,42 @@ class SkipTuning:
     needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _BASE2NEW,
-        **{f"base2new/{name}": replace(_BASE2NEW, epochs=5) for name in _LARGE},
-        "cross-dataset": _TRANSFER,
+        **{name: replace(_BASE2NEW, epochs=5) for name in _LARGE},
+        "transfer": _TRANSFER,
+        **{f"transfer/{name}": replace(_TRANSFER, epochs=5) for name in _LARGE},
         "few-shot": _FEW_SHOT,
         **{f"few-shot/{name}": replace(_FEW_SHOT, epochs=10) for name in _LARGE},
         "demo": _DEMO,
-        "cross-dataset/demo": replace(_DEMO, epochs=3),
+        "transfer/demo": replace(_DEMO, epochs=3),
+    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "default": {
+            **configuration(f"{_CONFIGURATION}.yaml"),
+            "learning_rates": f"{_CONFIGURATION}.yaml:25",
+            "start_layer": "S train.py:88",
+            "top_ratio": "S train.py:90",
+            "maximum_top": "S train.py:91",
+            "decay": "S train.py:92",
+            "layer_skip": "ours: the ablation switches it off",
+            "class_skip": "ours: the ablation switches it off",
+            "template_list": "S trainers/baselines/ft_clip.py:11",
+            "as_released": TWO_RUNS,
+        },
+        "transfer": _TRANSFER_SOURCES,
+        "few-shot": configuration(f"{_CONFIGURATION}_few_shot.yaml"),
+        **dict.fromkeys(_LARGE, _divided(_CONFIGURATION)),
+        **{
+            f"transfer/{name}": {**_TRANSFER_SOURCES, **_divided(f"{_CONFIGURATION}_cross_datasets")} for name in _LARGE
+        },
+        **{
+            f"few-shot/{name}": {
+                **configuration(f"{_CONFIGURATION}_few_shot.yaml"),
+                **_divided(f"{_CONFIGURATION}_few_shot"),
+            }
+            for name in _LARGE
+        },
+        "demo": DEMO,
+        "transfer/demo": DEMO,
     }
 
     @property

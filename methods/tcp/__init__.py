@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.errors import ConfigError
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
+from methods._sources import DEMO, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -24,7 +25,8 @@ _PUBLISHED = Recipe(
     warmup_learning_rate=1e-5,
     test_batch_size=500,
 )
-_HALFWAY = replace(_PUBLISHED, epochs=25, schedule_period_epochs=50)  # the authors test these after 25 of 50 epochs
+_NEW_FROM_EPOCH_25 = replace(_PUBLISHED, settings={"new_classes_epoch": 25})
+_FILE = "T configs/trainers/TCP/vit_b16_ep100_ctxv1.yaml"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class TCP:
     t0 is the feature of a hand-written prompt; the hidden width is E / reduction. Loss = cross-entropy + weight (1 - mean_k
     cos(t_k, t0_k)). The context in rows 1..n below that block is learned too, from random vectors. Two slips of the released code
     are kept, since every published number has them: the rows are replaced, not mixed, and StanfordCars' prompt has no full stop.
-    Default: the authors' Adam with epsilon 1e-3; the Skip Tuning repository has ``--set tcp.epsilon=1e-4``.
+    `new_classes_epoch` is the epoch whose weights classes other than the trained ones are tested with; 0 for the last one's.
     """
 
     context_length: int = 4
@@ -42,6 +44,7 @@ class TCP:
     class_aware_block: int = 8
     reduction: int = 4
     weight: float = 8.0
+    new_classes_epoch: int = 0
     template_list: str = "tcp-prompt"
     reference_list: str = "tcp-reference"
 
@@ -49,9 +52,34 @@ class TCP:
     needs: ClassVar[str] = "CLIP's text tower"
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
-        "base2new/imagenet": _HALFWAY,
-        "base2new/sun397": _HALFWAY,
+        "base-to-new/imagenet": _NEW_FROM_EPOCH_25,
+        "base-to-new/sun397": _NEW_FROM_EPOCH_25,
+        "cost:default": replace(_PUBLISHED, epsilon=1e-4),
         "demo": replace(_PUBLISHED, epochs=15, augmentation="none", settings={"context_init": "a photo of a"}),
+    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "default": {
+            **configuration(_FILE),
+            "epsilon": "T README.md:44",
+            "context_length": "T scripts/base2new_train.sh:12",
+            "context_init": f"{_FILE}:33",
+            "class_aware_block": "S clip_tcp/model.py:268",
+            "reduction": "T trainers/tcp.py:170",
+            "weight": "T trainers/tcp.py:257",
+            "new_classes_epoch": "T scripts/base2new_train.sh:43",
+            "template_list": "T trainers/tcp.py:60",
+            "reference_list": "T trainers/tcp.py:42",
+        },
+        **{
+            row: {"new_classes_epoch": "T scripts/base2new_train.sh:101"}
+            for row in ("base-to-new/imagenet", "base-to-new/sun397")
+        },
+        "cost:default": {
+            **configuration("S configs/trainers/TCP/vit_b16_ep100_ctxv1.yaml"),
+            "epsilon": "S trainers/_base_/optim.py:116",
+            "new_classes_epoch": "S configs.py:31",
+        },
+        "demo": DEMO,
     }
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +24,9 @@ class TCPModel(ContextModel):
         where: dict[str, Any] = {"device": backbone.device, "dtype": backbone.dtype}
         self.down = nn.Linear(width, max(1, width // method.reduction), **where)
         self.up = nn.Linear(self.down.out_features, self.length * backbone.text.width, **where)
+        self._trained_names: frozenset[str] = frozenset()
+        self._for_new: list[Tensor] = []
+        self._shows_new = False
 
     def prompts(self, classes: Classes) -> list[str]:
         """The template's words; where fewer stand before the name than the context has rows, X as in the authors' lists."""
@@ -33,6 +37,30 @@ class TCPModel(ContextModel):
 
     def prepare(self, train: object, val: object) -> None:
         self._reference_features()
+        self._trained_names = frozenset(self._classes.names)
+
+    def end_epoch(self, epoch: int, epochs: int) -> None:
+        if epoch + 1 == self._method.new_classes_epoch:
+            self._for_new = [parameter.detach().clone() for parameter in self._trained()]
+
+    def set_classes(self, classes: Classes) -> None:
+        """Aim at these classes, with the weights of `new_classes_epoch` if training has passed it and none of them was trained."""
+        super().set_classes(classes)
+        new = bool(self._for_new) and not self._trained_names & set(classes.names)
+        if new != self._shows_new:
+            self._swap()
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [self.context, *self.down.parameters(), *self.up.parameters()]
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Exchange the last epoch's weights and those for new classes."""
+        for parameter, kept in zip(self._trained(), self._for_new, strict=True):
+            other = kept.clone()
+            kept.copy_(parameter)
+            parameter.copy_(other)
+        self._shows_new = not self._shows_new
 
     def _reference_features(self) -> Tensor:
         return self.reference_features(self._method.reference_list)

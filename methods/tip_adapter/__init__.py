@@ -7,20 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.recipe import Recipe
+from methods._sources import DEMO, SAME_RESULT
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
     from harness.method import AdaptedModel
 
-_IMAGENET_TEMPLATES = (
-    "itap of a {}.",
-    "a bad photo of the {}.",
-    "a origami {}.",
-    "a photo of the large {}.",
-    "a {} in a video game.",
-    "art of the {}.",
-    "a photo of the small {}.",
-)
 _PER_DATASET = {
     # alpha, largest beta and largest alpha of the search
     "imagenet": (1.17, 7.0, 3.0),
@@ -52,13 +44,38 @@ def _rows(recipe: Recipe, eurosat_epochs: int) -> dict[str, Recipe]:
     rows: dict[str, Recipe] = {}
     for name, (alpha, beta_maximum, alpha_maximum) in _PER_DATASET.items():
         settings: dict[str, Any] = {"alpha": alpha, "beta_maximum": beta_maximum, "alpha_maximum": alpha_maximum}
-        if name == "imagenet":
-            settings["templates"] = _IMAGENET_TEMPLATES
-            rows[f"cross-dataset/{name}"] = replace(recipe, settings=settings)
-        epochs = eurosat_epochs if name == "eurosat" else recipe.epochs
-        row = replace(recipe, epochs=epochs, settings=settings)
-        rows |= {f"{suite}/{name}": row for suite in ("base2new", "few-shot")}
+        rows[name] = replace(recipe, epochs=eurosat_epochs if name == "eurosat" else recipe.epochs, settings=settings)
     return rows
+
+
+def _sources(name: str) -> dict[str, str]:
+    file = f"TA configs/{'fgvc' if name == 'fgvc_aircraft' else name}.yaml"
+    return {
+        "alpha": f"{file}:21", "beta": f"{file}:20", "beta_maximum": f"{file}:17", "alpha_maximum": f"{file}:17",
+        "views": f"{file}:30", "epochs": f"{file}:31", "learning_rate": f"{file}:29",
+    }  # fmt: skip
+
+
+_SOURCES: Mapping[str, Mapping[str, str]] = {
+    "default": {
+        **_sources("imagenet"),
+        "templates": "ours: for templates of one's own",
+        "template_list": "TA datasets/imagenet.py:177",
+        "augmentation": "TA main.py:173",
+        "crop_scale_minimum": "TA main.py:174",
+        "test_batch_size": SAME_RESULT,
+        "batch_size": "TA main.py:181",
+        "optimizer": "TA main.py:72",
+        "epsilon": "TA main.py:72",
+        "weight_decay": "TA main.py:72",
+        "schedule": "TA main.py:73",
+        "schedule_step": "TA main.py:106",
+        "minimum_learning_rate": "TA main.py:73",
+        "warmup_epochs": "TA main.py:73",
+    },
+    **{name: _sources(name) for name in _PER_DATASET},
+    "demo": DEMO,
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,8 @@ class TipAdapter:
     Keys are image features averaged over `views` augmented views before they are normalised; V is one-hot. alpha and beta are
     searched over 20 values up to `alpha_maximum` and 200 up to `beta_maximum` once the cache is full, and stay where they are
     without validation images. The search is on the validation draw (at most 4 images per class); the released code takes the
-    whole validation split, and the test images on ImageNet. `templates` are averaged for W; with none, the dataset's own is taken.
+    whole validation split, and the test images on ImageNet.
+    `templates` are averaged for W; with none, those of `template_list`: seven on ImageNet and its variants, one on other datasets.
 
     A class that the cache has no images of is scored by its text alone, so on new classes only this is zero-shot CLIP.
     """
@@ -79,6 +97,7 @@ class TipAdapter:
     beta_maximum: float = 7.0
     views: int = 10
     templates: tuple[str, ...] = ()
+    template_list: str = "ensemble"
 
     family: ClassVar[str] = "cache"
     recipes: ClassVar[Mapping[str, Recipe]] = {
@@ -86,6 +105,7 @@ class TipAdapter:
         **_rows(_CACHED, eurosat_epochs=0),
         "demo": Recipe(augmentation="none", settings={"views": 1}),
     }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = _SOURCES
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a cache, empty until training."""

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.errors import ConfigError
-from harness.method import Batch, Classes, ClassFeatureModel, ImageSource, cosine_logits
+from harness.method import Batch, Classes, ClassFeatureModel, ImageSource, Read, cosine_logits
 from methods._batches import all_in_batches
+from methods._text import averaged_features
 from methods.tip_adapter import TipAdapter
 
 _SCALE = 100.0
@@ -47,13 +48,9 @@ class TipAdapterModel(ClassFeatureModel):
         return self.constant("text", self._text_classifier)
 
     def _text_classifier(self) -> Tensor:
-        """W^T (C, E): normalised features averaged over the templates and normalised again."""
-        text = self.backbone.text
-        total = torch.zeros((), device=self.backbone.device)
-        for template in self._method.templates or [self._classes.template("clip")]:
-            tokens = text.tokenize(self.backbone.prompts(template, self._classes.names))
-            total = total + F.normalize(text.encode(tokens), dim=-1)
-        return F.normalize(total, dim=-1)
+        """W^T (C, E)."""
+        templates = self._method.templates or self._classes.templates_of(self._method.template_list)
+        return averaged_features(self.backbone, self._classes, templates)
 
     @torch.no_grad()
     def prepare(self, train: ImageSource, val: ImageSource) -> None:
@@ -109,8 +106,12 @@ class TipAdapterModel(ClassFeatureModel):
 
 
 class TipAdapterFModel(TipAdapterModel):
-    """The keys are trained. They are made when the training images are seen, so that before there is nothing to train."""
+    """The keys are trained. They are made when the training images are seen, so that before there is nothing to train.
 
+    Steps read a second view of each image, since the cache is made of the first ones of as many epochs.
+    """
+
+    reads = (Read("features", view=1),)
     keys: nn.Parameter | None
     text_start = "features"
 

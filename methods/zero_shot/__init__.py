@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
+from methods._sources import NO_TRAINING
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -21,6 +22,13 @@ class ZeroShot:
 
     family: ClassVar[str] = "zero-shot"
     recipes: ClassVar[Mapping[str, Recipe]] = {"default": Recipe(augmentation="none")}
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "default": {
+            "template_list": "C trainers/zsclip.py:13",
+            "augmentation": NO_TRAINING,
+            "test_batch_size": "C configs/trainers/CoOp/vit_b16.yaml:5",
+        }
+    }
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The backbone with a text classifier."""

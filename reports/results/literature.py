@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
 from harness import plugins
 from harness.published_estimate import published_estimate_bytes
 from harness.recipe import resolve
+from harness.suite import Setting
 
 SOURCE = "Skip Tuning (Wu et al., CVPR 2025, arXiv:2412.11509)"
 SHOTS = 16
 AVERAGE = "average"
 MEANS = {"cross-dataset": ("cross_dataset", 10, "average_of_10_datasets"),
          "domain-generalization": ("domain_generalization", 4, "average_of_4_variants")}  # fmt: skip
+SETTINGS: Mapping[str, Setting] = {
+    "base2new": "base-to-new",
+    "cross-dataset": "transfer",
+    "domain-generalization": "transfer",
+}
 COSTS_OF = {"cost": "base2new"}
 """The suite of costs alone runs the recipes behind these published columns."""
-CLASSES = {"base2new": (500, 50, 19, 98, 51, 51, 50, 199, 24, 5, 51), "cross-dataset": (1000,)}
+CLASSES = {
+    "base2new": {
+        "imagenet": 500, "caltech101": 50, "oxford_pets": 19, "stanford_cars": 98, "oxford_flowers": 51, "food101": 51,
+        "fgvc_aircraft": 50, "sun397": 199, "dtd": 24, "eurosat": 5, "ucf101": 51,
+    },
+    "cross-dataset": {"imagenet": 1000},
+}  # fmt: skip
 """Classes trained on, for each dataset of a published suite."""
 
 Line = dict[str, str]
@@ -50,9 +63,11 @@ def formula_bytes(suite: str, method: str) -> float | None:
     if known is None or method not in plugins.names("method"):
         return None
     card = plugins.load("method", method)
-    settings = resolve(card.recipes, suite, "", "published", SHOTS)[1].settings
-    forward = getattr(card(**settings), "published_forward", None)
-    if forward is None:
-        return None
-    found = [published_estimate_bytes(forward, classes, int(known["batch_size"])) for classes in CLASSES[suite]]
+    found = []
+    for dataset, classes in CLASSES[suite].items():
+        recipe = resolve(card.recipes, SETTINGS[suite], dataset, "published", SHOTS, "cost")[1]
+        forward = getattr(card(**recipe.settings), "published_forward", None)
+        if forward is None:
+            return None
+        found.append(published_estimate_bytes(forward, classes, recipe.batch_size))
     return sum(found) / len(found)

@@ -8,6 +8,7 @@ Template lists, each by the method whose released code has it; a dataset without
 - "fine-tuning": full fine-tuning and Skip Tuning in Skip Tuning's code (list B)
 - "kgcoop": the reference prompts of KgCoOp, DePT and CoPrompt
 - "prograd": ProGrad's teacher
+- "ensemble 1" to "ensemble 7": Tip-Adapter's and LP++'s on ImageNet and its variants, averaged
 - "tcp-reference", "tcp-prompt": TCP's frozen reference, and its prompt, whose four X are replaced by what it learns
 """
 
@@ -25,12 +26,28 @@ from suites.datasets.readers import (
     read_published_split,
 )
 
+ENSEMBLE = {
+    f"ensemble {i}": template
+    for i, template in enumerate(
+        (
+            "itap of a {}.",
+            "a bad photo of the {}.",
+            "a origami {}.",
+            "a photo of the large {}.",
+            "a {} in a video game.",
+            "art of the {}.",
+            "a photo of the small {}.",
+        ),
+        start=1,
+    )
+}
+
 # Access is gated; non-commercial research and education.
 IMAGENET = Dataset(
     name="imagenet",
     title="ImageNet",
     group="published",
-    templates={"clip": "a photo of a {}."},
+    templates={"clip": "a photo of a {}.", **ENSEMBLE},
     read=read_imagenet,
 )
 
@@ -162,7 +179,7 @@ IMAGENET_V2 = Dataset(
     name="imagenetv2",
     title="ImageNetV2",
     group="published",
-    templates={"clip": "a photo of a {}."},
+    templates={"clip": "a photo of a {}.", **ENSEMBLE},
     read=read_imagenet_v2,
 )
 
@@ -170,7 +187,7 @@ IMAGENET_SKETCH = Dataset(
     name="imagenet_sketch",
     title="ImageNet-Sketch",
     group="published",
-    templates={"clip": "a photo of a {}.", "fine-tuning": "a sketch of a {}."},
+    templates={"clip": "a photo of a {}.", "fine-tuning": "a sketch of a {}.", **ENSEMBLE},
     read=read_imagenet_sketch,
 )
 
@@ -178,7 +195,7 @@ IMAGENET_A = Dataset(
     name="imagenet_a",
     title="ImageNet-A",
     group="published",
-    templates={"clip": "a photo of a {}.", "fine-tuning": "a bad photo of a {}."},
+    templates={"clip": "a photo of a {}.", "fine-tuning": "a bad photo of a {}.", **ENSEMBLE},
     read=partial(read_imagenet_part, "imagenet-adversarial", "imagenet-a"),
 )
 
@@ -186,6 +203,6 @@ IMAGENET_R = Dataset(
     name="imagenet_r",
     title="ImageNet-R",
     group="published",
-    templates={"clip": "a photo of a {}.", "fine-tuning": "a rendition of a {}."},
+    templates={"clip": "a photo of a {}.", "fine-tuning": "a rendition of a {}.", **ENSEMBLE},
     read=partial(read_imagenet_part, "imagenet-rendition", "imagenet-r"),
 )

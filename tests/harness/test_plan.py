@@ -101,7 +101,7 @@ class TestRecipes:
         large = dataset in ("imagenet", "sun397", "food101")
         recipe = run.key.recipe
         assert recipe.epochs == (5 if large else 20)
-        assert run.recipe_row == (f"base2new/{dataset}" if large else "default")
+        assert run.recipe_row == (dataset if large else "default")
         assert (recipe.batch_size, recipe.learning_rate, recipe.learning_rates) == (4, 2e-5, {"image": 5e-6})
         assert (recipe.warmup_epochs, recipe.warmup_learning_rate) == (1, 1e-6)
         assert recipe.augmentation == "random-resized-crop-flip"
@@ -118,29 +118,36 @@ class TestRecipes:
         assert not recipes["zero_shot"].trains
         ft = recipes["full_finetuning"]
         assert (ft.epochs, ft.batch_size, ft.learning_rate, ft.warmup_epochs) == (10, 4, 1e-5, 0)
-        for name in ("coop", "clip_adapter"):
+        for name, epochs in (("coop", 200), ("clip_adapter", 100)):
             recipe = recipes[name]
-            assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (100, 32, 2e-3)
+            assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (epochs, 32, 2e-3)
             assert (recipe.warmup_epochs, recipe.warmup_learning_rate) == (1, 1e-5)
         for recipe in recipes.values():
             assert (recipe.optimizer, recipe.momentum, recipe.weight_decay) == ("sgd", 0.9, 5e-4)
             assert (recipe.test_batch_size, recipe.crop_scale_minimum) == (100, 0.08)
 
     def test_a_row_sets_the_methods_own_fields(self):
-        assert one("coop", "eurosat").key.settings["context_length"] == 16
+        assert one("coop", "eurosat").key.settings["context_length"] == 4
         demo = one("coop", "demo-digits").key
         assert (demo.settings["context_length"], demo.settings["context_init"]) == (4, "a photo of a")
         assert demo.recipe.settings == {}
 
     def test_the_most_specific_row_wins(self):
-        order = ("s/d/4-shot", "s/d", "s/g", "g", "s/4-shot", "s", "default")
+        order = ("c:s/d", "c:default", "s/d/4-shot", "s/d", "s/g", "d", "g", "s/4-shot", "s", "default")
         rows = {key: Recipe(epochs=i) for i, key in enumerate([*order, "s/16-shot", "s/d/1-shot", "s/other"])}
         for most in order:
-            assert resolve(rows, "s", "d", "g", 4) == (most, rows[most])
+            assert resolve(rows, "s", "d", "g", 4, "c") == (most, rows[most])
             del rows[most]
 
 
 class TestSettings:
+    def test_the_recipes_that_are_asked_for_are_taken_and_others_stay(self):
+        (cost,) = runs(datasets=["dtd"], methods=["kgcoop"], seeds=[1], recipes="cost")
+        assert (cost.recipe_row, cost.key.recipe.batch_size, cost.key.settings["weight"]) == ("cost:default", 32, 1.5)
+        assert runs(datasets=["dtd"], methods=["maple"], recipes="cost") == runs(datasets=["dtd"], methods=["maple"])
+        with pytest.raises(ConfigError, match=r"no recipes 'costs'(?s:.*)Did you mean 'cost'"):
+            runs(datasets=["dtd"], methods=["kgcoop"], recipes="costs")
+
     def test_settings_become_their_fields_types(self):
         run = one(
             "skip_tuning",

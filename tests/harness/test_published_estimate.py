@@ -16,7 +16,7 @@ BASE_CLASSES = {
     "imagenet": 500, "caltech101": 50, "oxford_pets": 19, "stanford_cars": 98, "oxford_flowers": 51, "food101": 51,
     "fgvc_aircraft": 50, "sun397": 199, "dtd": 24, "eurosat": 5, "ucf101": 51,
 }  # fmt: skip
-BATCH_SIZE = {"coop": 32, "prograd": 32, "kgcoop": 32, "tcp": 32, "cocoop": 1}
+SETTINGS = {"base2new": "base-to-new", "cross-dataset": "transfer"}
 PUBLISHED = {
     (row["suite"], row["method"]): float(row["memory_estimate_megabytes"])
     for row in csv.DictReader(COST.read_text().splitlines())
@@ -25,10 +25,10 @@ PUBLISHED = {
 
 def megabytes(method, suite, dataset, classes):
     card = plugins.load("method", method)
-    _, recipe = resolve(card.recipes, suite, dataset, "published", 16)
+    _, recipe = resolve(card.recipes, SETTINGS[suite], dataset, "published", 16, "cost")
     known = {field.name for field in fields(card)}
     forward = card(**{k: v for k, v in recipe.settings.items() if k in known}).published_forward
-    return published_estimate_bytes(forward, classes, BATCH_SIZE.get(method, 4)) / 1e6
+    return published_estimate_bytes(forward, classes, recipe.batch_size) / 1e6
 
 
 @pytest.mark.parametrize("method", [method for suite, method in PUBLISHED if suite == "base2new"])

@@ -22,6 +22,7 @@ from methods.maple import MaPLe
 from methods.promptsrc import PromptSRC
 from methods.promptsrc.model import gaussian_weights
 from methods.tip_adapter import TipAdapter, TipAdapterF
+from methods.tip_adapter.model import TipAdapterFModel, TipAdapterModel
 from methods.zero_shot import ZeroShot
 
 NAMES = ("dog", "great white shark", "cat", "bird of paradise")
@@ -223,6 +224,16 @@ class TestCoPrompt:
             assert len(own) == 5
         assert DIGITS.templates["description 1"] == "the number {}."
 
+    def test_of_a_folder_it_reads_the_file_that_names_every_class(self, make, tmp_path):
+        """The authors' folder has one file a dataset."""
+        (tmp_path / "dogs_prompt.json").write_text(json.dumps({"dog": ["a dog."], "cat": ["a cat."]}))
+        (tmp_path / "ours_prompt.json").write_text(json.dumps({n.replace(" ", "_"): [f"{n}!", f"{n}?"] for n in NAMES}))
+        model = make(CoPrompt(descriptions=str(tmp_path)))
+        assert model.wordings() == [[f"{n}!" for n in NAMES], [f"{n}?" for n in NAMES]]
+        (tmp_path / "none").mkdir()
+        with pytest.raises(ConfigError, match="no JSON file"):
+            make(CoPrompt(descriptions=str(tmp_path / "none")))
+
     @pytest.mark.parametrize(
         ("content", "advice"),
         [
@@ -330,6 +341,12 @@ class TestTipAdapter:
         model, train, _ = self.filled(make, TipAdapter(views=3))
         views = torch.stack([train.read("features", i) for i in range(3)])
         torch.testing.assert_close(model.keys, F.normalize(views.mean(dim=0), dim=-1))
+
+    def test_steps_see_views_that_the_cache_has_not(self):
+        """The cache reads the first view of as many epochs; a step's is another draw of its epoch."""
+        (cached,), (trained,) = TipAdapterModel.reads, TipAdapterFModel.reads
+        assert (cached.stage, trained.stage) == ("features", "features")
+        assert cached.view == 0 != trained.view
 
     def test_untrained_keys_are_the_cache(self, make):
         plain, train, val = self.filled(make, TipAdapter())

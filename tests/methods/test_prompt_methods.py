@@ -100,6 +100,22 @@ class TestKgCoOp:
 
 
 class TestProGrad:
+    def test_its_own_context_is_the_template_at_the_right_after_zeros(self, backbone):
+        model = adapt(ProGrad(context_init="", context_length=12, template_context=True), backbone, move=0)
+        words = "a type of pet, a photo of a"
+        embedded = backbone.text.word_embeddings(words)
+        assert len(words.split()) == 8
+        assert len(embedded) == 9  # the comma is a token, and the last word stays outside the context
+        assert torch.equal(model.context[:4], torch.zeros_like(model.context[:4]))
+        assert torch.equal(model.context[4:], embedded[:8])
+        (ids, *_) = model._tokens.ids
+        plain = backbone.text.tokenize(["X X X X a type of pet, a photo of a dog."]).ids[0]
+        assert list(ids) == list(plain)
+
+    def test_a_template_longer_than_the_context_is_refused(self, backbone):
+        with pytest.raises(ConfigError, match="context_length=8"):
+            adapt(ProGrad(context_init="", context_length=4, template_context=True), backbone)
+
     def gradients(self, backbone, images, labels=LABELS, **fields):
         """The gradients of the cross-entropy and of the distillation, and the one it takes."""
         model = adapt(ProGrad(**fields), backbone)
@@ -225,6 +241,25 @@ class TestTCP:
         model.set_classes(Classes(tuple(BASE.names[i] for i in (2, 0, 1)), TEMPLATES))
         torch.testing.assert_close(model.class_prompts(), prompts[[2, 0, 1]])
 
+    def test_new_classes_have_the_weights_of_their_epoch_and_trained_ones_the_last(self, backbone, images):
+        model = adapt(TCP(class_aware_block=2, new_classes_epoch=1), backbone)
+        halfway = logits(model, images, NEW)
+        model.set_classes(BASE)
+        model.end_epoch(0, 2)
+        with torch.no_grad():
+            for parameter in (p for p in model.parameters() if p.requires_grad):
+                parameter += 0.05
+        model.end_epoch(1, 2)
+        last = logits(model, images, BASE)
+        torch.testing.assert_close(logits(model, images, NEW), halfway)
+        torch.testing.assert_close(logits(model, images, BASE), last)
+        plain = adapt(TCP(class_aware_block=2), backbone)
+        plain.end_epoch(0, 2)
+        with torch.no_grad():
+            for parameter in (p for p in plain.parameters() if p.requires_grad):
+                parameter += 0.05
+        assert not torch.allclose(logits(plain, images, NEW), halfway)
+
     def test_the_context_acts_through_the_lower_blocks_alone(self, backbone, images):
         model = adapt(self.METHOD, backbone)
         _, gradients = step(model, images)
@@ -334,11 +369,18 @@ class TestDePT:
         permuted = Classes(tuple(BASE.names[i] for i in (2, 0, 1)), TEMPLATES)
         torch.testing.assert_close(logits(model, images, permuted), expected[:, [2, 0, 1]])
 
-    def test_fewer_or_repeated_classes_have_the_similarity_head_alone(self, backbone):
+    def test_repeated_or_partly_new_classes_have_the_similarity_head_alone(self, backbone):
         model = adapt(DePT(), backbone)
-        for names in (BASE.names[:2], (*BASE.names, BASE.names[0]), (*BASE.names[:2], BASE.names[0])):
+        for names in ((*BASE.names, BASE.names[0]), (*BASE.names[:2], BASE.names[0]), (*BASE.names, "owl")):
             model.set_classes(Classes(names, TEMPLATES))
             assert model._rows is None
+
+    def test_fewer_classes_take_their_rows_of_the_head_and_both_are_blended(self, backbone, images):
+        """ImageNet-A and -R after training on ImageNet: 200 of its classes."""
+        model = adapt(DePT(), backbone)
+        fewer = (BASE.names[2], BASE.names[0])
+        whole = logits(model, images)
+        torch.testing.assert_close(logits(model, images, Classes(fewer, TEMPLATES)), whole[:, [2, 0]])
 
 
 @pytest.mark.parametrize("method", [KgCoOp(), ProGrad(), CoCoOp(), TCP(class_aware_block=2), DePT()], ids=str)

@@ -136,7 +136,7 @@ def test_every_template_has_one_place_for_the_name_and_differs_from_the_usual_on
         others = [template for key, template in dataset.templates.items() if key != "clip"]
         assert dataset.templates["clip"] not in others
         assert all(template.count("{}") == 1 for template in dataset.templates.values())
-        assert set(dataset.templates) <= set(LISTS.values())
+        assert {name for name in dataset.templates if not name.startswith("ensemble ")} <= set(LISTS.values())
 
 
 @pytest.mark.parametrize("name", TRAINED_ON)

@@ -73,7 +73,7 @@ class TestTransfer:
 
     def test_the_transfer_recipes_are_used(self):
         (run,) = runs("domain-generalization", "published", methods=["full_finetuning"], seeds=[1])
-        assert (run.recipe_row, run.key.recipe.epochs) == ("cross-dataset", 4)
+        assert (run.recipe_row, run.key.recipe.epochs) == ("transfer", 4)
 
 
 def test_few_shot_is_five_shots_on_eleven_datasets():
