@@ -21,39 +21,54 @@ _OF_TRAINING = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
 class Recipe:
     """Hyper-parameters of training that belong to no single method.
 
     Defaults are those the CoOp line of work shares: SGD with momentum 0.9, weight decay 5e-4 on every trainable, a cosine that
     steps once an epoch, and a constant warm-up rate that delays the cosine without shortening its period (`methods.md` 2.5).
-
-    `learning_rates` gives single parameter groups a rate of their own (Skip Tuning's image tower).
-    `iterations` replaces `epochs` where a method counts steps; `iterations_per_shot` becomes `iterations` once the number of shots
-    is known, in the plan (CLIP-LoRA).
-    `settings` are values of the method's own fields in this row of its recipe table (MaPLe's depth in transfer suites).
     """
 
     epochs: Count = 0
+    """Times that training sees every image."""
     iterations: Count | None = None
+    """Steps of training, which replace `epochs` where a method counts steps."""
     iterations_per_shot: Count | None = None
+    """Becomes `iterations` in the plan, once the number of shots is known (CLIP-LoRA)."""
     batch_size: Annotated[int, Field(ge=1)] = 32
+    """Images per step."""
     learning_rate: Positive | None = None
+    """The rate that the schedule starts from; null for methods without steps."""
     learning_rates: Mapping[str, Positive] = field(default_factory=dict)
+    """Rates of single parameter groups, which replace it there (Skip Tuning's image tower)."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """The optimiser."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """Weight decay on every trained weight."""
     epsilon: Positive = 1e-8
+    """Epsilon of Adam and AdamW."""
     schedule: Literal["cosine", "constant"] = "cosine"
+    """The curve of the learning rate."""
     schedule_step: Literal["epoch", "iteration"] = "epoch"
+    """How often the rate moves along it."""
     schedule_period_epochs: Count | None = None
+    """Epochs of the cosine's period; null for as many as are trained."""
     minimum_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    """Where the cosine ends."""
     warmup_epochs: Count = 0
+    """Epochs at `warmup_learning_rate`, after which the schedule starts."""
     warmup_learning_rate: Positive | None = None
+    """One constant rate for all groups during warm-up; null for none."""
     augmentation: Literal["random-resized-crop-flip", "resize-randaugment", "none"] = "random-resized-crop-flip"
+    """What is done to a training image."""
     crop_scale_minimum: Annotated[float, Field(gt=0, le=1)] = 0.08
+    """The smallest share of an image's area that a random crop takes."""
     test_batch_size: Annotated[int, Field(ge=1)] = 100
+    """Images per batch of a test."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the method's own fields in this row of its recipe table (MaPLe's depth in transfer suites)."""
 
     @property
     def trains(self) -> bool:

@@ -1,7 +1,8 @@
 """RunRecord: what one run left behind. Frozen, validated, units in the names, readable without torch.
 
 A record stores what was measured; means, harmonic means and ratios are derived by reports. What could not be measured is null,
-and `missing` says why. Records are written by `harness.runs.store`, one JSON file per run.
+and `missing` says why. Records are written by `harness.runs.store`, one JSON file per run. ``python -m harness.records`` prints
+their JSON schema, with what each field means.
 """
 
 from __future__ import annotations
@@ -31,80 +32,97 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 
-_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
+_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class RunKey:
-    """What makes a run the run it is. Two runs with equal keys are the same run: a suite resumes by them.
-
-    `settings` are all fields of the method after the recipe row and ``--set``; `pretrained` is a tag, a file's name, or null
-    for the weights a built-in backbone ships with; `tests` are the keys of the test splits. `steps`, where it isn't null, ends
-    training after so many steps and each test after so many batches. `template` replaces the datasets' prompt templates.
-    """
+    """What makes a run the run it is. Two runs with equal keys are the same run: a suite resumes by them."""
 
     suite: str
+    """The suite that the run was planned by, or the one whose runs that suite shares."""
     dataset: str
+    """The dataset that the method was trained on."""
     classes: Literal["all", "base", "new"]
+    """Which of its classes were trained on: all, the first half (base) or the second (new)."""
     tests: tuple[str, ...]
+    """Keys of the test splits, ``eurosat/base``, or ``eurosat`` for all classes."""
     shots: Annotated[int, Field(ge=1)]
+    """Training images per class."""
     seed: Annotated[int, Field(ge=1)]
+    """The seed of the few-shot draw, the method's own weights, the order of the images and their augmentation."""
     method: str
+    """The method's registered name, or ``module:Class``."""
     settings: Mapping[str, Any]
+    """All fields of the method, after the recipe row and ``--set``."""
     recipe: Recipe
+    """How the method was trained, after ``--set``."""
     backbone: str
+    """The backbone's name."""
     pretrained: str | None
+    """The weights: a tag or a file's name; null for those that a built-in backbone ships with."""
     precision: Precision
+    """How it was computed: fp32, under autocast (bf16, fp16), or with fp16 weights (fp16-pure)."""
     execution: Execution
+    """The authors' arithmetic (reference), or the one that leaves out work that can't change the result (fast)."""
     steps: Annotated[int, Field(ge=1)] | None = None
+    """Where it isn't null, training ended after so many steps and each test after so many batches."""
     template: str | None = None
+    """A prompt template that replaced the datasets' own; null where they kept theirs."""
     simulated: bool = False
+    """The run was simulated on tensors without contents: it has no times and no accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class WindowRecord:
-    """One phase as the meters saw it.
-
-    seconds: monotonic clock, device synchronised at both edges. cpu_seconds: user + system of the process.
-    peak_tensor_bytes: exact peak of live tensor bytes (CPU), taken in a pass of its own. peak_allocated_bytes,
-    peak_reserved_bytes: the CUDA allocator's. peak_process_bytes: what the driver says this process holds (NVML).
-    device_used_bytes: all of the device's memory that was in use at the window's end, by whomever (NVML).
-    peak_rss_bytes: the process's resident-set high-water mark, an upper bound. energy_joules: NVML's total energy counter.
-    temperature_celsius, clock_megahertz: the GPU's and its streaming processors', at the window's two edges.
-    contended: the threads of a CPU run waited for a processor for more than a tenth of the window.
-    """
+    """One phase as the meters saw it."""
 
     seconds: Seconds
+    """Seconds from one edge to the other: monotonic clock, device synchronised at both edges."""
     cpu_seconds: Seconds | None = None
+    """Processor seconds of the process in the window, user and system, all threads."""
     peak_tensor_bytes: Bytes | None = None
+    """Exact peak of live tensor bytes on a CPU, each storage rounded up to 512, taken in a pass of its own."""
     peak_allocated_bytes: Bytes | None = None
+    """Peak of the bytes in live tensors, by the CUDA allocator."""
     peak_reserved_bytes: Bytes | None = None
+    """Peak of the bytes that the CUDA allocator held, unused ones included."""
     peak_process_bytes: Bytes | None = None
+    """Bytes of the device that this process held at the window's end: allocator, context, libraries (NVML)."""
     device_used_bytes: Bytes | None = None
+    """All bytes of the device that were in use at the window's end, by whomever (NVML)."""
     peak_rss_bytes: Bytes | None = None
+    """The process's resident-set high-water mark, less its value before set-up: an upper bound of host memory."""
     energy_joules: NonNegative | None = None
+    """What the whole GPU took in the window, by NVML's total energy counter; null for windows below 10 s."""
     temperature_celsius: tuple[float, float] | None = None
+    """The GPU's temperature at the window's two edges."""
     clock_megahertz: tuple[float, float] | None = None
+    """The clock of the GPU's streaming processors at the window's two edges."""
     contended: bool | None = None
+    """The threads of a CPU run waited for a processor for more than a tenth of the window."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class TestRecord:
-    """One test split: top-1 over all of its images (micro average), unrounded, with the counts behind it.
-
-    confusion: (true class, predicted class, images) for every pair that occurs; a class is its position in `class_names`.
-    answers_zero_shot: the method had nothing to say of these classes, and answered as the pretrained backbone does.
-    """
+    """One test split: top-1 over all of its images, with the counts behind it."""
 
     __test__ = False
 
     accuracy_percent: Percent
+    """Top-1 over all of the split's images (micro average), unrounded."""
     correct: Count
+    """How many images were answered with their class."""
     images: Count
+    """How many images were tested."""
     classes: Count
+    """How many classes there were to choose from."""
     class_names: tuple[str, ...] = ()
+    """Names of the classes, in the order of their labels."""
     answers_zero_shot: bool = False
+    """The method had nothing to say of these classes, and answered as the pretrained backbone does."""
     confusion: tuple[tuple[Count, Count, Count], ...] = ()
+    """(true class, predicted class, images) for every pair that occurs; a class is its position in `class_names`."""
 
     @property
     def class_accuracy_percent(self) -> tuple[float | None, ...]:
@@ -118,64 +136,72 @@ class TestRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class AnalysisRecord:
-    """What training changed, and where its gradient went. The definitions are AdaptBench's own: `harness.probes.analysis`.
-
-    image_shift, text_shift: for every block, how far its output at the pooled token moved (mean Euclidean distance). The feature
-    sensitivity of a block is its shift divided by the last block's. class_gradient_before, _after: for every class, the mean share
-    of its text feature in an image's gradient; rank_gradient_*: the same with each image's classes sorted by share. The blocks and
-    class texts of a tower that one training step's gradient passes through.
-    """
+    """What training changed, and where its gradient went. The definitions are AdaptBench's own: `harness.probes.analysis`."""
 
     images: Count
+    """How many training images were looked at."""
     image_shift: tuple[NonNegative, ...] | None = None
+    """How far each block's output at the pooled token moved in the image tower: mean Euclidean distance. A block's feature
+    sensitivity is its shift divided by the last block's."""
     text_shift: tuple[NonNegative, ...] | None = None
+    """The same for each block of the text tower, over the texts that classifying takes."""
     class_gradient_before: tuple[NonNegative, ...] | None = None
+    """For every class, the mean share of its text feature in an image's gradient, before training."""
     class_gradient_after: tuple[NonNegative, ...] | None = None
+    """The same after training."""
     rank_gradient_before: tuple[NonNegative, ...] | None = None
+    """Those shares before training with each image's classes sorted, the largest first, then averaged by rank."""
     rank_gradient_after: tuple[NonNegative, ...] | None = None
+    """The same after training."""
     image_blocks_with_gradient: Count | None = None
+    """Blocks of the image tower that one training step's gradient passes through."""
     text_blocks_with_gradient: Count | None = None
+    """Blocks of the text tower that one training step's gradient passes through."""
     class_texts_with_gradient: Count | None = None
+    """Class texts that one training step's gradient passes through the text tower."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class BlockRecord:
-    """One block of a tower in one training step, all its passes together.
-
-    saved_bytes: what autograd keeps for the backward pass, weights apart. backward_seconds is null where no gradient came.
-    """
+    """One block of a tower in one training step, all its passes together."""
 
     tower: Tower
+    """The tower that the block belongs to."""
     block: Count
+    """The block's number in its tower, from 0."""
     forward_seconds: Seconds
+    """Seconds of its forward passes, device synchronised at both ends."""
     backward_seconds: Seconds | None
+    """Seconds from the gradient of its output to that of its input; null where no gradient came."""
     saved_bytes: Bytes
+    """Bytes that autograd keeps of it for the backward pass, weights apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class SimulationRecord:
-    """What a simulation finds for an execution of the run.
-
-    peak_bytes: by phase, what lives at its peak on a device, by category ("host" lies beside it). FLOPs are of one training step
-    and of one test batch. note: where training could be simulated in part only, so that its peak may be higher.
-    """
+    """What a simulation finds for an execution of the run."""
 
     peak_bytes: Mapping[str, Mapping[str, Bytes]]
+    """By phase, the bytes that live at its peak on a device, by category; those of "host" lie in host memory beside it."""
     step_flops: Count | None
+    """FLOPs of one training step, 2 per multiply-add; null for methods without steps."""
     test_batch_flops: Count
+    """FLOPs of one test batch, 2 per multiply-add."""
     note: str | None = None
+    """Where training could be simulated in part only, so that its peak may be higher; null where it was simulated whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class ProfileRecord:
-    """A training step from inside.
-
-    gemm_flops_per_second: of a 4096 matrix product in the same process, the peak that utilisation refers to; null but for fp32.
-    """
+    """A training step from inside."""
 
     blocks: tuple[BlockRecord, ...] = ()
+    """What each block of the towers took in one step; empty where the blocks can't be looked into."""
     simulated: Mapping[Execution, SimulationRecord | None] = field(default_factory=dict)
+    """What a simulation finds, by execution; null for a method that can't be simulated."""
     gemm_flops_per_second: NonNegative | None = None
+    """FLOPs per second of a 4096 matrix product in the same process, the peak that utilisation refers to; null but for
+    fp32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
@@ -183,25 +209,45 @@ class Environment:
     """The machine and the software a run saw."""
 
     hostname_sha256: str
+    """Digest of the host's name: enough to tell machines apart."""
     platform: str
+    """Operating system, its version and architecture."""
     python: str
+    """Version of Python."""
     versions: Mapping[str, str]
+    """Versions of the packages that figures depend on, by name; what isn't installed is absent."""
     cpu: str | None
+    """The processor's name."""
     cpu_count: int | None
+    """Logical processors of the machine."""
     threads: int | None
+    """Threads that torch computed with."""
     omp_wait_policy: str | None
+    """OMP_WAIT_POLICY, by which idle threads sleep or spin; null where it wasn't set."""
     memory_bytes: Bytes | None
+    """The machine's main memory."""
     device: str
+    """The device that computed: cpu, cuda or cuda:N."""
     gpu: str | None = None
+    """The GPU's name."""
     gpu_memory_bytes: Bytes | None = None
+    """The GPU's memory."""
     driver: str | None = None
+    """Version of the GPU's driver (NVML)."""
     cuda: str | None = None
+    """Version of CUDA that torch was built for."""
     cudnn: str | None = None
+    """Version of cuDNN."""
     allocator: str | None = None
+    """Options of the CUDA allocator, from PYTORCH_ALLOC_CONF; null where there are none."""
     tf32: bool | None = None
+    """Matrix products in fp32 were allowed to round to TF32."""
     commit: str | None = None
+    """The commit of the checkout that ran; null for an installed copy."""
     dirty: bool | None = None
+    """Tracked files differed from that commit."""
     load_average: float | None = None
+    """Processes that ran or waited to, averaged over the last minute of the run."""
 
     @property
     def machine(self) -> str:
@@ -211,48 +257,72 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class RunRecord:
-    """One run. `missing` maps a field's name to the reason for its null, ``train.energy_joules`` for a window's field.
-
-    validation: the last epoch's weights on the validation draw, at most 4 images per class; no phase includes it. split_rule: how
-    the lists of the dataset were made, null where they are the source's own. reused_test_features: how many test images' features
-    an earlier run had left; the test phase was spared the reused_test_seconds that they took then. Null where none could be reused.
-
-    Parts of the train window: load_seconds, waiting for the steps' batches; extract_seconds, features in bulk; step_seconds, each
-    optimiser step. train_texts_encoded: how many texts went through the text tower in it, a class's in every step anew.
-    """
+    """One run, as its file holds it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
+    """Version of this schema."""
     key: RunKey
+    """What makes the run the run it is."""
     recipe_row: str
+    """The row of the method's recipe table that the recipe came from."""
     status: Status
+    """How the run ended."""
     reason: str | None = None
+    """What went wrong; null for a run that is ok."""
     started_at: str
+    """When the run began: UTC, ISO 8601, to the second."""
     total_seconds: Seconds
+    """Seconds of the whole run in its process: its phases, and the passes beside them (memory, profile, analysis)."""
     windows: Mapping[Phase, WindowRecord] = field(default_factory=dict)
+    """The phases whose windows closed, by name."""
     accuracy: Mapping[str, TestRecord] = field(default_factory=dict)
+    """Results by the test split's key."""
     validation: TestRecord | None = None
+    """The last epoch's weights on the validation draw, at most 4 images per class; no phase includes it."""
     analysis: AnalysisRecord | None = None
+    """What training changed, in suites that ask for it."""
     profile: ProfileRecord | None = None
+    """A training step from inside, where it was asked for, and what was simulated."""
     epoch_losses: tuple[float | None, ...] = ()
+    """Mean loss over the steps of each epoch."""
     step_seconds: tuple[Seconds, ...] = ()
+    """Seconds of each optimiser step on its ready batch, raw, warm-up included."""
     load_seconds: Seconds | None = None
+    """Seconds of the train window spent waiting for the steps' batches: decoding, augmentation, copies."""
     extract_seconds: Seconds | None = None
+    """Seconds of the train window spent on features in bulk, with the decoding of their images."""
     train_images_seen: Count | None = None
+    """Training images that went into optimiser steps, one in every epoch anew."""
     train_texts_encoded: Count | None = None
+    """Texts that went through the text tower in the train window, a class's in every step anew."""
     train_image_count: Count | None = None
+    """Images in the few-shot draw."""
     train_class_count: Count | None = None
+    """Classes trained on."""
     test_images_seen: Count | None = None
+    """Images tested, over all test splits."""
     reused_test_features: Count | None = None
+    """Test images whose features an earlier run had left; null where none could be reused."""
     reused_test_seconds: Seconds | None = None
+    """Seconds those features took then, which the test phase was spared; null where none could be reused."""
     split_rule: str | None = None
+    """How the lists of the dataset were made; null where they are the source's own."""
     trainable_parameters: Count | None = None
+    """Trained weights, each tensor once."""
     total_parameters: Count | None = None
+    """All weights of the model, each tensor once."""
     changed_weights_percent: Percent | None = None
+    """Share of the trained weights that training changed."""
     weights_sha256: str | None = None
+    """Digest of the backbone's weights."""
     environment: Environment
+    """The machine and the software."""
     warnings: tuple[str, ...] = ()
+    """Warnings that came up in the run, each once."""
     missing: Mapping[str, str] = field(default_factory=dict)
+    """Reasons for nulls by the field's name, ``train.energy_joules`` for a window's field."""
     command: str | None = None
+    """A command that repeats the run; of paths it keeps the last part."""
 
 
 _ADAPTER = TypeAdapter(RunRecord)
@@ -279,6 +349,12 @@ def from_json(data: bytes, source: str) -> RunRecord:
         ) from error
 
 
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a record's file, each field with its description."""
+    schema = _ADAPTER.json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
 def first_fault(error: ValidationError) -> str:
     """Where in a file the first thing is that is wrong with it, and what that is."""
     first = error.errors(include_url=False)[0]
@@ -294,3 +370,7 @@ def key_json(key: RunKey) -> str:
     values = _KEY_ADAPTER.dump_python(key, mode="json")
     given = {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
     return json.dumps(given, sort_keys=True, separators=(",", ":"))
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))

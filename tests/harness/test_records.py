@@ -1,13 +1,21 @@
 """Records: a round trip, and a schema that says what is wrong with a file."""
 
 import dataclasses
+import hashlib
 import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from harness.errors import DataError
 from harness.plan import Request, plan
-from harness.records import RunRecord, from_json, key_json, to_json
+from harness.records import RunRecord, from_json, json_schema, key_json, to_json
+
+ROOT = Path(__file__).parents[2]
+EARLIER = Path(__file__).with_name("record_0_1.json")
 
 
 def changed(record, **fields):
@@ -144,3 +152,42 @@ def test_the_key_of_a_planned_run_survives_a_file(record):
     assert again.key == run.key
     assert key_json(again.key) == key_json(run.key)
     assert isinstance(again, RunRecord)
+
+
+def described():
+    """Every field of every kind of object in a record, with what the schema says of it."""
+    schema = json_schema()
+    for name, kind in {"RunRecord": schema, **schema["$defs"]}.items():
+        for field, of in kind["properties"].items():
+            yield f"{name}.{field}", of.get("description", "")
+
+
+def test_every_field_of_a_record_says_what_it_is():
+    texts = dict(described())
+    assert {"RunRecord.status", "WindowRecord.energy_joules", "RunKey.seed", "Recipe.momentum"} <= texts.keys()
+    assert [field for field, text in texts.items() if not text.endswith(".")] == []
+
+
+def test_the_schema_is_published():
+    words = [sys.executable, "-W", "error", "-m", "harness.records"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json_schema()
+
+
+def test_the_schema_knows_the_fields_of_a_file_and_no_others(record):
+    document, schema = json.loads(to_json(record)), json_schema()
+    assert document.keys() == schema["properties"].keys()
+    assert document["key"].keys() == schema["$defs"]["RunKey"]["properties"].keys()
+    assert schema["additionalProperties"] is False
+
+
+def test_the_page_on_records_is_the_schemas():
+    script = runpy.run_path(str(ROOT / "docs" / "records_page.py"))
+    assert script["PAGE"].read_text() == script["page"](), "python docs/records_page.py"
+
+
+def test_a_file_of_an_earlier_version_is_written_again_byte_by_byte():
+    data = EARLIER.read_bytes()
+    earlier = from_json(data, str(EARLIER))
+    assert to_json(earlier) == data
+    assert hashlib.sha256(key_json(earlier.key).encode()).hexdigest()[:10] == "c35936b7f6", "suites no longer find it"
