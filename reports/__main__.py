@@ -66,7 +66,7 @@ def compare(
     ] = None,
 ) -> None:
     """Two result sets side by side: before and after, two machines, two commits."""
-    from reports.pages.compare import compare as comparisons
+    from reports.findings.comparison import compare as comparisons
     from reports.pages.compare import compare_page
     from reports.terminal import print_comparison
 

@@ -8,11 +8,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from reports.findings.comparison import Comparison
 from reports.format.cells import Cell
 from reports.format.cells import Table as PageTable
 from reports.format.text import listed, plural, uncapitalised, visible
 from reports.format.units import percent
-from reports.pages.compare import Comparison
 from reports.results.quantities import ranking_costs, shown_in
 from reports.results.scores import TITLES
 from reports.results.section_results import Found, Tables

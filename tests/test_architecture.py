@@ -50,6 +50,35 @@ def test_imports_point_down(folder):
         assert ours <= ALLOWED[folder], path
 
 
+REPORTS = {
+    "format": set(),
+    "results": {"format"},
+    "tables": {"format", "results"},
+    "charts": {"format", "results"},
+    "findings": {"format", "results", "tables", "charts"},
+    "html": {"format"},
+    "pages": {"format", "results", "tables", "charts", "findings", "html"},
+    "export": {"format", "results", "tables"},
+    "trends": {"format", "charts", "html"},
+    "terminal": {"format", "results", "findings"},
+}
+"""What each room of reports may import; the command may import all of them."""
+
+
+def test_the_rooms_of_reports_point_one_way():
+    rooms = set()
+    for path, tree in trees("reports"):
+        room = path.with_suffix("").parts[1]
+        modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        ours = {module.split(".")[1] for module in modules if module.startswith("reports.")}
+        rooms.add(room)
+        if not room.startswith("__"):
+            assert "reports" not in modules, path  # it would hide the room
+            assert ours <= {room, *REPORTS[room]}, path
+    assert rooms == {"__init__", "__main__", *REPORTS}
+
+
 def identifiers(tree):
     """Every name and every string of a file's code; docstrings are prose."""
     prose = set(docstrings(tree))

@@ -13,11 +13,11 @@ from pydantic import TypeAdapter
 from harness.errors import ConfigError
 from harness.records import RunRecord
 from reports.format.cells import Cell, Column, Table
-from reports.pages.page import row_styles, section_titles
 from reports.results.costs import peak_field
 from reports.results.quantities import figures
 from reports.results.section_results import in_numbers
 from reports.results.sections import canonical
+from reports.results.titles import row_styles, section_titles
 from reports.tables.section_tables import headline
 
 _RECORD = TypeAdapter(RunRecord)

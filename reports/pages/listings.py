@@ -13,12 +13,13 @@ from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import short, visible
 from reports.html.html_document import render
-from reports.pages.page import labelled, section_titles
+from reports.pages.page import labelled
 from reports.results.costs import simulated_peak_bytes, step_seconds
 from reports.results.quantities import STEP, TRAIN_PEAK
 from reports.results.scores import TITLES
 from reports.results.section_results import Found, Tables
 from reports.results.sections import Row, Section
+from reports.results.titles import section_titles
 
 Page = tuple[str, str]
 """A path below the site's folder, and the text of the file."""

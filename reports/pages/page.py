@@ -15,13 +15,14 @@ from reports.findings.suite_answers import answer
 from reports.findings.suite_findings import overviews
 from reports.findings.verdict import verdict
 from reports.format.cells import Table
-from reports.format.styles import Style, distinct_styles
-from reports.format.text import Problem, block, listed, plural, short, visible
+from reports.format.styles import Style
+from reports.format.text import Problem, block, listed, short, visible
 from reports.html.html_document import render
-from reports.pages.run_page import RunView, run_title, run_view
+from reports.pages.run_page import RunView, run_view
 from reports.results.questions import asked
 from reports.results.section_results import Found, Tables, in_numbers
-from reports.results.sections import REFERENCE, Section, grouped
+from reports.results.sections import Section, grouped
+from reports.results.titles import conditions, differing, row_styles, run_titles, section_titles
 from reports.tables import provenance, section_tables
 from reports.tables.by_dataset import unit_table
 from reports.tables.heatmap import heat_map
@@ -86,7 +87,7 @@ def frame(
         "parts": parts,
         "suites": _suites(found, titles, parts, styles),
         "published": beside_published(found, titles, styles),
-        "differing": listed([name.lower() for name in _differing(every)]),
+        "differing": listed([name.lower() for name in differing(every)]),
         "facts": _facts(once),
         "span": _span(kept),
         "methods": list(styles.items()),
@@ -115,12 +116,6 @@ def _suites(
     ]
 
 
-def row_styles(found: Sequence[Found]) -> dict[str, Style]:
-    """A style for every row's label, the same on every page of a report."""
-    references = frozenset(row.label for section, _ in found for row in section.rows if row.method == REFERENCE)
-    return distinct_styles([[row.label for row in section.rows] for section, _ in found], references)
-
-
 def labelled(labels: Collection[str], styles: dict[str, Style]) -> list[tuple[str, Style]]:
     """The styles of some rows' labels, in the order of them all."""
     return [(label, style) for label, style in styles.items() if label in labels]
@@ -136,7 +131,7 @@ def _part(name: str, title: str, section: Section, found: Tables, styles: dict[s
     return Part(
         name=name,
         title=title,
-        conditions=_conditions(section),
+        conditions=conditions(section),
         answer=Markup("") if section.costs_only else answer(found),
         verdict=verdict(found, len(section.datasets), section.costs_only),
         cautions=provenance.cautions(section),
@@ -150,68 +145,6 @@ def _part(name: str, title: str, section: Section, found: Tables, styles: dict[s
         recipes=provenance.recipe_table(f"{name}-recipes", section, styles),
         recipe_texts=provenance.recipe_texts(section),
     )
-
-
-def _conditions(section: Section) -> list[tuple[str, str]]:
-    c = section.condition
-    words = [
-        ("Suite", c.suite),
-        ("Shots", str(c.shots)),
-        ("Backbone", f"{c.backbone}, {c.weights}"),
-        ("Machine", c.machine),
-        ("Device", c.device),
-        ("Precision", c.precision),
-        ("Execution", c.execution),
-        ("Prompt template", c.template or "the datasets' own"),
-        ("Training", f"cut off after {c.steps} steps: accuracies mean nothing" if c.steps else "to its end"),
-        ("Figures", "simulated: no time, no accuracy" if c.simulated else "measured"),
-    ]
-    return [(name, short(visible(text), 120)) for name, text in words]
-
-
-def section_titles(found: Sequence[Section]) -> list[str]:
-    """For each section its suite, and whatever else tells it from the others of that suite."""
-    titles = []
-    for section in found:
-        words = _words(section)
-        differing = _differing([other for other in found if other.condition.suite == section.condition.suite])
-        titles.append(", ".join([words["Suite"], *(words[name] for name in differing)]))
-    return titles
-
-
-def run_titles(found: Sequence[Found]) -> dict[int, str]:
-    """By a record's identity: row, dataset, shots and seed, and whatever else tells the run from others alike in these."""
-    words = [_words(section) for section, _ in found]
-    runs = [(run_title(row.label, record), own, record) for (section, _), own in zip(found, words, strict=True)
-            if not section.again for row in section.rows for record in row.records]  # fmt: skip
-    titles: dict[int, str] = {}
-    for title, alike in grouped(runs, lambda run: run[0]).items():
-        apart = _telling([own for _, own, _ in alike])
-        titles |= {id(record): ", ".join([title, *(own[name] for name in apart)]) for _, own, record in alike}
-    return titles
-
-
-def _telling(conditions: Sequence[Mapping[str, str]]) -> list[str]:
-    """As few names of conditions, from the first on, as tell apart what all would."""
-    names: list[str] = []
-    for name in conditions[0]:
-        told, more = ({tuple(own[n] for n in some) for own in conditions} for some in (names, [*names, name]))
-        if len(more) > len(told):
-            names.append(name)
-    return names
-
-
-def _words(section: Section) -> dict[str, str]:
-    """A section's conditions, each in words that stand by themselves."""
-    words = dict(_conditions(section))
-    shots, execution = plural(section.condition.shots, "shot"), f"{words['Execution']} execution"
-    return words | {"Shots": shots, "Execution": execution}
-
-
-def _differing(found: Sequence[Section]) -> list[str]:
-    """The names of the conditions in which the sections are not all alike."""
-    columns = zip(*map(_conditions, found), strict=True)
-    return [column[0][0] for column in columns if len(set(column)) > 1]
 
 
 def _title(found: Sequence[Section]) -> str:

@@ -14,7 +14,7 @@ from harness.records import RunRecord, WindowRecord
 from reports.charts.sparklines import Trace, traces
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
-from reports.format.text import block, plural, short, visible
+from reports.format.text import block, short, visible
 from reports.results.classes import Classes, by_class
 from reports.results.costs import adapts, utilisation_percent
 
@@ -43,12 +43,6 @@ class RunView:
     recipe: str
     command: str
     warnings: list[str]
-
-
-def run_title(label: str, record: RunRecord) -> str:
-    """A run by its row's label, its dataset, shots and seed."""
-    key = record.key
-    return f"{label} on {short(visible(key.dataset), 60)}, {plural(key.shots, 'shot')}, seed {key.seed}"
 
 
 def run_view(name: str, title: str, record: RunRecord) -> RunView:

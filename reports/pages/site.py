@@ -14,10 +14,11 @@ from reports.format.cells import Table
 from reports.format.text import Problem
 from reports.html.html_document import render, source
 from reports.pages.listings import Page, Place, Places, listings
-from reports.pages.page import SuiteView, frame, row_styles, run_titles
+from reports.pages.page import SuiteView, frame
 from reports.pages.run_page import run_view
 from reports.results.classes import class_tables
 from reports.results.section_results import Found, in_numbers
+from reports.results.titles import row_styles, run_titles
 from reports.tables.provenance import environment_text
 
 

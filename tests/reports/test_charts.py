@@ -14,9 +14,9 @@ from reports.charts.section_charts import section_charts
 from reports.charts.svg import INK, inline
 from reports.format.styles import Style
 from reports.format.units import MEMORY_UNITS, TIME_UNITS
-from reports.pages.page import row_styles
 from reports.results.section_results import tables
 from reports.results.sections import sections
+from reports.results.titles import row_styles
 
 STYLE = Style("#0072B2", "o")
 

@@ -8,7 +8,8 @@ from harness.recipe import Recipe
 from harness.records import to_json
 from reports import __main__ as command
 from reports import terminal
-from reports.pages.compare import compare, compare_page
+from reports.findings.comparison import compare
+from reports.pages.compare import compare_page
 from reports.terminal import print_comparison
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from harness.records import ProfileRecord, SimulationRecord, WindowRecord
 from reports.format.text import Problem, visible
-from reports.pages.page import page, row_styles
+from reports.pages.page import page
 from reports.results.section_results import tables
 from reports.results.sections import sections
+from reports.results.titles import row_styles
 from reports.tables.by_dataset import unit_table
 
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from harness.recipe import Recipe
-from reports.pages.page import page, row_styles, section_titles
+from reports.pages.page import page
 from reports.results.frames import harmonic_mean
 from reports.results.literature import formula_bytes, lines, published_cost
 from reports.results.section_results import tables
 from reports.results.sections import sections
+from reports.results.titles import row_styles, section_titles
 from reports.tables.published import beside_published
 
 

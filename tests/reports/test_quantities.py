@@ -10,8 +10,8 @@ import pytest
 
 from reports import terminal
 from reports.export.records import as_csv, as_latex, as_markdown, metrics
+from reports.findings.comparison import compare
 from reports.format import units
-from reports.pages.compare import compare
 from reports.pages.page import page
 from reports.results import quantities
 from reports.results.quantities import QUANTITIES

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from reports.pages.page import row_styles
 from reports.results.section_results import tables
 from reports.results.sections import sections
+from reports.results.titles import row_styles
 from reports.tables.by_dataset import TIE_LEGEND, unit_table
 from reports.tables.section_tables import FEW_SEEDS, GAP, headline, seed_table
 

@@ -8,9 +8,10 @@ import pytest
 
 from harness.records import AnalysisRecord
 from reports.findings.suite_findings import overviews
-from reports.pages.page import page, row_styles, section_titles
+from reports.pages.page import page
 from reports.results.section_results import tables
 from reports.results.sections import sections
+from reports.results.titles import row_styles, section_titles
 
 
 def found(records):
@@ -250,7 +251,7 @@ def test_shots_of_which_nothing_finished_have_a_table_and_no_curve(shots):
 
 
 def test_records_of_one_suite_with_unlike_tests_break_nothing(record, gpu):
-    from reports.pages.compare import compare
+    from reports.findings.comparison import compare
 
     unlike = [
         with_key(record("coop", "digits", suite="mine"), shots=1),

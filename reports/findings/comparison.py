@@ -1,0 +1,256 @@
+"""Two result sets side by side: before and after, two machines, two commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from harness.records import RunRecord
+from reports.format import units
+from reports.format.cells import Cell, Column, Table
+from reports.format.text import listed, plural, short, visible
+from reports.results import quantities, statistics
+from reports.results.costs import peak_field
+from reports.results.quantity import PEAK_NAMES, Quantity
+from reports.results.scores import TITLES
+from reports.results.section_results import Tables, tables
+from reports.results.sections import Row, Section, plain, sections
+from reports.results.titles import section_titles
+from reports.tables.provenance import TIMED_BY, doubts, few, origins
+
+SURE_HELP = (
+    "paired comparison of the runs of both over datasets and seeds, Holm's correction for the number of methods, 5 %"
+)
+NO_COST = "The machines differ, so times and memory are not compared."
+
+NONE_COMPLETE = "No dataset is complete."
+UNLIKE_RUNS = "Compared only where every dataset is complete in both."
+
+T = TypeVar("T")
+Run = tuple[str, int, frozenset[str]]
+"""What was asked of a row: dataset, seed and tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sections that ask the same; `cautions` say what is not comparable, and what else differs."""
+
+    title: str
+    cautions: list[str]
+    table: Table
+
+
+def compare(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> tuple[list[Comparison], list[str]]:
+    """Every section of one set beside that of the other with the same conditions, and what only one of them has.
+
+    Where there is none from the same machine, one from another is taken, for accuracy alone.
+    """
+    mine, others = sections(before), sections(after)
+    matches = _matches(mine, others, _same_condition, _elsewhere)
+    found: list[Comparison] = []
+    alone: list[str] = []
+    for title, section, match in zip(section_titles(mine), mine, matches, strict=True):
+        if match is None:
+            alone.append(f"Only in A: {title}.")
+        elif (common := _common(section, match))[0].rows:
+            left_out = _left_out((section, common[0]), (match, common[1]))
+            found.append(_comparison(f"c{len(found)}", title, *common, left_out))
+        else:
+            alone.append(f"No run of {title} is in both with the same tests.")
+    left = [section for section in others if not any(section is match for match in matches)]
+    return found, [*alone, *(f"Only in B: {title}." for title in section_titles(left))]
+
+
+def _matches(mine: Sequence[T], others: Sequence[T], *alike: Callable[[T, T], bool]) -> list[T | None]:
+    """For each of `mine` its own one of `others`: alike in the first sense or, where that leaves none, in the next."""
+    found: list[T | None] = [None] * len(mine)
+    left = list(others)
+    for same in alike:
+        for i, own in enumerate(mine):
+            match = next((j for j, other in enumerate(left) if same(own, other)), None)
+            if match is not None and found[i] is None:
+                found[i] = left.pop(match)
+    return found
+
+
+def _same_condition(a: Section, b: Section) -> bool:
+    return a.condition == b.condition
+
+
+def _elsewhere(a: Section, b: Section) -> bool:
+    """Alike but for the machine."""
+    return replace(a.condition, machine=b.condition.machine, device=b.condition.device) == b.condition
+
+
+def _comparison(name: str, title: str, a: Section, b: Section, left_out: list[str]) -> Comparison:
+    numbers = tables(a), tables(b)
+    costs = _comparable(a, b, numbers)
+    same_meter = peak_field(a.records) == peak_field(b.records)
+    main = numbers[0].main
+    scores = [] if a.costs_only else [Column(TITLES[main], "A, %"), Column(TITLES[main], "B, %"),
+              Column("B − A", "points"), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
+    divided = [Column(cost.short or cost.title, side) for cost in costs for side in ("A", "B", "B / A")]
+    columns = [Column("Method", numeric=False), *scores, *divided]
+    table = Table(name, f"A beside B: {title}", columns, kind="wordy")
+    sure = _sureness(*numbers)
+    for rows in zip(a.rows, b.rows, strict=True):
+        cells = [_method_cell(rows[0].label, numbers)]
+        cells += _score_cells(table, rows[0].label, numbers, sure) if scores else []
+        for cost in costs:
+            cells += _cost_cells(table, rows, numbers, cost, not cost.metered or same_meter)
+        table.rows.append(cells)
+    return Comparison(title, [*_cautions(a, b), *left_out], table)
+
+
+def _common(a: Section, b: Section) -> tuple[Section, Section]:
+    """The two sections, each without the runs that the other lacks: the same rows in the same order, labelled as in A."""
+    kept: tuple[list[Row], list[Row]] = ([], [])
+    for own, other in _row_pairs(a, b):
+        runs, theirs = _runs(a, own), _runs(b, other)
+        common = [run for run in runs if run in theirs]
+        for rows, found in zip(kept, (runs, theirs), strict=True):
+            rows += [Row(own.label, own.method, tuple(found[run] for run in common))] if common else []
+    return replace(a, rows=tuple(kept[0])), replace(b, rows=tuple(kept[1]))
+
+
+def _row_pairs(a: Section, b: Section) -> list[tuple[Row, Row]]:
+    """The rows of one method and configuration on some dataset; then those of one label, which depends on the rows beside it."""
+    configured = {
+        id(row): {(r.key.dataset, frozenset(_fields(r).items())) for r in row.records} for row in (*a.rows, *b.rows)
+    }
+
+    def run_alike(own: Row, other: Row) -> bool:
+        return own.method == other.method and not configured[id(own)].isdisjoint(configured[id(other)])
+
+    matches = _matches(a.rows, b.rows, run_alike, lambda own, other: own.label == other.label)
+    return [(row, match) for row, match in zip(a.rows, matches, strict=True) if match]
+
+
+def _runs(section: Section, row: Row) -> dict[Run, RunRecord]:
+    return {(r.key.dataset, r.key.seed, frozenset(section.tests(r))): r for r in row.records}
+
+
+def _left_out(*sides: tuple[Section, Section]) -> list[str]:
+    """What of either side has no counterpart."""
+    found = []
+    for side, (whole, kept) in zip("AB", sides, strict=True):
+        missing = len(whole.records) - len(kept.records)
+        found_again = {id(r) for r in kept.records}
+        rows = sorted(row.label for row in whole.rows if found_again.isdisjoint(map(id, row.records)))
+        if missing:
+            only = f", all of {listed(rows)} among them" if rows else ""
+            found.append(f"Left out: {plural(missing, 'run')} of {side} without a counterpart{only}.")
+    return found
+
+
+def _comparable(a: Section, b: Section, numbers: tuple[Tables, Tables]) -> list[Quantity]:
+    """The costs that may be divided: none of unlike machines, no time where what it depends on differs."""
+    if a.condition != b.condition:
+        return []
+    unlike = bool(TIMED_BY & _unlike(a, b).keys())
+    shown = quantities.shown_in("compare", a.costs_only, *(n.summary for n in numbers))
+    return [cost for cost in shown if not (unlike and cost.timed)]
+
+
+def _unlike(a: Section, b: Section) -> dict[str, str]:
+    """Weights, commit, machine and software: what is not one and the same in all runs of both, in words."""
+    sides = origins(a.records), origins(b.records)
+    facts = {**sides[0], **sides[1]} if all(sides) else {}
+    values = {fact: [side.get(fact, {"unknown"}) for side in sides] for fact in facts}
+    return {fact: _either(own, other) for fact, (own, other) in values.items() if len(own | other) > 1}
+
+
+def _either(own: Collection[str], other: Collection[str]) -> str:
+    return f"{few(own)} in A, {few(other)} in B"
+
+
+def _cautions(a: Section, b: Section) -> list[str]:
+    unlike = _unlike(a, b)
+    times = [f"{fact} ({values})" for fact, values in unlike.items() if fact in TIMED_BY]
+    others = [f"{fact} ({values})" for fact, values in unlike.items() if fact not in TIMED_BY]
+    found = []
+    if a.condition != b.condition:
+        machines = [f"{s.condition.machine} ({s.condition.device})" for s in (a, b)]
+        found.append(f"{NO_COST} A: {short(visible(machines[0]), 120)}. B: {short(visible(machines[1]), 120)}.")
+    elif times:
+        found.append(f"The machines differ, so times are not compared: {listed(times)}.")
+    if others:
+        found.append(f"Not of one origin: {listed(others)}.")
+    found += [f"{side}: {doubt}" for side, section in (("A", a), ("B", b)) for doubt in doubts(section)]
+    return found + _configured(a, b)
+
+
+def _configured(a: Section, b: Section) -> list[str]:
+    """The rows whose settings or recipe are not the same in A and B, with the fields."""
+    found: dict[str, dict[str, tuple[set[str], set[str]]]] = {}
+    labels = [row.label for row in a.rows for _ in row.records]
+    for label, record, match in zip(labels, a.records, b.records, strict=True):
+        own, other = _fields(record), _fields(match)
+        for name in sorted(n for n in {**own, **other} if own.get(n) != other.get(n)):
+            values = found.setdefault(label, {}).setdefault(name, (set(), set()))
+            for side, fields in zip(values, (own, other), strict=True):
+                side.add(fields.get(name, "none"))
+    return [
+        f"{label} was not run alike: "
+        + "; ".join(f"{short(visible(name), 60)} {_either(*values)}" for name, values in fields.items()) + "."
+        for label, fields in found.items()
+    ]  # fmt: skip
+
+
+def _fields(record: RunRecord) -> dict[str, str]:
+    """Settings and recipe, each value as ``--set`` takes it."""
+    recipe = asdict(record.key.recipe)
+    del recipe["settings"]  # the run's settings hold them
+    return {name: plain(value) for name, value in {**recipe, **record.key.settings}.items()}
+
+
+def _method_cell(label: str, numbers: tuple[Tables, Tables]) -> Cell:
+    """A row's heading, with the side whose figures are averages of fewer datasets."""
+    covered = {side: n.coverage(label) for side, n in zip("AB", numbers, strict=True)}
+    return Cell(label, tags=tuple(f"{side}: {words}" for side, words in covered.items() if words))
+
+
+def _score_cells(table: Table, label: str, numbers: tuple[Tables, Tables], sure: dict[str, str]) -> list[Cell]:
+    main = numbers[0].main
+    lines = [n.line(label) for n in numbers]
+    shown = [table.absent(NONE_COMPLETE) if pd.isna(line[main]) else
+             Cell(units.percent(line[main]), line[main]) for line in lines]  # fmt: skip
+    if label not in sure:
+        return [*shown, *[table.absent(UNLIKE_RUNS)] * 2]
+    difference = lines[1][main] - lines[0][main]
+    return [*shown, Cell(units.points(difference), difference), Cell(sure[label])]
+
+
+def _sureness(a: Tables, b: Tables) -> dict[str, str]:
+    """In words, for the rows of which every run finished on both sides; Holm's correction over the rows."""
+    both = [label for label in a.complete.index if label in b.complete.index]
+    changes = b.paired_runs(b.main) - a.paired_runs(a.main)
+    found = {frozenset((str(label),)): statistics.p_value(changes.loc[label].unstack()) for label in both}
+    return {label: statistics.in_words(p) for (label,), p in statistics.holm(found).items()}
+
+
+def _cost_cells(
+    table: Table, rows: tuple[Row, Row], numbers: tuple[Tables, Tables], cost: Quantity, same: bool
+) -> list[Cell]:
+    shown = [_cost_cell(table, *side, cost) for side in zip(rows, numbers, strict=True)]
+    if not same:
+        meters = " and ".join(PEAK_NAMES[n.peak] for n in numbers)
+        return [*shown, table.absent(f"Measured by different meters: {meters}.")]
+    if any(n.coverage(rows[0].label) for n in numbers):
+        return [*shown, table.absent(UNLIKE_RUNS)]
+    a, b = (cell.value for cell in shown)
+    if not a or b is None:
+        return [*shown, table.absent("Nothing to divide.")]
+    return [*shown, Cell(f"{b / a:.2f}", b / a)]
+
+
+def _cost_cell(table: Table, row: Row, numbers: Tables, cost: Quantity) -> Cell:
+    line = numbers.line(row.label)
+    if not line["complete"]:
+        return table.absent(NONE_COMPLETE)
+    value = float(line[cost.name])
+    return table.absent(cost.reason(row, numbers.peak)) if np.isnan(value) else Cell(cost.text(value), value)
