@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from harness.errors import ConfigError
 from harness.gate.worker_client import Side
+from harness.git import environment_without_repository, run_git
 
 INSTALL = ("-e", ".[dev]")
 CACHE = platformdirs.user_cache_path("adaptbench") / "gate"
@@ -65,7 +66,7 @@ def find_uv() -> str | None:
 
 def _git(folder: Path, *words: str) -> str:
     try:
-        process = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
+        process = run_git(folder, *words)
     except FileNotFoundError:
         raise ConfigError("there is no git on PATH.", "--base needs it to check out the base: install git.") from None
     if process.returncode != 0:
@@ -143,7 +144,14 @@ def _environment(place: Path, project: Path, install: Sequence[str], say: Callab
 
 def _run(words: Sequence[str], project: Path) -> None:
     try:
-        process = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=_INSTALL_SECONDS)
+        process = subprocess.run(
+            words,
+            cwd=project,
+            env=environment_without_repository(),  # setuptools-scm and its like ask git
+            capture_output=True,
+            text=True,
+            timeout=_INSTALL_SECONDS,
+        )
     except subprocess.TimeoutExpired:
         raise ConfigError(f"'{' '.join(words)}' took more than {_INSTALL_SECONDS:g} s.", "Is the network up?") from None
     if process.returncode != 0:

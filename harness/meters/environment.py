@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from harness.git import run_git
 from harness.records import Environment
 
 _PACKAGES = ("adaptbench", "torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "nvidia-ml-py")
@@ -85,8 +86,9 @@ def _commit() -> dict[str, Any]:
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        answer = run_git(root, *arguments, timeout_seconds=10)
+        answer.check_returncode()
+        return answer.stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")) != root:

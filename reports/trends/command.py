@@ -10,6 +10,7 @@ import typer
 
 from harness.errors import ConfigError
 from harness.gate import history
+from harness.git import run_git
 from harness.runs.store import write_atomically
 from reports.format.text import block, plural
 
@@ -46,9 +47,11 @@ def trends(
 
 def commits_between(before: str, after: str) -> list[tuple[str, str]] | None:
     """(commit, subject) of the commits after `before` up to `after`, newest first; None where git here does not know them."""
-    command = ["git", "log", f"--max-count={MOST_COMMITS}", "--format=%H%x00%s", f"{before}..{after}", "--"]
+    asked = ("log", f"--max-count={MOST_COMMITS}", "--format=%H%x00%s", f"{before}..{after}", "--")
     try:
-        found = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout.decode(errors="replace")
+        answer = run_git(Path(), *asked, timeout_seconds=30)
+        answer.check_returncode()
     except (OSError, subprocess.SubprocessError):
         return None
-    return [(commit, subject) for commit, _, subject in (line.partition("\0") for line in found.split("\n") if line)]
+    lines = (line.partition("\0") for line in answer.stdout.split("\n") if line)
+    return [(commit, subject) for commit, _, subject in lines]
