@@ -31,6 +31,7 @@ from harness.runs.job import Job
 from harness.runs.passes import passes
 from harness.runs.phases import Prepared, device_of, predict_tests, predict_validation, setup, train_model
 from harness.runs.run_data import TestSplit
+from harness.runs.torch_state import unchanged_by
 from harness.training.evaluate import Predictions
 from harness.training.feature_cache import FeatureCache
 from harness.training.log import TrainingLog
@@ -88,7 +89,7 @@ def _run(job: Job, findings: Findings, emit: Emit) -> None:
         emit(PhaseStarted(name))
         window = Window(findings.device, gpu, baseline_bytes)
         try:
-            with window:
+            with unchanged_by(job.run.key.method), window:
                 yield
         finally:
             record = window.record()

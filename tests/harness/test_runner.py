@@ -142,6 +142,27 @@ def test_a_failure_becomes_a_row_that_keeps_what_was_known(job, how, status, rea
     assert from_json(to_json(record), "here") == record
 
 
+@pytest.mark.parametrize(
+    ("change", "called"),
+    [
+        (lambda: torch.set_num_threads(2), r"torch.set_num_threads(2)"),
+        (lambda: torch.set_default_dtype(torch.float64), "torch.set_default_dtype(torch.float64)"),
+        (lambda: torch.set_default_device("meta"), "torch.set_default_device(meta)"),
+        (lambda: torch.use_deterministic_algorithms(True), "torch.use_deterministic_algorithms(True)"),
+    ],
+)
+@pytest.mark.parametrize("call", ["prepare", "finish"])
+def test_a_method_that_changes_what_torch_shares_fails_by_name(job, tinyworld, monkeypatch, change, called, call):
+    import tinyworld_models
+
+    monkeypatch.setattr(tinyworld_models.MisbehavingModel, call, lambda self, train, val: change())
+    record = execute(job("tinyworld:Misbehaving"))
+    assert record.status == "failed"
+    assert record.reason.startswith(f"'tinyworld:Misbehaving' changes what all of torch shares: {called}.")
+    assert (torch.get_num_threads(), torch.get_default_dtype()) == (1, torch.float32)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_an_error_of_a_dataset_is_a_failed_row(job):
     record = execute(job("scripted", dataset="tinyworld:BROKEN"))
     assert record.status == "failed"
