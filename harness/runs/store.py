@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.records import RunKey, RunRecord, from_json, key_json, to_json
+
+LEAST_FREE_BYTES = 16 << 20
+"""A suite doesn't start with less: some hundred records, with what a file system keeps of its own."""
 
 
 class Store:
@@ -29,6 +33,12 @@ class Store:
                 f"the results folder {self.folder} can't be written: {error.strerror}.",
                 "Choose another by --results DIR, or change its permissions.",
             ) from error
+        free_bytes = shutil.disk_usage(self.folder).free
+        if free_bytes < LEAST_FREE_BYTES:
+            raise ConfigError(
+                f"the results folder {self.folder} has {free_bytes / (1 << 20):.1f} MiB left, too little for records.",
+                f"Free {LEAST_FREE_BYTES >> 20} MiB, or choose another folder by --results DIR.",
+            )
 
     def path(self, key: RunKey) -> Path:
         digest = hashlib.sha256(key_json(key).encode()).hexdigest()[:10]

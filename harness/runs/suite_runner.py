@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from typing import Protocol
 
 import platformdirs
 
-from harness.errors import AdaptBenchError, ConfigError
+from harness.errors import AdaptBenchError, ConfigError, DataError
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, plan
-from harness.records import RunRecord
+from harness.records import RunRecord, to_json
 from harness.runs.events import Event
 from harness.runs.job import Job, repeat_command
 from harness.runs.predictions import require_parquet
@@ -112,13 +113,33 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
                 if number == 1:
                     isolation.check(job)
                 record = isolation.run(job, progress.event)
-                store.write(record)
+                _write(record, store)
                 outcome.ok += record.status == "ok"
                 outcome.failed += record.status != "ok"
                 progress.ended(record)
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
     return outcome
+
+
+def _write(record: RunRecord, store: Store) -> None:
+    """Raises DataError where the results folder can't take the record; what the run found is kept elsewhere then."""
+    try:
+        store.write(record)
+    except OSError as error:
+        refuge = Store(Path(tempfile.gettempdir()) / "adaptbench-unsaved")
+        path = store.path(record.key)
+        try:
+            kept = refuge.write(record)
+        except OSError:
+            raise DataError(
+                f"the record of a finished run can't be written, neither to {path} ({error.strerror}) nor below {refuge.folder}.",
+                f"Free some space, put it there yourself, and repeat the command. The record:\n{to_json(record).decode()}",
+            ) from error
+        raise DataError(
+            f"the record of a finished run can't be written to {path}: {error.strerror}. It is kept in {kept}.",
+            f"Free some space, move it to {path}, and repeat the command: it goes on from there.",
+        ) from error
 
 
 def pending(

@@ -1,11 +1,14 @@
 """A suite by one call, without the command: what a notebook does."""
 
+from pathlib import Path
+
 import pytest
 
-from harness.errors import ConfigError
-from harness.plan import Request
+from harness.errors import ConfigError, DataError
+from harness.plan import Request, plan
+from harness.records import from_json
 from harness.runs.store import Store
-from harness.runs.suite_runner import Interrupted, Outcome, RunOptions, run_suite
+from harness.runs.suite_runner import Interrupted, Outcome, RunOptions, pending, run_suite
 
 REQUEST = Request(
     suite="tiny",
@@ -65,3 +68,35 @@ def test_one_call_plans_runs_and_records(tinyworld, tmp_path):
 def test_what_is_no_device_is_refused_before_anything_is_read(tmp_path, device):
     with pytest.raises(ConfigError, match="is not a device"):
         RunOptions(results=tmp_path, device=device)
+
+
+class Full(Store):
+    """A results folder on a disk that is full once runs have begun."""
+
+    def write(self, record):
+        if self.folder.name == "results":
+            raise OSError(28, "No space left on device")
+        return super().write(record)
+
+
+def test_a_record_that_finds_no_place_is_kept_elsewhere(tinyworld, tmp_path, monkeypatch):
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu")
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr("harness.runs.suite_runner.Store", Full)
+        full_disk.setattr("tempfile.tempdir", str(tmp_path))
+        with pytest.raises(DataError, match=r"No space left on device\. It is kept in") as full:
+            run_suite(REQUEST, options, Heard())
+    (kept,) = (tmp_path / "adaptbench-unsaved").rglob("*.json")
+    assert str(kept) in full.value.what
+    to = Path(full.value.advice.split("move it to ")[1].split(", and repeat")[0])
+    to.parent.mkdir(parents=True)
+    kept.rename(to)
+    assert from_json(to.read_bytes(), "here").status == "ok"
+    todo, _ = pending(plan(REQUEST, "demo"), Store(options.results), options, print)
+    assert [run.key.method for run in todo] == ["tinyworld:Diverges"]
+
+
+def test_a_disk_that_is_nearly_full_is_said_before(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.runs.store.LEAST_FREE_BYTES", 1 << 60)
+    with pytest.raises(ConfigError, match="MiB left, too little"):
+        run_suite(REQUEST, RunOptions(results=tmp_path, device="cpu"), Heard())
