@@ -12,7 +12,7 @@ from harness.cli.list import list_
 from harness.cli.plan import plan_
 from harness.cli.progress import say
 from harness.cli.run import run_
-from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, errors
+from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, errors, print_whatever_comes
 from harness.errors import AdaptBenchError
 
 _EPILOG = "Exit codes: 0 all well, 1 some run failed, 2 bad usage, 130 interrupted (finished records are kept)."
@@ -33,6 +33,7 @@ app.command("run", epilog=_EPILOG)(run_)
 
 def main() -> None:
     """Entry point: every error a user can put right is one message and exit code 2."""
+    print_whatever_comes()
     try:
         for name in plugins.names("command"):
             command = plugins.load("command", name)

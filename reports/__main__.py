@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.terminal import print_whatever_comes
 from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean
 from harness.records import RunRecord, from_json
 from harness.runs.store import write_atomically
@@ -196,6 +197,7 @@ def _nothing(results: Sequence[Path], problems: Sequence[Problem]) -> ConfigErro
 
 def main() -> None:
     """``python -m reports``: the same command; exit code 2 where the user can put something right."""
+    print_whatever_comes()
     try:
         typer.run(report)
     except AdaptBenchError as error:

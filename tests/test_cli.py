@@ -112,6 +112,7 @@ class TestPlan:
         ]
 
 
+EMPTY = ("methods", "datasets", "seeds", "shots", "backbone", "pretrained", "execution", "template")
 USAGE = [
     (["plan", "base2knew"], "no suite 'base2knew'", "Did you mean 'base2new'"),
     (["plan", "base2new", "--methods", "coop,skip_tunin"], "no method 'skip_tunin'", "Did you mean 'skip_tuning'"),
@@ -120,6 +121,10 @@ USAGE = [
     (["plan", "base2new", "--precision", "fp8"], "--precision fp8 is unknown", "fp16-pure"),
     (["plan", "base2new", "--execution", "fats"], "--execution fats is unknown", "Did you mean 'fast'"),
     (["plan", "base2new", "--seeds", "0"], "--seeds 0", "--seeds 1,2,3"),
+    *((["plan", "base2new", f"--{option}="], f"--{option} is empty", f"leave --{option} out") for option in EMPTY),
+    (["plan", "base2new", "--methods", "coop,,maple"], "--methods coop,,maple has an empty part", "one,two"),
+    (["gate", "--base", ""], "--base is empty", "leave --base out"),
+    (["gate", "--only", " "], "--only is empty", "leave --only out"),
     (["plan", "base2new", "--seeds", "1,two"], "'two' is no whole number from 1 on", "--seeds 1,2,3"),
     (["plan", "base2new", "--shots", "-4"], "--shots -4", "--shots 1,2,3"),
     (["plan", "base2new", "--set", "epochs"], "--set epochs is no KEY=VALUE", "--set epochs=5"),
@@ -304,3 +309,25 @@ def test_a_corrupt_image_is_a_failed_row(tiny_adaptbench, eurosat):
     assert output(process).count("split_zhou_EuroSAT.json is not the published file") == 1
     assert "can't be read" in record.reason
     assert "download it again" in record.reason
+
+
+def test_no_word_of_the_environment_ends_a_suite(tiny_adaptbench, tiny_weights, tmp_path):
+    """Names that the terminal's encoding lacks, a temporary folder too deep for sockets, a backend that isn't installed."""
+    deep = tmp_path / "a-rather-long-name-of-a-temporary-folder-that-leaves-sockets-no-room" / "and-more"
+    deep.mkdir(parents=True)
+    for name in ("花", "木", "山", "川"):
+        (tmp_path / "花園" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (32, 32), (60 * number, 20, 30)).save(tmp_path / "花園" / name / f"{number}.png")
+    process = tiny_adaptbench(
+        "run", "few-shot", "--datasets", f"folder:{tmp_path / '花園'}", "--methods", "zero_shot", "--shots", "1",
+        "--seeds", "1", "--backbone", "tiny-clip", "--device", "cpu", "--results", tmp_path / "results",
+        "--site", tmp_path / "site", environment={
+            "PYTHONIOENCODING": "ascii", "TMPDIR": str(deep), "MPLBACKEND": "module://nowhere.backend",
+            "TINYWORLD": str(tiny_weights),
+        },
+    )  # fmt: skip
+    assert process.returncode == 0, output(process)
+    assert "\\u82b1\\u5712" in process.stdout
+    assert "1 of 1 runs ok" in process.stdout
+    assert "花園" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")

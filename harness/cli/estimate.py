@@ -73,24 +73,27 @@ def estimate(
     shots: Annotated[int, typer.Option(help="Training images per class, for caches and extraction.", min=1)] = 16,
     batch_size: Annotated[int | None, typer.Option(help="[default: the recipe's]", min=1, show_default=False)] = None,
     optimizer: Annotated[
-        str, typer.Option(help="sgd, adam or adamw. [default: the recipe's]", show_default=False)
-    ] = "",
+        str | None, typer.Option(help="sgd, adam or adamw. [default: the recipe's]", show_default=False)
+    ] = None,
     precision: options.PrecisionName = "fp32",
     execution: Annotated[str, typer.Option(help="fast, reference, or both, comma-separated.")] = "fast",
     settings: options.Settings = None,
-    fits: Annotated[str, typer.Option(help="A GPU's memory, such as 24GiB: say what fits.", show_default=False)] = "",
+    fits: Annotated[
+        str | None, typer.Option(help="A GPU's memory, such as 24GiB: say what fits.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """Simulate what methods cost: peak memory by phase and category, FLOPs, trained parameters. No weights, no GPU."""
-    limit_bytes = _size_bytes(fits) if fits else None
+    limit_bytes = _size_bytes(fits) if fits is not None else None
     counts = options.numbers("classes", classes, least=2)
-    if not counts:
-        raise ConfigError("--classes names no number.", "For example: --classes 1000")
     chosen = options.settings_of(settings)
-    chosen |= {k: v for k, v in (("batch_size", str(batch_size or "")), ("optimizer", optimizer)) if v}
+    if batch_size is not None:
+        chosen["batch_size"] = str(batch_size)
+    if optimizer is not None:
+        chosen["optimizer"] = optimizer
     request = Request(
         suite="harness.cli.estimate:SUITE",
-        methods=options.names(methods),
+        methods=options.names("methods", methods),
         datasets=["harness.cli.estimate:CLASSES"],
         seeds=[1],
         shots=[shots],

@@ -16,7 +16,11 @@ Suite = Annotated[
     str, typer.Argument(help="A suite's name (adaptbench list suites) or module:attribute.", show_default=False)
 ]
 Methods = Annotated[
-    str, typer.Option(help="Comma-separated names or module:attribute; 'all' for every registered one.")
+    str | None,
+    typer.Option(
+        help="Comma-separated names or module:attribute; 'all' for every registered one. [default: the suite's]",
+        show_default=False,
+    ),
 ]
 Recipes = Annotated[
     str | None,
@@ -27,14 +31,19 @@ Recipes = Annotated[
     ),
 ]
 Datasets = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="Comma-separated names, groups ('demo', 'published'), folder:PATH, csv:PATH, torchvision:NAME, hf:NAME or "
-        "module:attribute. [default: demo; published with --data-root]"
+        "module:attribute. [default: demo; published with --data-root]",
+        show_default=False,
     ),
 ]
-Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 1,2,3. [default: the suite's]")]
-Shots = Annotated[str, typer.Option(help="Images per class, comma-separated. [default: the suite's]")]
+Seeds = Annotated[
+    str | None, typer.Option(help="Comma-separated, e.g. 1,2,3. [default: the suite's]", show_default=False)
+]
+Shots = Annotated[
+    str | None, typer.Option(help="Images per class, comma-separated. [default: the suite's]", show_default=False)
+]
 BackboneName = Annotated[
     str | None,
     typer.Option(help="'demo-clip' or any open_clip model name. [default: the suite's]", show_default=False),
@@ -50,10 +59,11 @@ DataRoot = Annotated[
 ]
 PrecisionName = Annotated[str, typer.Option(help=f"One of {', '.join(get_args(Precision))}.")]
 Executions = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="'fast' leaves out work that cannot change the result, 'reference' does the authors' arithmetic; or both, "
-        "comma-separated. [default: the suite's]"
+        "comma-separated. [default: the suite's]",
+        show_default=False,
     ),
 ]
 Steps = Annotated[
@@ -76,14 +86,24 @@ Settings = Annotated[
 ]
 
 
-def names(text: str) -> list[str]:
-    """The parts of a comma-separated text."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+def given(option: str, text: str | None) -> str | None:
+    """An option's text, None if it was left out. An empty one is refused: where a script's variable is unset, nothing is meant."""
+    if text is not None and not text.strip():
+        raise ConfigError(f"--{option} is empty.", f"Name something, or leave --{option} out.")
+    return text
 
 
-def numbers(option: str, text: str, least: int = 1) -> list[int]:
-    """The whole numbers from `least` on of a comma-separated text."""
-    parts = names(text)
+def names(option: str, text: str | None) -> list[str]:
+    """The parts of a comma-separated text; none where the option was left out."""
+    parts = [part.strip() for part in (given(option, text) or "").split(",")]
+    if text is not None and not all(parts):
+        raise ConfigError(f"--{option} {text} has an empty part.", f"For example: --{option} one,two")
+    return [part for part in parts if part]
+
+
+def numbers(option: str, text: str | None, least: int = 1) -> list[int]:
+    """The whole numbers from `least` on of a comma-separated text; none where the option was left out."""
+    parts = names(option, text)
     for part in parts:
         if not part.isdecimal() or int(part) < least:
             raise ConfigError(
@@ -94,7 +114,7 @@ def numbers(option: str, text: str, least: int = 1) -> list[int]:
 
 
 def one_of(option: str, text: str, known: Sequence[str]) -> Any:
-    """The text itself, if it is one that is known."""
+    """The text itself, if it is one of those known."""
     if text not in known:
         raise ConfigError(f"--{option} {text} is unknown.", did_you_mean(text, known))
     return text
@@ -106,9 +126,9 @@ def precision_of(text: str) -> Precision:
     return precision
 
 
-def executions_of(text: str) -> list[Execution]:
+def executions_of(text: str | None) -> list[Execution]:
     """The executions of a comma-separated text, each once."""
-    return [one_of("execution", name, get_args(Execution)) for name in dict.fromkeys(names(text))]
+    return [one_of("execution", name, get_args(Execution)) for name in dict.fromkeys(names("execution", text))]
 
 
 def settings_of(texts: Sequence[str] | None) -> dict[str, str]:

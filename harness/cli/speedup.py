@@ -41,7 +41,7 @@ def speedup(
     options.one_of("part", part, _PARTS)
     request = Request(
         suite="cost",
-        methods=options.names(methods),
+        methods=options.names("methods", methods),
         shots=[shots],
         backbone=backbone,
         settings=options.settings_of(settings),

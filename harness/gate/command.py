@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from harness.cli.options import given
 from harness.errors import ConfigError, DataError
 from harness.gate import baseline, terminal, thresholds
 from harness.gate.exact import compare
@@ -28,8 +29,8 @@ def gate(
         "tests/benchmarks"
     ),
     base: Annotated[
-        str, typer.Option(metavar="REF", help="Also time head against this commit.", show_default=False)
-    ] = "",
+        str | None, typer.Option(metavar="REF", help="Also time head against this commit.", show_default=False)
+    ] = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,9 +52,9 @@ def gate(
         bool, typer.Option("--update", help="Make this run's exact figures the baseline, and show what that changes.")
     ] = False,
     only: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="EXPRESSION", help="Gate some benchmarks, picked as by pytest -k.", show_default=False),
-    ] = "",
+    ] = None,
     record: Annotated[
         Path | None, typer.Option(metavar="STORE", help="Keep this gate in a history.", show_default=False)
     ] = None,
@@ -69,6 +70,8 @@ def gate(
     Exit codes: 0 pass, 2 unusable, 3 regression, 4 inconclusive.
     """
     limits = thresholds.parsed(threshold or ())
+    for option, text in (("base", base), ("only", only)):
+        given(option, text)  # of an unset variable in CI: a gate that compares nothing must not pass
     if not tests.exists():
         raise ConfigError(f"there are no tests {tests}.", "Name the folder of the benchmarks: adaptbench gate TESTS")
     if update:
@@ -77,7 +80,7 @@ def gate(
                 "--update takes the whole run for the baseline.", "Leave out --base, --only and --record."
             )
         raise typer.Exit(_update(tests))
-    found = _exact(tests, only)
+    found = _exact(tests, only or "")
     verdicts = found.verdicts
     if base and found.measured and worst(verdicts) == "pass":
         verdicts = [*verdicts, *_timed(found.measured, base, limits, budget, install, times)]
@@ -160,7 +163,7 @@ def _update(tests: Path) -> int:
 
 def _leave(
     verdicts: Sequence[Verdict],
-    base: str,
+    base: str | None,
     measured: Measured | None,
     record: Path | None,
     summary: Path | None,
@@ -168,12 +171,12 @@ def _leave(
 ) -> None:
     """Write what the command line asks for."""
     if json_file:
-        found = {"exit_code": exit_code(verdicts), "base": base or None, "verdicts": [asdict(v) for v in verdicts]}
+        found = {"exit_code": exit_code(verdicts), "base": base, "verdicts": [asdict(v) for v in verdicts]}
         _write("--json", json_file, json.dumps(found, indent=1) + "\n")
     if summary:
         from harness.gate.markdown import markdown
 
-        _write("--summary", summary, markdown(verdicts, base=base or None))
+        _write("--summary", summary, markdown(verdicts, base=base))
     if record and measured:
         from harness.gate.history import append
 

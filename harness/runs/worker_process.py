@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from harness.runs.events import Event
 from harness.runs.job import Job
 
 _STOP_GRACE_SECONDS = 5.0
+_LONGEST_SOCKET_NAME = 103
+"""In bytes, on the system that allows the fewest (macOS)."""
 
 
 class Isolation:
@@ -34,7 +37,7 @@ class Isolation:
     def __init__(self, time_limit_seconds: float | None = None) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when the child imports torch
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # as is this: a trace's own chatter would cross the display
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        method = _start_method()
         self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             self._context.set_forkserver_preload(["harness.runs.forkserver_preload"])
@@ -122,6 +125,13 @@ class Isolation:
             if self._process.is_alive():
                 self._process.kill()
             self._process.join(_STOP_GRACE_SECONDS)
+
+
+def _start_method() -> str:
+    """forkserver, where there is one and the temporary folder's path leaves room for the name of its socket; else spawn."""
+    socket = os.path.join(tempfile.gettempdir(), "pymp-12345678", "listener-12345678")
+    roomy = len(os.fsencode(socket)) <= _LONGEST_SOCKET_NAME
+    return "forkserver" if roomy and "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 @contextmanager
