@@ -96,7 +96,7 @@ def test_a_record_that_finds_no_place_is_kept_elsewhere(tinyworld, tmp_path, mon
     assert [run.key.method for run in todo] == ["tinyworld:Diverges"]
 
 
-def test_a_disk_that_is_nearly_full_is_said_before(tmp_path, monkeypatch):
+def test_a_disk_that_is_nearly_full_is_said_before(tinyworld, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.runs.store.LEAST_FREE_BYTES", 1 << 60)
     with pytest.raises(ConfigError, match="MiB left, too little"):
         run_suite(REQUEST, RunOptions(results=tmp_path, device="cpu"), Heard())
