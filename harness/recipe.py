@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, fields, replace
 from typing import Annotated, Any, Literal
 
@@ -121,13 +121,22 @@ def relevant_fields(method: Any, recipe: Recipe) -> dict[str, Any]:
     return values | asdict(method(**recipe.settings))
 
 
+def sourced_fields(method: Any) -> Iterator[tuple[str, str, Any, str]]:
+    """(row, field, value, source) of a method's recipe table: all of ``default``, and where other rows differ from it."""
+    default = relevant_fields(method, method.recipes["default"])
+    for row, recipe in method.recipes.items():
+        for name, value in relevant_fields(method, recipe).items():
+            if row == "default" or name not in default or value != default[name]:
+                yield row, name, value, source_of(method, row, name) or ""
+
+
 def source_of(method: Any, row: str, name: str) -> str | None:
     """Where a field of a row was taken from, as the card says; None if it doesn't.
 
     `method.sources` has, for each row, the sources of fields; ``*`` stands for the row's fields that aren't named. A field
     that a row has in common with ``default`` has that row's source, unless it says another.
     """
-    own = method.sources.get(row, {})
+    own = getattr(method, "sources", {}).get(row, {})
     found = own.get(name, own.get("*"))
     if found is None and row != "default":
         values, default = (relevant_fields(method, method.recipes[key]) for key in (row, "default"))

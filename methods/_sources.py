@@ -1,6 +1,7 @@
 """Where recipes come from: the authors' repositories, at the commits that were read, and the configuration files of one pattern.
 
-A source is a repository's key, a file and a line (``C configs/trainers/CoOp/vit_b16.yaml:18``), or ``ours: `` and the reason.
+Cards write a source as a repository's key, a file and a line (``C configs/trainers/CoOp/vit_b16.yaml:18``), or as ``ours: `` and
+the reason; `cited` puts repository and commit for the key.
 """
 
 from __future__ import annotations
@@ -57,3 +58,15 @@ def configuration(file: str, later: int = 0, views: int = 0) -> dict[str, str]:
     """
     inside = {"batch_size": later, "test_batch_size": later}
     return {**DASSL, **{name: f"{file}:{line + inside.get(name, later + views)}" for name, line in _LINES.items()}}
+
+
+def cited(sources: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
+    """The same with repositories and commits in full."""
+    return {row: {name: _in_full(source) for name, source in own.items()} for row, own in sources.items()}
+
+
+def _in_full(source: str) -> str:
+    if source.startswith("ours: "):
+        return source
+    places = [place.partition(" ") for place in source.split(", ")]
+    return ", ".join(f"{REPOSITORIES[key]} {place}" for key, _, place in places)

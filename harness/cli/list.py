@@ -13,6 +13,7 @@ from harness import plugins
 from harness.cli.options import Pretrained
 from harness.cli.terminal import console
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
+from harness.recipe import sourced_fields
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -27,6 +28,9 @@ _KINDS: Mapping[str, plugins.Kind] = {
 
 def list_(
     kind: Annotated[str, typer.Argument(help="methods, suites, datasets or backbones.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="A method: its recipes, field by field, with their sources.", show_default=False)
+    ] = "",
     backbone: Annotated[
         str, typer.Option(help="Also count what each method trains on this backbone.", show_default=False)
     ] = "",
@@ -35,6 +39,13 @@ def list_(
     """List what is registered: methods, suites, datasets, backbones."""
     if kind and kind not in _KINDS:
         raise ConfigError(f"nothing to list by the name '{kind}'.", did_you_mean(kind, _KINDS))
+    if name:
+        if kind != "methods":
+            raise ConfigError(
+                f"{kind} have no recipes to list.", f"For those of a method: adaptbench list methods {name}"
+            )
+        console.print(recipes(plugins.load("method", name), name))
+        return
     for plural in [kind] if kind else _KINDS:
         things = {name: plugins.load(_KINDS[plural], name) for name in plugins.names(_KINDS[plural])}
         columns = _method_columns(things, backbone, pretrained) if plural == "methods" else {}
@@ -42,6 +53,17 @@ def list_(
         for name, thing in things.items():
             table.add_row(name, *(column[name] for column in columns.values()), about(thing))
         console.print(table)
+
+
+def recipes(method: Any, name: str) -> Table:
+    """A method's recipe table: all fields of the default row, and in what others differ from it, each with its source."""
+    title = f"recipes of {name}: the default row, and where others differ from it"
+    table = Table("row", "field", "value", "source", title=title, title_justify="left", title_style="bold", box=None)
+    previous = ""
+    for row, field, value, source in sourced_fields(method):
+        table.add_row("" if row == previous else row, field, str(value), source)
+        previous = row
+    return table
 
 
 def _method_columns(methods: Mapping[str, Any], backbone: str, pretrained: str | None) -> dict[str, dict[str, str]]:

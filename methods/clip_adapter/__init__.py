@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
-from methods._sources import DEMO, configuration
+from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -31,16 +31,18 @@ class ClipAdapter:
         "cost:default": _PUBLISHED,
         "demo": replace(_PUBLISHED, learning_rate=2e-2, augmentation="none"),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration("S configs/trainers/CLIPAdapter/vit_b16_ep100.yaml"),
-            "ratio": "CA clip_adapter.py:104",
-            "reduction": "CA clip_adapter.py:56",
-            "template_list": "CA clip_adapter.py:18",
-        },
-        "imagenet": {"epochs": "C COOP.md:14"},  # the authors' README says: CoOp's command for ImageNet
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration("S configs/trainers/CLIPAdapter/vit_b16_ep100.yaml"),
+                "ratio": "CA clip_adapter.py:104",
+                "reduction": "CA clip_adapter.py:56",
+                "template_list": "CA clip_adapter.py:18",
+            },
+            "imagenet": {"epochs": "C COOP.md:14"},  # the authors' README says: CoOp's command for ImageNet
+            "demo": DEMO,
+        }
+    )
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a bottleneck."""

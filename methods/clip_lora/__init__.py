@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
-from methods._sources import DEMO, SAME_RESULT
+from methods._sources import DEMO, SAME_RESULT, cited
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -46,28 +46,30 @@ class ClipLora:
             _PUBLISHED, iterations_per_shot=None, epochs=6, batch_size=16, learning_rate=2e-3, augmentation="none"
         ),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            "iterations_per_shot": "L lora.py:73",
-            "batch_size": "L run_utils.py:30",
-            "learning_rate": "L run_utils.py:28",
-            "optimizer": "L lora.py:75",
-            "weight_decay": "L lora.py:75",
-            "epsilon": "L lora.py:75",
-            "schedule": "L lora.py:76",
-            "schedule_step": "L lora.py:122",
-            "minimum_learning_rate": "L lora.py:76",
-            "warmup_epochs": "L lora.py:76",
-            "augmentation": "L main.py:38",
-            "crop_scale_minimum": "L main.py:39",
-            "test_batch_size": SAME_RESULT,
-            "rank": "L run_utils.py:35",
-            "alpha": "L run_utils.py:36",
-            "dropout": "L run_utils.py:37",
-            "template": "L datasets/dtd.py:10",
-        },
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                "iterations_per_shot": "L lora.py:73",
+                "batch_size": "L run_utils.py:30",
+                "learning_rate": "L run_utils.py:28",
+                "optimizer": "L lora.py:75",
+                "weight_decay": "L lora.py:75",
+                "epsilon": "L lora.py:75",
+                "schedule": "L lora.py:76",
+                "schedule_step": "L lora.py:122",
+                "minimum_learning_rate": "L lora.py:76",
+                "warmup_epochs": "L lora.py:76",
+                "augmentation": "L main.py:38",
+                "crop_scale_minimum": "L main.py:39",
+                "test_batch_size": SAME_RESULT,
+                "rank": "L run_utils.py:35",
+                "alpha": "L run_utils.py:36",
+                "dropout": "L run_utils.py:37",
+                "template": "L datasets/dtd.py:10",
+            },
+            "demo": DEMO,
+        }
+    )
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with low-rank updates in both towers."""

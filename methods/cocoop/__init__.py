@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
-from methods._sources import DEMO, SAME_RESULT, TWO_RUNS, configuration
+from methods._sources import DEMO, SAME_RESULT, TWO_RUNS, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -46,17 +46,19 @@ class CoCoOp:
             augmentation="none",
         ),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration("C configs/trainers/CoCoOp/vit_b16_c4_ep10_batch1_ctxv1.yaml"),
-            "context_length": "C configs/trainers/CoCoOp/vit_b16_c4_ep10_batch1_ctxv1.yaml:33",
-            "context_init": "C configs/trainers/CoCoOp/vit_b16_c4_ep10_batch1_ctxv1.yaml:34",
-            "reduction": "C trainers/cocoop.py:96",
-            "sequences_per_pass": SAME_RESULT,
-            "as_released": TWO_RUNS,
-        },
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration("C configs/trainers/CoCoOp/vit_b16_c4_ep10_batch1_ctxv1.yaml"),
+                "context_length": "C configs/trainers/CoCoOp/vit_b16_c4_ep10_batch1_ctxv1.yaml:33",
+                "context_init": "C configs/trainers/CoCoOp/vit_b16_c4_ep10_batch1_ctxv1.yaml:34",
+                "reduction": "C trainers/cocoop.py:96",
+                "sequences_per_pass": SAME_RESULT,
+                "as_released": TWO_RUNS,
+            },
+            "demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

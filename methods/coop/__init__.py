@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
-from methods._sources import DEMO, configuration
+from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -53,28 +53,30 @@ class CoOp:
             settings={"context_length": 4, "context_init": "a photo of a"},
         ),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration(f"{_CONFIGURATIONS}/vit_b16.yaml"),
-            "context_length": "C COOP.md:19",
-            "context_init": "C train.py:93",
-            "class_position": "C COOP.md:19",
-            "class_specific": "C COOP.md:19",
-        },
-        "few-shot/1-shot": {"epochs": "C COOP.md:19"},
-        "few-shot/2-shot": {"epochs": "C COOP.md:20"},
-        "few-shot/4-shot": {"epochs": "C COOP.md:21"},
-        "few-shot/imagenet": {"epochs": "C COOP.md:14"},
-        "base-to-new": {**configuration(f"{_CONFIGURATIONS}/vit_b16_ctxv1.yaml"), **_WORDS},
-        "base-to-new/imagenet": {**configuration(f"{_CONFIGURATIONS}/vit_b16_ep50_ctxv1.yaml"), **_WORDS},
-        "transfer": {**configuration(f"{_CONFIGURATIONS}/vit_b16_ep50_ctxv1.yaml"), **_WORDS},
-        "cost:default": {
-            **configuration("S configs/trainers/CoOp/vit_b16_ep100.yaml"),
-            "context_length": "S train.py:99",
-            "context_init": "S train.py:101",
-        },
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration(f"{_CONFIGURATIONS}/vit_b16.yaml"),
+                "context_length": "C COOP.md:19",
+                "context_init": "C train.py:93",
+                "class_position": "C COOP.md:19",
+                "class_specific": "C COOP.md:19",
+            },
+            "few-shot/1-shot": {"epochs": "C COOP.md:19"},
+            "few-shot/2-shot": {"epochs": "C COOP.md:20"},
+            "few-shot/4-shot": {"epochs": "C COOP.md:21"},
+            "few-shot/imagenet": {"epochs": "C COOP.md:14"},
+            "base-to-new": {**configuration(f"{_CONFIGURATIONS}/vit_b16_ctxv1.yaml"), **_WORDS},
+            "base-to-new/imagenet": {**configuration(f"{_CONFIGURATIONS}/vit_b16_ep50_ctxv1.yaml"), **_WORDS},
+            "transfer": {**configuration(f"{_CONFIGURATIONS}/vit_b16_ep50_ctxv1.yaml"), **_WORDS},
+            "cost:default": {
+                **configuration("S configs/trainers/CoOp/vit_b16_ep100.yaml"),
+                "context_length": "S train.py:99",
+                "context_init": "S train.py:101",
+            },
+            "demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

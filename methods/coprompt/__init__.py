@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
 from methods._coupled import coupled_prompts
-from methods._sources import DEMO, configuration
+from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -100,32 +100,34 @@ class CoPrompt:
             settings={"context_length": 2, "consistency_weight": 1.0},
         ),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration("CP configs/trainers/coprompt.yaml", views=1),
-            **_sources(_CONSTANTS, "imagenet"),
-            "context_init": "CP configs/trainers/coprompt.yaml:35",
-            "image_ratio": "CP trainers/coprompt.py:301",
-            "text_ratio": "CP trainers/coprompt.py:302",
-            "reduction": "CP trainers/coprompt.py:299",
-            "descriptions": "ours: a file of the user's, without which templates stand in",
-        },
-        **{name: _sources(_CONSTANTS, name) for name in _PER_DATASET},
-        "food101": {**_sources(_CONSTANTS, "food101"), "epochs": f"{_CONSTANTS}:33"},
-        "cost:default": {
-            **configuration("S configs/trainers/CoPrompt/coprompt.yaml", views=1),
-            **dict.fromkeys(_sources(_CONSTANTS, "imagenet"), "S trainers/baselines/coprompt.py:411"),
-        },
-        **{
-            f"cost:base-to-new/{name}": {
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration("CP configs/trainers/coprompt.yaml", views=1),
+                **_sources(_CONSTANTS, "imagenet"),
+                "context_init": "CP configs/trainers/coprompt.yaml:35",
+                "image_ratio": "CP trainers/coprompt.py:301",
+                "text_ratio": "CP trainers/coprompt.py:302",
+                "reduction": "CP trainers/coprompt.py:299",
+                "descriptions": "ours: a file of the user's, without which templates stand in",
+            },
+            **{name: _sources(_CONSTANTS, name) for name in _PER_DATASET},
+            "food101": {**_sources(_CONSTANTS, "food101"), "epochs": f"{_CONSTANTS}:33"},
+            "cost:default": {
                 **configuration("S configs/trainers/CoPrompt/coprompt.yaml", views=1),
-                **_sources(_COST_CONSTANTS, name),
-                "schedule_period_epochs": f"{_COST_CONSTANTS}:33",
-            }
-            for name in _PER_DATASET
-        },
-        "demo": DEMO,
-    }
+                **dict.fromkeys(_sources(_CONSTANTS, "imagenet"), "S trainers/baselines/coprompt.py:411"),
+            },
+            **{
+                f"cost:base-to-new/{name}": {
+                    **configuration("S configs/trainers/CoPrompt/coprompt.yaml", views=1),
+                    **_sources(_COST_CONSTANTS, name),
+                    "schedule_period_epochs": f"{_COST_CONSTANTS}:33",
+                }
+                for name in _PER_DATASET
+            },
+            "demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

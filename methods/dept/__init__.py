@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
-from methods._sources import DEMO, TWO_RUNS, configuration
+from methods._sources import DEMO, TWO_RUNS, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -69,22 +69,24 @@ class DePT:
         ),
         "demo": replace(_PUBLISHED, batch_size=16, augmentation="none"),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration(_FILE),
-            "learning_rates": "DP train.py:71",
-            "context_length": f"{_FILE}:34",
-            "context_init": f"{_FILE}:33",
-            "weight": f"{_FILE}:38",
-            "similarity_weight": "DP trainers/elp_kgcoop.py:128",
-            "classification_weight": "DP train.py:87",
-            "template_list": "DP trainers/kgcoop.py:41",
-            "as_released": TWO_RUNS,
-        },
-        "cost:default": _cost_sources(f"{_COST_FILE}.yaml"),
-        "cost:transfer": _cost_sources(f"{_COST_FILE}_cross_datasets.yaml"),
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration(_FILE),
+                "learning_rates": "DP train.py:71",
+                "context_length": f"{_FILE}:34",
+                "context_init": f"{_FILE}:33",
+                "weight": f"{_FILE}:38",
+                "similarity_weight": "DP trainers/elp_kgcoop.py:128",
+                "classification_weight": "DP train.py:87",
+                "template_list": "DP trainers/kgcoop.py:41",
+                "as_released": TWO_RUNS,
+            },
+            "cost:default": _cost_sources(f"{_COST_FILE}.yaml"),
+            "cost:transfer": _cost_sources(f"{_COST_FILE}_cross_datasets.yaml"),
+            "demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
-from methods._sources import DEMO, configuration
+from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -34,15 +34,17 @@ class FullFinetuning:
         "demo": _DEMO,
         "transfer/demo": replace(_DEMO, epochs=3),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration("S configs/trainers/FinetuneCLIP/vit_b16_ep10_bs4.yaml"),
-            "template_list": "S trainers/baselines/ft_clip.py:11",
-        },
-        "transfer": configuration("S configs/trainers/FinetuneCLIP/vit_b16_ep10_bs4_cross_datasets.yaml"),
-        "demo": DEMO,
-        "transfer/demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration("S configs/trainers/FinetuneCLIP/vit_b16_ep10_bs4.yaml"),
+                "template_list": "S trainers/baselines/ft_clip.py:11",
+            },
+            "transfer": configuration("S configs/trainers/FinetuneCLIP/vit_b16_ep10_bs4_cross_datasets.yaml"),
+            "demo": DEMO,
+            "transfer/demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

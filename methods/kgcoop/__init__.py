@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
-from methods._sources import DEMO, configuration
+from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -36,20 +36,22 @@ class KgCoOp:
         "cost:default": replace(_PUBLISHED, batch_size=32, settings={"weight": 1.5}),
         "demo": replace(_PUBLISHED, epochs=15, batch_size=32, augmentation="none"),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration("K KgCoOp/configs/trainers/KgCoOp/vit_b16_ep100_ctxv1.yaml"),
-            "context_length": "K KgCoOp/scripts/base2new_train.sh:13",
-            "context_init": "K KgCoOp/trainers/kgcoop.py:97",
-            "weight": "K KgCoOp/scripts/run.sh:2",
-            "template_list": "K KgCoOp/trainers/kgcoop.py:37",
-        },
-        "cost:default": {
-            **configuration("S configs/trainers/KgCoOp/vit_b16_ep100_ctxv1.yaml"),
-            "weight": "S train.py:117",
-        },
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration("K KgCoOp/configs/trainers/KgCoOp/vit_b16_ep100_ctxv1.yaml"),
+                "context_length": "K KgCoOp/scripts/base2new_train.sh:13",
+                "context_init": "K KgCoOp/trainers/kgcoop.py:97",
+                "weight": "K KgCoOp/scripts/run.sh:2",
+                "template_list": "K KgCoOp/trainers/kgcoop.py:37",
+            },
+            "cost:default": {
+                **configuration("S configs/trainers/KgCoOp/vit_b16_ep100_ctxv1.yaml"),
+                "weight": "S train.py:117",
+            },
+            "demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

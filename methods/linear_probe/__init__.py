@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
-from methods._sources import SAME_RESULT
+from methods._sources import SAME_RESULT, cited
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -31,14 +31,16 @@ class LinearProbe:
 
     family: ClassVar[str] = "linear"
     recipes: ClassVar[Mapping[str, Recipe]] = {"default": Recipe(augmentation="none")}
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            "maximum_iterations": "C lpclip/linear_probe.py:57",
-            "search_steps": "C lpclip/linear_probe.sh:8",
-            "augmentation": "C lpclip/feat_extractor.py:131",
-            "test_batch_size": SAME_RESULT,
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                "maximum_iterations": "C lpclip/linear_probe.py:57",
+                "search_steps": "C lpclip/linear_probe.sh:8",
+                "augmentation": "C lpclip/feat_extractor.py:131",
+                "test_batch_size": SAME_RESULT,
+            }
         }
-    }
+    )
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a probe that is fitted before the first step."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
-from methods._sources import DEMO, TWO_RUNS
+from methods._sources import DEMO, TWO_RUNS, cited
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -41,21 +41,23 @@ class LPPlusPlus:
         "released:default": Recipe(crop_scale_minimum=0.5, settings={"as_released": True}),
         "demo": Recipe(augmentation="none"),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            "steps": "LP configs/base.yaml:17",
-            "momentum": "LP methods/linear_probe_p2.py:116",
-            "alpha_start": "LP methods/linear_probe_p2.py:28",
-            "alpha_period": "LP methods/linear_probe_p2.py:138",
-            "template_list": "LP datasets/imagenet.py:178",
-            "augmentation": "LP main.py:69",
-            "crop_scale_minimum": "LP main.py:70",
-            "test_batch_size": "LP main.py:67",
-            "as_released": TWO_RUNS,
-        },
-        "released:default": {"as_released": "LP methods/linear_probe_p2.py:133"},
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                "steps": "LP configs/base.yaml:17",
+                "momentum": "LP methods/linear_probe_p2.py:116",
+                "alpha_start": "LP methods/linear_probe_p2.py:28",
+                "alpha_period": "LP methods/linear_probe_p2.py:138",
+                "template_list": "LP datasets/imagenet.py:178",
+                "augmentation": "LP main.py:69",
+                "crop_scale_minimum": "LP main.py:70",
+                "test_batch_size": "LP main.py:67",
+                "as_released": TWO_RUNS,
+            },
+            "released:default": {"as_released": "LP methods/linear_probe_p2.py:133"},
+            "demo": DEMO,
+        }
+    )
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a probe that is fitted before the first step."""

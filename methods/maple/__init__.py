@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
 from methods._coupled import coupled_prompts
-from methods._sources import DEMO, configuration
+from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -39,20 +39,22 @@ class MaPLe:
         "few-shot": replace(_BASE2NEW, epochs=50),
         "demo": replace(_BASE2NEW, epochs=5, batch_size=8, augmentation="none"),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration("M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx.yaml"),
-            "context_length": "M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx.yaml:33",
-            "context_init": "M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx.yaml:34",
-            "prompt_depth": "M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx.yaml:36",
-        },
-        "transfer": {
-            **configuration("M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx_cross_datasets.yaml"),
-            "prompt_depth": "M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx_cross_datasets.yaml:36",
-        },
-        "few-shot": configuration("S configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx_few_shot.yaml"),
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration("M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx.yaml"),
+                "context_length": "M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx.yaml:33",
+                "context_init": "M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx.yaml:34",
+                "prompt_depth": "M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx.yaml:36",
+            },
+            "transfer": {
+                **configuration("M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx_cross_datasets.yaml"),
+                "prompt_depth": "M configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx_cross_datasets.yaml:36",
+            },
+            "few-shot": configuration("S configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx_few_shot.yaml"),
+            "demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
-from methods._sources import DEMO, configuration
+from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -74,36 +74,38 @@ class ProGrad:
         "cost:default": _PUBLISHED,
         "demo": replace(_PUBLISHED, epochs=12, augmentation="none"),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration("S configs/trainers/ProGrad/vit_b16_ep100_ctx.yaml"),
-            "context_length": "S train.py:159",
-            "context_init": "S configs/trainers/ProGrad/vit_b16_ep100_ctx.yaml:37",
-            "template_context": "S train.py:161",
-            "conflict_weight": "S train.py:168",
-            "temperature": "S configs/trainers/ProGrad/vit_b16_ep100_ctx.yaml:26",
-            "template_list": "G ProGrad.public/trainers/prograd.py:201",
-        },
-        "base-to-new/imagenet": {"epochs": "G ProGrad.public/README.md:132"},
-        "transfer": {"epochs": "G ProGrad.public/README.md:102"},
-        "few-shot": {**configuration(f"{_CONFIGURATIONS}/rn50.yaml"), **_CONTEXT},
-        "few-shot/1-shot": {**_CONTEXT, "epochs": "G ProGrad.public/README.md:54"},
-        "few-shot/2-shot": {**_CONTEXT, "epochs": "G ProGrad.public/README.md:55"},
-        "few-shot/4-shot": {**_CONTEXT, "epochs": "G ProGrad.public/README.md:56"},
-        "few-shot/imagenet": {**_CONTEXT, "epochs": "G ProGrad.public/README.md:102"},
-        **{
-            row: {
-                **configuration(f"{_CONFIGURATIONS}/rn50.yaml"),
-                **_CONTEXT,
-                "conflict_weight": "G ProGrad.public/README.md:52",
-            }
-            for row in _MILDER
-        },
-        **{f"{choice}:base-to-new": _RELEASED for choice in ("released", "paper")},
-        **{f"{choice}:base-to-new/imagenet": _RELEASED_50 for choice in ("released", "paper")},
-        **{f"{choice}:transfer": _RELEASED_50 for choice in ("released", "paper")},
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration("S configs/trainers/ProGrad/vit_b16_ep100_ctx.yaml"),
+                "context_length": "S train.py:159",
+                "context_init": "S configs/trainers/ProGrad/vit_b16_ep100_ctx.yaml:37",
+                "template_context": "S train.py:161",
+                "conflict_weight": "S train.py:168",
+                "temperature": "S configs/trainers/ProGrad/vit_b16_ep100_ctx.yaml:26",
+                "template_list": "G ProGrad.public/trainers/prograd.py:201",
+            },
+            "base-to-new/imagenet": {"epochs": "G ProGrad.public/README.md:132"},
+            "transfer": {"epochs": "G ProGrad.public/README.md:102"},
+            "few-shot": {**configuration(f"{_CONFIGURATIONS}/rn50.yaml"), **_CONTEXT},
+            "few-shot/1-shot": {**_CONTEXT, "epochs": "G ProGrad.public/README.md:54"},
+            "few-shot/2-shot": {**_CONTEXT, "epochs": "G ProGrad.public/README.md:55"},
+            "few-shot/4-shot": {**_CONTEXT, "epochs": "G ProGrad.public/README.md:56"},
+            "few-shot/imagenet": {**_CONTEXT, "epochs": "G ProGrad.public/README.md:102"},
+            **{
+                row: {
+                    **configuration(f"{_CONFIGURATIONS}/rn50.yaml"),
+                    **_CONTEXT,
+                    "conflict_weight": "G ProGrad.public/README.md:52",
+                }
+                for row in _MILDER
+            },
+            **{f"{choice}:base-to-new": _RELEASED for choice in ("released", "paper")},
+            **{f"{choice}:base-to-new/imagenet": _RELEASED_50 for choice in ("released", "paper")},
+            **{f"{choice}:transfer": _RELEASED_50 for choice in ("released", "paper")},
+            "demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

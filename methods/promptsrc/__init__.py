@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
-from methods._sources import DEMO, configuration
+from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -92,41 +92,43 @@ class PromptSRC:
             settings={"averaging_mean": 4.0, "averaging_std": 1.0},
         ),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **_sources(f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml"),
-            "context_length": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:35",
-            "context_init": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:36",
-            "text_weight": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:40",
-            "image_weight": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:41",
-            "logit_weight": "P trainers/promptsrc.py:312",
-            "teacher_templates": "P trainers/imagenet_templates.py:3",
-        },
-        "transfer": _sources(f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets.yaml"),
-        "few-shot": {
-            **_sources(_FEW_SHOT_FILE),
-            "averaging_mean": f"{_FEW_SHOT_FILE}:43",
-            "averaging_std": f"{_FEW_SHOT_FILE}:44",
-        },
-        **{
-            f"few-shot/{name}": {
-                **_sources(_FEW_SHOT_FILE),
-                "averaging_mean": f"{_FEW_SHOT_FILE}:46",
-                "averaging_std": f"{_FEW_SHOT_FILE}:47",
-            }
-            for name in _LATE
-        },
-        **{
-            f"released:few-shot/{name}": {
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **_sources(f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml"),
+                "context_length": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:35",
+                "context_init": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:36",
+                "text_weight": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:40",
+                "image_weight": f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx.yaml:41",
+                "logit_weight": "P trainers/promptsrc.py:312",
+                "teacher_templates": "P trainers/imagenet_templates.py:3",
+            },
+            "transfer": _sources(f"{_CONFIGURATIONS}/vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets.yaml"),
+            "few-shot": {
                 **_sources(_FEW_SHOT_FILE),
                 "averaging_mean": f"{_FEW_SHOT_FILE}:43",
                 "averaging_std": f"{_FEW_SHOT_FILE}:44",
-            }
-            for name in _LATE
-        },
-        **{f"cost:{row}": _COST[row] for row in ("default", "transfer", "few-shot")},
-        "demo": DEMO,
-    }
+            },
+            **{
+                f"few-shot/{name}": {
+                    **_sources(_FEW_SHOT_FILE),
+                    "averaging_mean": f"{_FEW_SHOT_FILE}:46",
+                    "averaging_std": f"{_FEW_SHOT_FILE}:47",
+                }
+                for name in _LATE
+            },
+            **{
+                f"released:few-shot/{name}": {
+                    **_sources(_FEW_SHOT_FILE),
+                    "averaging_mean": f"{_FEW_SHOT_FILE}:43",
+                    "averaging_std": f"{_FEW_SHOT_FILE}:44",
+                }
+                for name in _LATE
+            },
+            **{f"cost:{row}": _COST[row] for row in ("default", "transfer", "few-shot")},
+            "demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

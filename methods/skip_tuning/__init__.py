@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.errors import ConfigError
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
-from methods._sources import DEMO, TWO_RUNS, configuration
+from methods._sources import DEMO, TWO_RUNS, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -74,35 +74,38 @@ class SkipTuning:
         "demo": _DEMO,
         "transfer/demo": replace(_DEMO, epochs=3),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration(f"{_CONFIGURATION}.yaml"),
-            "learning_rates": f"{_CONFIGURATION}.yaml:25",
-            "start_layer": "S train.py:88",
-            "top_ratio": "S train.py:90",
-            "maximum_top": "S train.py:91",
-            "decay": "S train.py:92",
-            "layer_skip": "ours: the ablation switches it off",
-            "class_skip": "ours: the ablation switches it off",
-            "template_list": "S trainers/baselines/ft_clip.py:11",
-            "as_released": TWO_RUNS,
-        },
-        "transfer": _TRANSFER_SOURCES,
-        "few-shot": configuration(f"{_CONFIGURATION}_few_shot.yaml"),
-        **dict.fromkeys(_LARGE, _divided(_CONFIGURATION)),
-        **{
-            f"transfer/{name}": {**_TRANSFER_SOURCES, **_divided(f"{_CONFIGURATION}_cross_datasets")} for name in _LARGE
-        },
-        **{
-            f"few-shot/{name}": {
-                **configuration(f"{_CONFIGURATION}_few_shot.yaml"),
-                **_divided(f"{_CONFIGURATION}_few_shot"),
-            }
-            for name in _LARGE
-        },
-        "demo": DEMO,
-        "transfer/demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration(f"{_CONFIGURATION}.yaml"),
+                "learning_rates": f"{_CONFIGURATION}.yaml:25",
+                "start_layer": "S train.py:88",
+                "top_ratio": "S train.py:90",
+                "maximum_top": "S train.py:91",
+                "decay": "S train.py:92",
+                "layer_skip": "ours: the ablation switches it off",
+                "class_skip": "ours: the ablation switches it off",
+                "template_list": "S trainers/baselines/ft_clip.py:11",
+                "as_released": TWO_RUNS,
+            },
+            "transfer": _TRANSFER_SOURCES,
+            "few-shot": configuration(f"{_CONFIGURATION}_few_shot.yaml"),
+            **dict.fromkeys(_LARGE, _divided(_CONFIGURATION)),
+            **{
+                f"transfer/{name}": {**_TRANSFER_SOURCES, **_divided(f"{_CONFIGURATION}_cross_datasets")}
+                for name in _LARGE
+            },
+            **{
+                f"few-shot/{name}": {
+                    **configuration(f"{_CONFIGURATION}_few_shot.yaml"),
+                    **_divided(f"{_CONFIGURATION}_few_shot"),
+                }
+                for name in _LARGE
+            },
+            "demo": DEMO,
+            "transfer/demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

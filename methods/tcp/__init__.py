@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.errors import ConfigError
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
-from methods._sources import DEMO, configuration
+from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -57,30 +57,32 @@ class TCP:
         "cost:default": replace(_PUBLISHED, epsilon=1e-4),
         "demo": replace(_PUBLISHED, epochs=15, augmentation="none", settings={"context_init": "a photo of a"}),
     }
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            **configuration(_FILE),
-            "epsilon": "T README.md:44",
-            "context_length": "T scripts/base2new_train.sh:12",
-            "context_init": f"{_FILE}:33",
-            "class_aware_block": "S clip_tcp/model.py:268",
-            "reduction": "T trainers/tcp.py:170",
-            "weight": "T trainers/tcp.py:257",
-            "new_classes_epoch": "T scripts/base2new_train.sh:43",
-            "template_list": "T trainers/tcp.py:60",
-            "reference_list": "T trainers/tcp.py:42",
-        },
-        **{
-            row: {"new_classes_epoch": "T scripts/base2new_train.sh:101"}
-            for row in ("base-to-new/imagenet", "base-to-new/sun397")
-        },
-        "cost:default": {
-            **configuration("S configs/trainers/TCP/vit_b16_ep100_ctxv1.yaml"),
-            "epsilon": "S trainers/_base_/optim.py:116",
-            "new_classes_epoch": "S configs.py:31",
-        },
-        "demo": DEMO,
-    }
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                **configuration(_FILE),
+                "epsilon": "T README.md:44",
+                "context_length": "T scripts/base2new_train.sh:12",
+                "context_init": f"{_FILE}:33",
+                "class_aware_block": "S clip_tcp/model.py:268",
+                "reduction": "T trainers/tcp.py:170",
+                "weight": "T trainers/tcp.py:257",
+                "new_classes_epoch": "T scripts/base2new_train.sh:43",
+                "template_list": "T trainers/tcp.py:60",
+                "reference_list": "T trainers/tcp.py:42",
+            },
+            **{
+                row: {"new_classes_epoch": "T scripts/base2new_train.sh:101"}
+                for row in ("base-to-new/imagenet", "base-to-new/sun397")
+            },
+            "cost:default": {
+                **configuration("S configs/trainers/TCP/vit_b16_ep100_ctxv1.yaml"),
+                "epsilon": "S trainers/_base_/optim.py:116",
+                "new_classes_epoch": "S configs.py:31",
+            },
+            "demo": DEMO,
+        }
+    )
 
     @property
     def published_forward(self) -> Forward:

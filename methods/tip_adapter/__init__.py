@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.recipe import Recipe
-from methods._sources import DEMO, SAME_RESULT
+from methods._sources import DEMO, SAME_RESULT, cited
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -56,26 +56,28 @@ def _sources(name: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-_SOURCES: Mapping[str, Mapping[str, str]] = {
-    "default": {
-        **_sources("imagenet"),
-        "templates": "ours: for templates of one's own",
-        "template_list": "TA datasets/imagenet.py:177",
-        "augmentation": "TA main.py:173",
-        "crop_scale_minimum": "TA main.py:174",
-        "test_batch_size": SAME_RESULT,
-        "batch_size": "TA main.py:181",
-        "optimizer": "TA main.py:72",
-        "epsilon": "TA main.py:72",
-        "weight_decay": "TA main.py:72",
-        "schedule": "TA main.py:73",
-        "schedule_step": "TA main.py:106",
-        "minimum_learning_rate": "TA main.py:73",
-        "warmup_epochs": "TA main.py:73",
-    },
-    **{name: _sources(name) for name in _PER_DATASET},
-    "demo": DEMO,
-}
+_SOURCES: Mapping[str, Mapping[str, str]] = cited(
+    {
+        "default": {
+            **_sources("imagenet"),
+            "templates": "ours: for templates of one's own",
+            "template_list": "TA datasets/imagenet.py:177",
+            "augmentation": "TA main.py:173",
+            "crop_scale_minimum": "TA main.py:174",
+            "test_batch_size": SAME_RESULT,
+            "batch_size": "TA main.py:181",
+            "optimizer": "TA main.py:72",
+            "epsilon": "TA main.py:72",
+            "weight_decay": "TA main.py:72",
+            "schedule": "TA main.py:73",
+            "schedule_step": "TA main.py:106",
+            "minimum_learning_rate": "TA main.py:73",
+            "warmup_epochs": "TA main.py:73",
+        },
+        **{name: _sources(name) for name in _PER_DATASET},
+        "demo": DEMO,
+    }
+)
 
 
 @dataclass(frozen=True)

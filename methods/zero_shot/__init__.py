@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
-from methods._sources import NO_TRAINING
+from methods._sources import NO_TRAINING, cited
 
 if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
@@ -22,13 +22,15 @@ class ZeroShot:
 
     family: ClassVar[str] = "zero-shot"
     recipes: ClassVar[Mapping[str, Recipe]] = {"default": Recipe(augmentation="none")}
-    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "default": {
-            "template_list": "C trainers/zsclip.py:13",
-            "augmentation": NO_TRAINING,
-            "test_batch_size": "C configs/trainers/CoOp/vit_b16.yaml:5",
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
+        {
+            "default": {
+                "template_list": "C trainers/zsclip.py:13",
+                "augmentation": NO_TRAINING,
+                "test_batch_size": "C configs/trainers/CoOp/vit_b16.yaml:5",
+            }
         }
-    }
+    )
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The backbone with a text classifier."""

@@ -1,17 +1,26 @@
 """Recipes: the ten points where they were not the authors', a source for every field, and the settings of suites."""
 
+import csv
+import json
 import re
+import runpy
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from harness import plugins
+from harness.cli.list import list_
+from harness.errors import ConfigError
 from harness.plan import Request, plan
 from harness.recipe import relevant_fields, source_of
+from harness.records import RunKey
 from harness.suite import RECIPES
 from methods._sources import REPOSITORIES
 from suites.base2new import PUBLISHED
 
+DOCS = Path(__file__).parents[2] / "docs"
 METHODS = [name for name in plugins.names("method") if plugins.load("method", name).__module__.startswith("methods.")]
 LARGE = {"imagenet", "sun397", "food101"}
 
@@ -103,10 +112,23 @@ class TestTheAuthorsRows:
 
 
 class TestSources:
+    def test_the_page_of_recipes_is_that_of_the_cards(self):
+        page = runpy.run_path(str(DOCS / "recipes.py"))["page"]()
+        assert (DOCS / "recipes.md").read_text(encoding="utf-8") == page, "Write it anew: python docs/recipes.py"
+
+    def test_list_methods_name_prints_rows_fields_and_sources(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "250")
+        list_("methods", "kgcoop")
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["cost:default", "batch_size", "32", "Koorye/SkipTuning@8c4636e"] in [line[:4] for line in lines]
+        assert ["weight", "1.5", "Koorye/SkipTuning@8c4636e", "train.py:117"] in lines
+        with pytest.raises(ConfigError, match="adaptbench list methods kgcoop"):
+            list_("suites", "kgcoop")
+
     @pytest.mark.parametrize("name", METHODS)
     def test_every_field_of_every_row_has_one(self, name):
         method = plugins.load("method", name)
-        place = rf"(?:{'|'.join(REPOSITORIES)}) \S+:\d+"
+        place = rf"(?:{'|'.join(REPOSITORIES.values())}) \S+:\d+"
         form = re.compile(rf"{place}(?:, {place})?|ours: .+")
         for row, recipe in method.recipes.items():
             for field in relevant_fields(method, recipe):
@@ -131,3 +153,56 @@ class TestSources:
         for name in METHODS:
             method = plugins.load("method", name)
             assert {row.partition(":")[0] for row in method.recipes if ":" in row} <= set(RECIPES)
+
+
+SUITE_OF = {"base-to-new": "base2new", "few-shot": "few-shot", "transfer": "cross-dataset"}
+AUTHORS = list(csv.DictReader((Path(__file__).parent / "authors_recipes.csv").read_text(encoding="utf-8").splitlines()))
+"""Read off the authors' files by hand and by script, not from our recipes; ``*`` is every dataset, or every number of shots.
+
+Of two lines on one field, the one that names the dataset or the shots counts, and of two such, the later.
+"""
+
+
+def planned(suite):
+    """What ``plan --json`` prints of every method on the published datasets."""
+    runs = plan(Request(suite=suite, methods=METHODS, seeds=[1]), "published")
+    return {
+        (key.method, key.dataset, str(key.shots)): json.loads(TypeAdapter(RunKey).dump_json(key))
+        for key in (r.key for r in runs)
+    }
+
+
+def expected(method, setting, dataset, shots):
+    """{field: value} of the authors; a specific line after the general ones."""
+    lines = [line for line in AUTHORS if (line["method"], line["setting"]) == (method, setting)]
+    here = [line for line in lines if line["dataset"] in ("*", dataset) and line["shots"] in ("*", shots)]
+    here.sort(key=lambda line: (line["dataset"] != "*") * 2 + (line["shots"] != "*"))
+    return {line["field"]: line["value"] for line in here}
+
+
+def ours(run, field):
+    """A field of a planned run: the method's own by its name, else the recipe's; ``a.b`` is an entry of a mapping."""
+    where, _, rest = field.partition(".")
+    if where == "settings":
+        return run["settings"][rest]
+    value = run["settings"].get(where, run["recipe"].get(where))
+    return value[rest] if rest else value
+
+
+def alike(value, text):
+    if isinstance(value, bool | str):
+        return str(value) == text
+    return float(value) == pytest.approx(float(text), rel=1e-9)
+
+
+@pytest.mark.parametrize("setting", SUITE_OF)
+def test_plans_of_the_published_suites_are_the_authors(setting):
+    compared = 0
+    for (method, dataset, shots), run in planned(SUITE_OF[setting]).items():
+        for field, text in expected(method, setting, dataset, shots).items():
+            value = ours(run, field)
+            assert alike(value, text), (
+                f"{method} on {dataset}, {shots} shots: {field} is {value!r}, the authors' is {text}"
+            )
+            compared += 1
+    assert compared > {"base-to-new": 2000, "few-shot": 6000, "transfer": 100}[setting]
