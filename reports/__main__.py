@@ -10,8 +10,8 @@ import typer
 
 from harness.cli.terminal import print_whatever_comes
 from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean
+from harness.files import write_atomically
 from harness.records import RunRecord, from_json
-from harness.runs.store import write_atomically
 from reports.format.text import Problem, block, plural
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
 
 
 def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
-    """Writes each (path, text) below the folder `output`, ``index.html`` whole or not at all, and returns its path.
+    """Writes each (path, text) below the folder `output`, whole or not at all, and returns the path of ``index.html``.
 
     Where `output` ends in .html it is that file. Raises ConfigError where it can't be written.
     """
@@ -140,12 +140,9 @@ def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files:
-            path = folder / name
-            if name == "index.html":
-                write_atomically(target, text.encode())
-            else:
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(text.encode())
+            path = target if name == "index.html" else folder / name
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, text.encode(), sync=path == target)  # thousands of pages need not wait for the disk
     except OSError as error:
         raise ConfigError(
             f"the report can't be written to {output}: {error.strerror}.", "Name another place: -o SITE."

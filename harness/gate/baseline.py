@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
+from harness.files import write_atomically
 from harness.meters.environment import cpu_model
-from harness.runs.store import write_atomically
 
 FILE = "baseline.json"
 _COMMIT = ("id", "time", "dirty")

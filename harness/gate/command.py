@@ -15,11 +15,11 @@ from rich.console import Console
 
 from harness.cli.options import given
 from harness.errors import ConfigError, DataError
+from harness.files import write_atomically
 from harness.gate import baseline, terminal, thresholds
 from harness.gate.exact import compare
 from harness.gate.measure import Measured, measure
 from harness.gate.verdict import Verdict, exit_code, worst
-from harness.runs.store import write_atomically
 
 console = Console(width=None if sys.stdout.isatty() else 160)  # a log has room for whole names
 

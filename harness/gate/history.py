@@ -19,11 +19,11 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from harness.errors import AdaptBenchError, ConfigError, DataError
+from harness.files import write_atomically
 from harness.gate.measure import ONE_THREAD
 from harness.gate.verdict import Outcome, Verdict, worst
 from harness.meters import environment
 from harness.records import first_fault
-from harness.runs.store import write_atomically
 
 SCHEMA_VERSION: Final = 1
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)

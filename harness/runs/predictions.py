@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ConfigError
-from harness.runs.store import write_atomically
+from harness.files import write_atomically
 from harness.suite import Item, Test
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
 
 from harness.errors import ConfigError
+from harness.files import write_atomically
 from harness.records import RunKey, RunRecord, from_json, key_json, to_json
 
 LEAST_FREE_BYTES = 16 << 20
@@ -64,26 +64,11 @@ class Store:
         return from_json(path.read_bytes(), str(path)) if path.exists() else None
 
     def write(self, record: RunRecord) -> Path:
-        """Temporary file, fsync, rename: a record is there whole or not at all, whatever kills the process."""
+        """A record is there whole or not at all, whatever kills the process."""
         path = self.path(record.key)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, to_json(record))
         return path
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _safe(name: str) -> str:

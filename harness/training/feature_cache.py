@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from torch import Tensor
 
 from harness.clip.backbone import Backbone
 from harness.data.image_set import ImageSet
+from harness.files import replacing
 from harness.training.reading import advance, autocast, extraction_batch_size
 
 _FORMAT = 1
@@ -99,12 +98,9 @@ class FeatureCache:
 
     def _save(self, names: list[str], values: Tensor, seconds: Tensor) -> None:
         """In one go: a reader sees the old file or the new one. A folder that can't be written costs the next run time, no more."""
-        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"features": values, "seconds": seconds}, part, metadata={"images": json.dumps(names)})
-            os.replace(part, self._path)
+            with replacing(self._path) as part:
+                save_file({"features": values, "seconds": seconds}, part, metadata={"images": json.dumps(names)})
         except (OSError, SafetensorError) as error:
-            with suppress(OSError):
-                part.unlink()
             warnings.warn(f"image features can't be kept for other runs: {error}", UserWarning, stacklevel=2)

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from harness.errors import ConfigError
+from harness.files import write_atomically
 from harness.gate import history
 from harness.git import run_git
-from harness.runs.store import write_atomically
 from reports.format.text import block, plural
 
 MOST_COMMITS = 200

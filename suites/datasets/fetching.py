@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import DataError
+from harness.files import put, replacing
 from suites.datasets.checksums import CHUNK_BYTES, digest
 from suites.datasets.downloads import Download
 
@@ -35,8 +36,8 @@ def provide(download: Download, root: Path) -> bool:
         _take_out(download, file, target)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target.with_name(f".{target.name}.part"))
-        os.replace(target.with_name(f".{target.name}.part"), target)
+        with replacing(target) as part:
+            shutil.copyfile(file, part)
     return True
 
 
@@ -64,7 +65,7 @@ def fetch(url: str, file: Path, checksum: str) -> None:
         if found != checksum:
             part.unlink()
             raise DataError(f"{url} gave a file of {found}, not {checksum}; it was deleted.", f"Repeat it. {by_hand}")
-        os.replace(part, file)
+        put(part, file)
     elif (found := digest(file, algorithm)) != checksum:
         raise DataError(
             f"{file} is not what {url} should give: it is of {found}, not {checksum}.",
@@ -74,6 +75,8 @@ def fetch(url: str, file: Path, checksum: str) -> None:
 
 def _download(url: str, part: Path) -> None:
     """Into `part`, from where it ends if the server can; a connection that breaks off early raises OSError."""
+    if part.is_symlink():
+        part.unlink()
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:

@@ -15,6 +15,7 @@ import typer
 from harness import plugins
 from harness.data.split_files import ImageFolder
 from harness.errors import ConfigError, DataError, did_you_mean
+from harness.files import write_atomically
 from harness.suite import Dataset, Folders, Item, Splits
 from suites.datasets.checksums import unpublished
 from suites.datasets.downloads import SOURCES
@@ -118,9 +119,10 @@ def write_classnames(name: str, root: Path) -> None:
     if len(wnids) == CLASSES_OF_IMAGENET:
         from open_clip import IMAGENET_CLASSNAMES
 
-        target.write_text("".join(f"{w} {n}\n" for w, n in zip(wnids, IMAGENET_CLASSNAMES, strict=True)))
+        lines = (f"{wnid} {name}\n" for wnid, name in zip(wnids, IMAGENET_CLASSNAMES, strict=True))
+        write_atomically(target, "".join(lines).encode())
     elif copied := next((path for path in others if path.exists()), None):
-        target.write_bytes(copied.read_bytes())
+        write_atomically(target, copied.read_bytes())
 
 
 def _known(names: Sequence[str] | None) -> list[str]:

@@ -10,7 +10,6 @@ import argparse
 import csv
 import json
 import math
-import os
 import shutil
 import tempfile
 import time
@@ -25,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.files import replacing
 from suites.demo import BACKBONE
 from suites.demo.bank import Bank, stream
 from suites.demo.corpus import batch, corpus_bank
@@ -129,9 +129,8 @@ def train_step(model: Any, optimiser: torch.optim.Optimizer, recipe: Recipe, ban
 def save_checkpoint(path: Path, model: Any, optimiser: torch.optim.Optimizer, losses: list[float]) -> None:
     """Write everything a continuation needs; a kill in the middle leaves the previous checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    torch.save({"model": model.state_dict(), "optimizer": optimiser.state_dict(), "losses": losses}, part)
-    os.replace(part, path)
+    with replacing(path) as part:
+        torch.save({"model": model.state_dict(), "optimizer": optimiser.state_dict(), "losses": losses}, part)
 
 
 def pretrain(recipe: Recipe, folder: Path, until: int | None = None, save_every: int = 100) -> tuple[Any, list[float]]:
@@ -159,10 +158,8 @@ def pretrain(recipe: Recipe, folder: Path, until: int | None = None, save_every:
 
 def export(model: Any, losses: list[float], folder: Path) -> None:
     """Write the weights as float16 safetensors, and one row a step of the losses, under the names of the shipped files."""
-    part = (folder / BACKBONE.weights.name).with_suffix(".part")
-    save_file({name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}, part)
-    part.chmod(0o644)
-    os.replace(part, folder / BACKBONE.weights.name)
+    with replacing(folder / BACKBONE.weights.name) as part:
+        save_file({name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}, part)
     with (folder / LOSSES.name).open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(
             [("step", "loss"), *((i, f"{v:.6f}") for i, v in enumerate(losses))]

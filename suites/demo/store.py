@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from harness.errors import DataError
+from harness.files import replacing
 from harness.suite import Item, Splits
 
 if TYPE_CHECKING:
@@ -50,15 +50,12 @@ def load(path: Path) -> Pictures | None:
 def save(path: Path, pictures: Pictures) -> None:
     """Write the file and its checksum in one go: a reader sees the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez(
                 file, images=pictures.images, labels=pictures.labels, parts=pictures.parts, sha256=pictures.sha256()
             )
-        os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise DataError(f"can't write {path}: {error}", "Free some space, or choose another cache folder.") from error
 
 

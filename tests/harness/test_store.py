@@ -11,7 +11,7 @@ import pytest
 from harness.errors import ConfigError, DataError
 from harness.plan import PlannedRun
 from harness.records import from_json, to_json
-from harness.runs.store import Store, write_atomically
+from harness.runs.store import Store
 from harness.runs.suite_runner import RunOptions, pending
 
 
@@ -104,16 +104,6 @@ def test_a_writer_killed_at_any_moment_leaves_whole_records_only(tmp_path, recor
             interrupted = len([p for p in folder.rglob("*") if p.is_file() and p != path])
     assert seen
     assert interrupted  # else no kill fell into a write, and this proves nothing
-
-
-def test_a_failed_write_keeps_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    write_atomically(path, b"old")
-    monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 class TestPending:

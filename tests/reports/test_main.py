@@ -116,10 +116,22 @@ def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.runs.store.os.replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(ConfigError, match="No space left"):
         command.write(tmp_path, [("index.html", "new")])
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("index.html", "old")]
+
+
+def test_a_link_in_the_place_of_a_page_is_replaced_and_not_followed(tmp_path):
+    elsewhere, site = tmp_path / "elsewhere", tmp_path / "site"
+    elsewhere.write_text("mine")
+    (site / "runs").mkdir(parents=True)
+    names = ("runs/a.html", "index.html")
+    for name in names:
+        (site / name).symlink_to(elsewhere)
+    command.write(site, [(name, name) for name in names])
+    assert elsewhere.read_text() == "mine"
+    assert [(site / name).read_text() for name in names] == list(names)
 
 
 def test_as_a_typer_command(results, tmp_path):

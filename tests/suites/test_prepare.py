@@ -198,6 +198,16 @@ class TestFetch:
         fetching.fetch(f"{server.url}/a.bin", tmp_path / "a.bin", sha256(self.BODY))
         assert (tmp_path / "a.bin").read_bytes() == self.BODY
 
+    def test_a_link_in_the_place_of_a_part_is_not_followed(self, server, tmp_path):
+        server.files["a.bin"] = self.BODY
+        elsewhere, file = tmp_path / "elsewhere", tmp_path / "a.bin"
+        elsewhere.write_bytes(b"mine")
+        file.with_name("a.bin.part").symlink_to(elsewhere)
+        fetching.fetch(f"{server.url}/a.bin", file, sha256(self.BODY))
+        assert elsewhere.read_bytes() == b"mine"
+        assert file.read_bytes() == self.BODY
+        assert not file.is_symlink()
+
     def test_a_wrong_file_is_deleted(self, server, tmp_path):
         server.files["a.bin"] = self.BODY
         with pytest.raises(DataError, match=r"(?s)not sha256:0000; it was deleted.*in a browser"):
