@@ -36,7 +36,11 @@ def main() -> None:
     print_whatever_comes()
     try:
         for name in plugins.names("command"):
-            command = plugins.load("command", name)
+            try:
+                command = plugins.load("command", name)
+            except AdaptBenchError as error:  # a plug-in's: the other commands have no part in it
+                say(errors, f"Warning: {error.what}")
+                continue
             if isinstance(command, typer.Typer):
                 app.add_typer(command, name=name)
             else:

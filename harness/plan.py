@@ -78,7 +78,7 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
     `group` is the group of datasets to take when none is named ("demo" or "published"). Raises ConfigError.
     """
     suite: Suite = plugins.load("suite", request.suite)
-    named = {_name_of(spec): spec for spec in request.datasets}
+    named = {_name_of(spec): spec for spec in map(plugins.named, request.datasets)}
     sources = {name: spec for name, spec in named.items() if name != spec}
     tasks = _tasks(suite, list(named) or [group], sources)
     methods = {name: plugins.load("method", name) for name in _method_names(suite, request.methods)}
@@ -186,9 +186,8 @@ def _tasks(suite: Suite, names: Sequence[str], sources: Mapping[str, str]) -> li
 
 
 def _method_names(suite: Suite, names: Sequence[str]) -> list[str]:
-    if list(names) == ["all"]:
-        return plugins.names("method")
-    return list(dict.fromkeys(names or suite.methods or plugins.names("method")))
+    chosen = [each for name in names for each in (plugins.names("method") if name == "all" else [plugins.named(name)])]
+    return list(dict.fromkeys(chosen or suite.methods or plugins.names("method")))
 
 
 def _check_template(template: str | None) -> None:

@@ -1,15 +1,23 @@
-"""From a name, or ``module:attribute``, to a method, suite, dataset, backbone or command: the only lookup by name.
+"""From a name, ``module:attribute`` or ``file.py:attribute`` to a method, suite, dataset, backbone or command.
 
-A source makes a dataset of what follows its name, as in ``folder:PATH``.
+The only lookup by name. A module is looked for in the current folder too, and the folder of a file is searched from then on; both
+after all others, so that no module of a user's stands in for one of ours or of a library. A source makes a dataset of what follows
+its name, as in ``folder:PATH``.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
-from harness.errors import ConfigError, did_you_mean
+from harness.errors import ConfigError, did_you_mean, located
+
+_OURS = ("harness", "methods", "suites", "reports")
 
 Kind = Literal["method", "suite", "dataset", "backbone", "command", "source"]
 
@@ -24,6 +32,7 @@ def load(kind: Kind, name: str) -> Any:
 
     Raises ConfigError for an unknown name, and for a plug-in whose import fails (naming the plug-in, not just the cause).
     """
+    name = named(name)
     entry = next((e for e in _table(kind) if e.name == name), None)
     source, _, rest = name.partition(":")
     if entry is None and kind == "dataset" and is_source(name):
@@ -37,11 +46,10 @@ def load(kind: Kind, name: str) -> Any:
             f"in the group 'adaptbench.{kind}s' of its package and a new 'pip install -e .'.",
         )
     try:
-        module = importlib.import_module(entry.module)
-    except ImportError as error:
+        module = _imported(entry.module)
+    except Exception as error:  # whatever somebody's module does
         raise ConfigError(
-            f"the {kind} '{name}' can't be imported from '{entry.module}': {error}.",
-            "Run from the folder that holds the module, or install its package.",
+            f"the {kind} '{name}' can't be imported from '{entry.module}': {_why(error)}.", _advice(entry.module, error)
         ) from error
     try:
         return getattr(module, entry.attr)
@@ -50,6 +58,62 @@ def load(kind: Kind, name: str) -> Any:
             f"the module '{entry.module}' has no '{entry.attr}' (for the {kind} '{name}').",
             f"It has: {', '.join(n for n in vars(module) if not n.startswith('_')) or 'nothing public'}.",
         ) from None
+
+
+def named(spec: str) -> str:
+    """What a plug-in is called from now on: ``folder/mine.py:Mine`` is ``mine:Mine``, everything else is called as it is.
+
+    Raises ConfigError where there is no such file, or where another module has its name.
+    """
+    source, _, attribute = spec.rpartition(":")
+    if not source.endswith(".py"):
+        return spec
+    path = Path(source).resolve()
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no file {source}.", "Name the file as seen from this folder, or by its whole path."
+        )
+    if not path.stem.isidentifier():
+        raise ConfigError(f"'{path.name}' can't be imported: '{path.stem}' is no name of a module.", "Rename the file.")
+    _search(path.parent)
+    at = importlib.util.find_spec(path.stem)
+    if at is None or at.origin is None or Path(at.origin).resolve() != path:
+        where = at.origin or "built in" if at else "not to be found"
+        raise ConfigError(f"{source} is shadowed: the module '{path.stem}' is {where}.", "Rename the file.")
+    return f"{path.stem}:{attribute}"
+
+
+def _imported(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        top = module.partition(".")[0]
+        if error.name != top or not any(Path(place).exists() for place in (top, f"{top}.py")):
+            raise
+    _search(Path.cwd())
+    return importlib.import_module(module)
+
+
+def _search(folder: Path) -> None:
+    """Have modules looked for in a folder too, after all others."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+
+
+def _why(error: Exception) -> str:
+    """What an import ended with; where it is not about modules, with the place."""
+    return str(error) if isinstance(error, ImportError | SyntaxError) else located(error)
+
+
+def _advice(module: str, error: Exception) -> str:
+    top = module.partition(".")[0]
+    theirs = Path(*module.split(".")).with_suffix(".py")
+    if not isinstance(error, ImportError):
+        return "Mend the module."
+    if top in _OURS and theirs.is_file():
+        return f"'{top}' is a package of AdaptBench. Name the file instead: {theirs}:ATTRIBUTE."
+    return "Run from the folder that holds the module, name its file (FILE.py:ATTRIBUTE), or install its package."
 
 
 def is_source(dataset: str) -> bool:

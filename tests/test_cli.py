@@ -1,6 +1,7 @@
 """The command as a user meets it: real processes, one clear message an error, exit codes as documented."""
 
 import json
+import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -97,26 +98,63 @@ class TestPlan:
         (row,) = json.loads(process.stdout)
         assert (row["suite"], row["method"], row["dataset"]) == ("tiny", "tinyworld:Scripted", "tinyworld:COLOURS")
 
-    def test_a_plug_in_beside_the_user_works_without_being_installed(self, adaptbench, tmp_path):
-        (tmp_path / "mine.py").write_text(
-            "from dataclasses import dataclass\nfrom harness.recipe import Recipe\n\n\n@dataclass(frozen=True)\n"
-            "class Mine:\n    depth: int = 3\n    recipes = {'default': Recipe(epochs=4, learning_rate=0.1)}\n"
-        )
-        process = adaptbench(
-            "plan", "base2new", "--methods", "mine:Mine", "--datasets", "demo-digits", "--json", "--set", "depth=5",
-            cwd=tmp_path,
+    @pytest.mark.parametrize(
+        ("spec", "where"),
+        [("mine:Mine", "."), ("mine.py:Mine", "."), ("deeper/mine.py:Mine", ".."), ("{folder}/mine.py:Mine", "/")],
+    )
+    def test_a_plug_in_beside_the_user_works_without_being_installed(
+        self, adaptbench_here, tmp_path, monkeypatch, spec, where
+    ):
+        folder = tmp_path / "deeper"
+        for package in ("", "methods", "harness", "reports", "suites"):  # as a user may have, and none of ours
+            (folder / package).mkdir(parents=True, exist_ok=True)
+            (folder / package / "__init__.py").write_text("raise ImportError('not this one')\n")
+        (folder / "mine.py").write_text(MINE)
+        monkeypatch.setattr("sys.path", list(sys.path))
+        monkeypatch.delitem(sys.modules, "mine", raising=False)
+        monkeypatch.chdir(folder / where)
+        process = adaptbench_here(
+            "plan", "base2new", "--methods", spec.format(folder=folder), "--datasets", "demo-digits", "--json",
+            "--set", "depth=5",
         )  # fmt: skip
         rows = json.loads(process.stdout)
-        assert [(row["seed"], row["settings"], row["recipe"]["epochs"]) for row in rows] == [
-            (seed, {"depth": 5}, 4) for seed in (1, 2, 3)
+        assert [(row["method"], row["seed"], row["settings"], row["recipe"]["epochs"]) for row in rows] == [
+            ("mine:Mine", seed, {"depth": 5}, 4) for seed in (1, 2, 3)
         ]
+        monkeypatch.delitem(sys.modules, "mine")
 
 
+MINE = """
+from dataclasses import dataclass
+from harness.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Mine:
+    depth: int = 3
+    recipes = {"default": Recipe(epochs=4, learning_rate=0.1)}
+"""
 EMPTY = ("methods", "datasets", "seeds", "shots", "backbone", "pretrained", "execution", "template")
+FILES = {"syntax.py": "class :", "bug.py": "1 / 0", "json.py": "", "two-words.py": "", "methods/mine.py": ""}
+"""What a user's folder holds beside these commands."""
 USAGE = [
     (["plan", "base2knew"], "no suite 'base2knew'", "Did you mean 'base2new'"),
     (["plan", "base2new", "--methods", "coop,skip_tunin"], "no method 'skip_tunin'", "Did you mean 'skip_tuning'"),
     (["plan", "base2new", "--methods", "nowhere:X"], "can't be imported from 'nowhere'", "install its package"),
+    (["plan", "base2new", "--methods", "nowhere.py:X"], "there is no file nowhere.py", "as seen from this folder"),
+    (["plan", "base2new", "--methods", "syntax.py:X"], "invalid syntax (syntax.py, line 1)", "Mend the module."),
+    (
+        ["plan", "base2new", "--methods", "bug.py:X"],
+        "ZeroDivisionError: division by zero (bug.py:1",
+        "Mend the module.",
+    ),
+    (["plan", "base2new", "--methods", "json.py:X"], "json.py is shadowed: the module 'json' is", "Rename the file."),
+    (["plan", "base2new", "--methods", "two-words.py:X"], "'two-words' is no name of a module", "Rename the file."),
+    (
+        ["plan", "base2new", "--methods", "methods.mine:X"],
+        "No module named 'methods.mine'",
+        "methods/mine.py:ATTRIBUTE",
+    ),
     (["plan", "base2new", "--datasets", "eurosta"], "no dataset or group 'eurosta'", "Did you mean 'eurosat'"),
     (["plan", "base2new", "--precision", "fp8"], "--precision fp8 is unknown", "fp16-pure"),
     (["plan", "base2new", "--execution", "fats"], "--execution fats is unknown", "Did you mean 'fast'"),
@@ -152,6 +190,10 @@ USAGE = [
 @pytest.mark.parametrize(("words", "what", "advice"), USAGE, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_bad_usage_is_one_message_with_the_next_step(adaptbench_here, words, what, advice, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     process = adaptbench_here(*words)
     assert process.returncode == 2, output(process)
     assert what in output(process)

@@ -67,7 +67,9 @@ class Row:
 
 
 def estimate(
-    methods: Annotated[str, typer.Argument(help="Comma-separated names or module:attribute; 'all' for every one.")],
+    methods: Annotated[
+        str, typer.Argument(help="Comma-separated names, module:attribute or FILE.py:attribute; 'all' for every one.")
+    ],
     backbone: Annotated[str, typer.Option(help="Any open_clip model name; its weights are not needed.")] = _VIT_B_16[1],
     classes: Annotated[str, typer.Option(help="How many classes; comma-separated for several.")] = "100",
     shots: Annotated[int, typer.Option(help="Training images per class, for caches and extraction.", min=1)] = 16,

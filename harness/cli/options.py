@@ -18,7 +18,7 @@ Suite = Annotated[
 Methods = Annotated[
     str | None,
     typer.Option(
-        help="Comma-separated names or module:attribute; 'all' for every registered one. [default: the suite's]",
+        help="Comma-separated names, module:attribute or FILE.py:attribute; 'all' for every registered one. [default: the suite's]",
         show_default=False,
     ),
 ]

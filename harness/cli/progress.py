@@ -26,7 +26,7 @@ _REDRAW_SECONDS = 1 / 8
 def summary(record: RunRecord) -> str:
     """One run in one line: ``coop on demo-digits, 16 shots, seed 1: base 71.2 %, new 50.4 %, train 3.1 s``."""
     key = record.key
-    name = f"{key.method} on {key.dataset}, {key.shots} shots, seed {key.seed}"
+    name = f"{key.method} on {key.dataset}, {key.shots} shot{'s' * (key.shots > 1)}, seed {key.seed}"
     name += ", reference execution" if key.execution == "reference" else ""
     if record.status != "ok":
         return f"{name}: {record.status.replace('_', ' ')}: {record.reason or 'for no known reason'}"

@@ -21,7 +21,7 @@ _PARTS = ("text", "step", "live-step", "epoch")
 
 
 def speedup(
-    methods: Annotated[str, typer.Argument(help="Comma-separated names or module:attribute.")],
+    methods: Annotated[str, typer.Argument(help="Comma-separated names, module:attribute or FILE.py:attribute.")],
     part: Annotated[
         str,
         typer.Option(
