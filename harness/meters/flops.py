@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import flop_registry
 
 from harness.meters.dispatch_mode import EagerMode
+from harness.meters.gpu import calls_of
 
 GEMM_SIZE = 4096
 """Side of the square matrices whose product gives a machine's peak."""
@@ -39,16 +40,11 @@ class FlopCount(EagerMode):
 def gemm_flops_per_second(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
     """The fastest of `repeats` products of two square matrices, here and now, after one that doesn't count."""
     a, b = (torch.randn(GEMM_SIZE, GEMM_SIZE, device=device).to(dtype) for _ in "ab")
-    seconds = []
+    calls, seconds = calls_of(device), []
     for _ in range(1 + repeats):
-        _wait(device)
+        calls.synchronise()
         start = time.perf_counter()
         a @ b
-        _wait(device)
+        calls.synchronise()
         seconds.append(time.perf_counter() - start)
     return 2 * GEMM_SIZE**3 / min(seconds[1:])
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
 
 import torch
 
+from harness.meters.gpu import NO_GPU, Gpu, calls_of
 from harness.records import WindowRecord
 
 MINIMUM_ENERGY_WINDOW_SECONDS = 10.0
@@ -21,89 +19,21 @@ MINIMUM_ENERGY_WINDOW_SECONDS = 10.0
 CONTENDED_SHARE = 0.1
 """A CPU window is contended if its threads, ready to run, waited for a processor for more than this share of it."""
 
-NO_GPU = "no CUDA device"
-
-T = TypeVar("T")
-
-
-class Gpu:
-    """NVML's view of the device a run computes on; every reading is None, with a reason, where NVML can't give it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.reason: str | None = NO_GPU
-        self._handle: Any = None
-        if device.type != "cuda":
-            return
-        try:
-            import pynvml
-
-            pynvml.nvmlInit()
-            # by UUID: CUDA_VISIBLE_DEVICES renumbers indices
-            uuid = str(torch.cuda.get_device_properties(device).uuid)
-            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
-            self._nvml = pynvml
-            self.reason = None
-        except ImportError:
-            self.reason = "NVML bindings are missing: pip install 'nvidia-ml-py>=12'"
-        except AttributeError:
-            self.reason = (
-                "another package shadows NVML's bindings: pip uninstall pynvml nvidia-ml-py3; pip install nvidia-ml-py"
-            )
-        except pynvml.NVMLError as error:
-            self.reason = f"NVML: {error}"
-
-    def energy_joules(self) -> float | None:
-        """The total energy counter since the driver was loaded."""
-        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000)
-
-    def process_bytes(self) -> int | None:
-        """Device memory this process holds; None in containers, where the driver sees other process numbers."""
-        if self._handle is None:
-            return None
-        with suppress(self._nvml.NVMLError):
-            for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
-                if process.pid == os.getpid():
-                    return process.usedGpuMemory
-        return None
-
-    def used_bytes(self) -> int | None:
-        """All of the device's memory that is in use, by whatever process."""
-        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetMemoryInfo(handle).used)
-
-    def temperature_celsius(self) -> float | None:
-        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
-
-    def clock_megahertz(self) -> float | None:
-        """The streaming processors' clock."""
-        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
-
-    def _read(self, reading: Callable[[Any, Any], T]) -> T | None:
-        if self._handle is None:
-            return None
-        try:
-            return reading(self._nvml, self._handle)
-        except self._nvml.NVMLError:
-            return None
-
-    def driver(self) -> str | None:
-        return None if self._handle is None else self._nvml.nvmlSystemGetDriverVersion()
-
 
 class Window:
     """``with Window(device, gpu) as w: ...`` then ``w.record()``; `w.missing` says why a figure is null."""
 
     def __init__(self, device: torch.device, gpu: Gpu, baseline_rss_bytes: int | None = None) -> None:
-        self._device = device
+        self._cuda = device.type == "cuda"
+        self._calls = calls_of(device)
         self._gpu = gpu
         self._baseline_rss_bytes = baseline_rss_bytes
         self._record: WindowRecord | None = None
         self.missing: dict[str, str] = {}
 
     def __enter__(self) -> Window:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self._device)
+        self._calls.synchronise()
+        self._calls.reset_peaks()
         reset_peak_rss()
         self._temperature = self._gpu.temperature_celsius()
         self._clock = self._gpu.clock_megahertz()
@@ -116,19 +46,18 @@ class Window:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        cuda = self._device.type == "cuda"
-        if cuda:
-            if error is not None:
-                return  # after a CUDA error a synchronise raises too, and would hide the cause
-            torch.cuda.synchronize(self._device)
+        if self._cuda and error is not None:
+            return  # after a CUDA error a synchronise raises too, and would hide the cause
+        self._calls.synchronise()
         seconds = time.perf_counter() - self._start
         cpu_seconds = _cpu_seconds() - self._cpu
         peak_rss = peak_rss_bytes()
+        peaks = self._calls.peaks()
         self._record = WindowRecord(
             seconds=seconds,
             cpu_seconds=cpu_seconds,
-            peak_allocated_bytes=torch.cuda.max_memory_allocated(self._device) if cuda else None,
-            peak_reserved_bytes=torch.cuda.max_memory_reserved(self._device) if cuda else None,
+            peak_allocated_bytes=peaks.allocated_bytes,
+            peak_reserved_bytes=peaks.reserved_bytes,
             peak_process_bytes=self._gpu.process_bytes(),
             device_used_bytes=self._gpu.used_bytes(),
             peak_rss_bytes=None if peak_rss is None else max(0, peak_rss - (self._baseline_rss_bytes or 0)),
@@ -137,7 +66,7 @@ class Window:
             clock_megahertz=_edges(self._clock, self._gpu.clock_megahertz()),
             contended=self._contended(seconds),
         )
-        self._explain(cuda)
+        self._explain()
 
     def record(self) -> WindowRecord | None:
         """The closed window; None if it never closed."""
@@ -154,13 +83,13 @@ class Window:
 
     def _contended(self, seconds: float) -> bool | None:
         waited = _waited_seconds()
-        if waited is None or self._waited is None or self._device.type == "cuda":
+        if waited is None or self._waited is None or self._cuda:
             return None
         return waited - self._waited > CONTENDED_SHARE * seconds
 
-    def _explain(self, cuda: bool) -> None:
+    def _explain(self) -> None:
         assert self._record is not None
-        if not cuda:
+        if not self._cuda:
             self.missing["peak_allocated_bytes"] = self.missing["peak_reserved_bytes"] = NO_GPU
         if self._record.peak_process_bytes is None:
             self.missing["peak_process_bytes"] = (
@@ -172,7 +101,7 @@ class Window:
         if self._record.energy_joules is None:
             self.missing.setdefault("energy_joules", self._gpu.reason or "this GPU has no energy counter")
         if self._record.contended is None:
-            self.missing["contended"] = "a GPU run" if cuda else "this system doesn't tell how long threads wait"
+            self.missing["contended"] = "a GPU run" if self._cuda else "this system doesn't tell how long threads wait"
         if self._record.peak_rss_bytes is None:
             self.missing["peak_rss_bytes"] = "this system has no per-process high-water mark"
 

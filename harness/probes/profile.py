@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.clip.blocks import Around, each_block
 from harness.errors import ConfigError
 from harness.meters.flops import gemm_flops_per_second
+from harness.meters.gpu import calls_of
 from harness.meters.memory_tracker import SavedBytes
 from harness.method import AdaptedModel, Classes
 from harness.probes.simulate import simulate
@@ -124,8 +125,7 @@ def _hidden(state: Any) -> Tensor:
 
 
 def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    calls_of(device).synchronise()
     return time.perf_counter()
 
 

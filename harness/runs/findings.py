@@ -9,7 +9,7 @@ import torch
 
 from harness.errors import AdaptBenchError, TrainingError, located
 from harness.meters.environment import describe
-from harness.meters.window import Gpu
+from harness.meters.gpu import Gpu
 from harness.records import AnalysisRecord, Phase, ProfileRecord, RunRecord, Status, TestRecord, WindowRecord
 from harness.runs.job import Job
 from harness.training.log import TrainingLog

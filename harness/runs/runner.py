@@ -20,7 +20,8 @@ import torch
 from harness.clip import backbone as backbones
 from harness.data.few_shot import classnames, subset
 from harness.errors import AdaptBenchError
-from harness.meters.window import Gpu, Window, peak_rss_bytes, reset_peak_rss
+from harness.meters.gpu import Gpu
+from harness.meters.window import Window, peak_rss_bytes, reset_peak_rss
 from harness.method import Classes
 from harness.probes import profile
 from harness.records import Phase, ProfileRecord, RunRecord, Status

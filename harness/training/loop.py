@@ -13,6 +13,7 @@ from torch import Tensor
 
 from harness.data.image_set import ImageSet
 from harness.errors import TrainingError
+from harness.meters.gpu import calls_of
 from harness.meters.memory_tracker import phase
 from harness.method import AdaptedModel, Batch, Read
 from harness.recipe import Recipe
@@ -185,25 +186,17 @@ def _mean_loss(losses: list[Tensor], epoch: int) -> float:
 
 
 class StepClock:
-    """Raw step times of an epoch, in seconds: a monotonic clock on CPUs, pairs of events on CUDA (read after the epoch)."""
+    """Raw step times of an epoch, in seconds: a monotonic clock on CPUs, pairs of events on CUDA, read after the epoch."""
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+        self._calls = calls_of(device)
         self._edges: list[Any] = []
 
     def _edge(self) -> None:
-        if self._cuda:
-            event = torch.cuda.Event(enable_timing=True)
-            event.record()
-            self._edges.append(event)
-        else:
-            self._edges.append(time.perf_counter())
+        self._edges.append(self._calls.mark())
 
     start = stop = _edge
 
     def seconds(self) -> list[float]:
-        starts, stops = self._edges[::2], self._edges[1::2]
-        if self._cuda:
-            torch.cuda.synchronize()
-            return [a.elapsed_time(b) / 1000 for a, b in zip(starts, stops, strict=True)]
-        return [b - a for a, b in zip(starts, stops, strict=True)]
+        self._calls.synchronise()
+        return [self._calls.seconds(a, b) for a, b in zip(self._edges[::2], self._edges[1::2], strict=True)]

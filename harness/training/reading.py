@@ -13,6 +13,7 @@ from torch import Tensor
 from harness.clip.backbone import Backbone
 from harness.clip.image_tower import Stage
 from harness.data.image_set import ImageSet
+from harness.meters.gpu import calls_of
 from harness.meters.memory_tracker import in_host_memory, phase
 from harness.method import AdaptedModel, Batch, Read
 from harness.training.log import TrainingLog
@@ -81,8 +82,7 @@ class StagedImages:
                     tower.head(tower.blocks(part, stage, tower.depth))
                 part = part.to(home)
                 parts.append(in_host_memory(part) if in_host else part)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        calls_of(device).synchronise()
         self._log.extract_seconds += time.perf_counter() - started
         with phase("extract", birth="host" if in_host else "inputs"):
             return torch.cat(parts)

@@ -1,8 +1,10 @@
-"""A record as a run leaves it, without a run."""
+"""A record as a run leaves it, without a run; and a device that notes what is asked of it."""
 
 import pytest
+import torch
 
 from harness.meters.environment import describe
+from harness.meters.gpu import Peaks
 from harness.plan import Request, plan
 from harness.records import RunRecord, TestRecord, WindowRecord
 
@@ -39,3 +41,39 @@ def a_record():
 @pytest.fixture
 def record(a_record):
     return a_record()
+
+
+class NotingCalls:
+    """The calls of a device, each noted with the device; a mark is its number, a second each."""
+
+    def __init__(self, device, noted):
+        self.device, self.noted = device, noted
+
+    def _note(self, name):
+        self.noted.append((name, str(self.device)))
+
+    def synchronise(self):
+        self._note("synchronise")
+
+    def reset_peaks(self):
+        self._note("reset_peaks")
+
+    def peaks(self):
+        self._note("peaks")
+        return Peaks(1000, 2000)
+
+    def mark(self):
+        self._note("mark")
+        return len(self.noted)
+
+    def seconds(self, start, end):
+        return float(end - start)
+
+
+@pytest.fixture
+def device_calls(monkeypatch):
+    """All that the meters ask of any device from here on, as (call, device)."""
+    noted = []
+    monkeypatch.setattr("harness.meters.gpu.CudaCalls", lambda device: NotingCalls(device, noted))
+    monkeypatch.setattr("harness.meters.gpu.CpuCalls", lambda: NotingCalls(torch.device("cpu"), noted))
+    return noted

@@ -273,3 +273,14 @@ def test_a_backward_pass_of_ones_own_that_forgets_old_gradients_gathers_none(loo
             return loss.detach()
 
     torch.testing.assert_close(loop(Own, execution="reference")[0].factor, loop(execution="reference")[0].factor)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("batch_size", [4, 8])
+def test_the_device_is_waited_for_once_an_epoch_and_in_no_step(loop, device_calls, epochs, batch_size):
+    recipe = dataclasses.replace(RECIPE, epochs=epochs, batch_size=batch_size, augmentation="none")
+    _, log = loop(recipe=recipe)
+    extractions = 1  # without augmentation, the features hold for all epochs
+    steps = epochs * (len(loop.splits.train) // batch_size)
+    assert len(log.step_seconds) == steps
+    assert Counter(device_calls) == {("mark", "cpu"): 2 * steps, ("synchronise", "cpu"): epochs + extractions}

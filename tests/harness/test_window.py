@@ -6,7 +6,8 @@ import time
 import pytest
 import torch
 
-from harness.meters.window import NO_GPU, Gpu, Window, peak_rss_bytes, reset_peak_rss
+from harness.meters.gpu import NO_GPU, Gpu
+from harness.meters.window import Window, peak_rss_bytes, reset_peak_rss
 
 CPU = torch.device("cpu")
 MIB = 1 << 20
