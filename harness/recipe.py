@@ -106,6 +106,11 @@ def resolve(
 
 def relevant_fields(method: Any, recipe: Recipe) -> dict[str, Any]:
     """What a row of a method's recipe table comes to: the recipe's fields that have an effect in it, then the method's own."""
+    return effective_fields(recipe) | asdict(method(**recipe.settings))
+
+
+def effective_fields(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a recipe, but for `settings` and those that have no effect beside the others (Adam's momentum)."""
     unused = {"settings"}
     if not recipe.trains:
         unused |= set(_OF_TRAINING)
@@ -117,8 +122,7 @@ def relevant_fields(method: Any, recipe: Recipe) -> dict[str, Any]:
         unused.add("warmup_learning_rate")
     if recipe.augmentation != "random-resized-crop-flip":
         unused.add("crop_scale_minimum")
-    values = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in unused}
-    return values | asdict(method(**recipe.settings))
+    return {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in unused}
 
 
 def sourced_fields(method: Any) -> Iterator[tuple[str, str, Any, str]]:

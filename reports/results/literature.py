@@ -6,10 +6,11 @@ import csv
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from harness import plugins
 from harness.published_estimate import published_estimate_bytes
-from harness.recipe import resolve
+from harness.recipe import relevant_fields, resolve
 from harness.suite import Setting
 
 SOURCE = "Skip Tuning (Wu et al., CVPR 2025, arXiv:2412.11509)"
@@ -55,12 +56,33 @@ def published_cost(suite: str, method: str) -> tuple[float, float] | None:
     return None
 
 
+def published_recipes(suite: str, method: str) -> tuple[Line, ...]:
+    """For each kind of published figures of a method, which recipe gave them: lines of ``published/recipes.csv``.
+
+    Domain generalisation is answered by the models of cross-dataset transfer.
+    """
+    of_accuracies = "cross-dataset" if suite == "domain-generalization" else suite
+    of_costs = COSTS_OF.get(suite, suite)
+    return tuple(
+        line
+        for line in lines("recipes")
+        if line["method"] == method and line["suite"] == (of_costs if line["figures"] == "cost" else of_accuracies)
+    )
+
+
+def published_fields(suite: str, method: str, dataset: str, recipes: str) -> dict[str, Any]:
+    """Every field of the recipe that gave a figure on a dataset: a method's row of these `recipes`."""
+    card = plugins.load("method", method)
+    setting = SETTINGS[COSTS_OF.get(suite, suite)]
+    recipe = resolve(card.recipes, setting, dataset, "published", SHOTS, recipes)[1]
+    return relevant_fields(card, recipe.for_shots(SHOTS))
+
+
 @cache
 def formula_bytes(suite: str, method: str) -> float | None:
     """The published estimate by its formula: mean over the suite's class counts; None where the method's card has no formula."""
     suite = COSTS_OF.get(suite, suite)
-    known = next((p for p in lines("protocol") if (p["suite"], p["method"]) == (suite, method)), None)
-    if known is None or method not in plugins.names("method"):
+    if published_cost(suite, method) is None or method not in plugins.names("method"):
         return None
     card = plugins.load("method", method)
     found = []

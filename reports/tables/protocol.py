@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
 
+from harness import plugins
+from harness.recipe import effective_fields
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import listed, short, visible
-from reports.results.literature import COSTS_OF, MEANS, SHOTS, Line, lines
+from reports.results.literature import MEANS, SHOTS, lines, published_fields, published_recipes
 from reports.results.sections import Row, Section
 
 BACKBONE, WEIGHTS = "ViT-B-16-quickgelu", "openai"
 SEEDS, PRECISION = (1, 2, 3), "fp16-pure"
-LARGE = ("imagenet", "sun397", "food101")
-"""Datasets on which the authors train some methods for fewer epochs."""
+UNKNOWN = "unknown"
+NO_RESULT = ("test_batch_size", "sequences_per_pass")
+"""Fields that bound memory and change no result."""
 
 
 def protocol_table(name: str, section: Section, styles: dict[str, Style]) -> Table:
     """A line a difference: those of all rows first."""
-    columns = [Column("Method", numeric=False), Column("Aspect", numeric=False), Column("Published", numeric=False),
-               Column("Here", numeric=False)]  # fmt: skip
+    heads = ("Method", "Figures", "Aspect", "Published", "Here")
+    columns = [Column(head, numeric=False) for head in heads]
     table = Table(name, "Protocol differences, found from the records", columns)
     for aspect, theirs, ours in _common_differences(section):
-        table.rows.append([Cell("all"), Cell(aspect), Cell(theirs), Cell(short(visible(ours), 120))])
+        table.rows.append([Cell("all"), Cell("all"), Cell(aspect), Cell(theirs), Cell(short(visible(ours), 120))])
     for row in section.rows:
-        for aspect, theirs, ours in recipe_differences(row):
-            table.rows.append([Cell(row.label, style=styles[row.label]), Cell(aspect), Cell(theirs), Cell(ours)])
+        for figures, aspect, theirs, ours in recipe_differences(row):
+            cells = (Cell(figures), Cell(aspect), Cell(theirs), Cell(ours))
+            table.rows.append([Cell(row.label, style=styles[row.label]), *cells])
     return table
 
 
@@ -55,21 +62,60 @@ def _trained_on(section: Section) -> tuple[str, str, bool]:
     return "ImageNet" if transfer else "ImageNet and ten others", ours, set(section.datasets) <= theirs
 
 
-def recipe_differences(row: Row) -> Iterator[tuple[str, str, str]]:
-    """Epochs and batch size of a row against the released configuration of its suite."""
+def recipe_differences(row: Row) -> Iterator[tuple[str, str, str, str]]:
+    """(figures, field, published, here) wherever a row's recipe differs from that of its published figures.
+
+    A difference from the recipes of several kinds of figures is told once; of a figure whose recipe is unknown, that it is.
+    """
     suite = row.records[0].key.suite
-    suite = COSTS_OF.get(suite, suite)
-    known = next((p for p in lines("protocol") if (p["suite"], p["method"]) == (suite, row.method)), None)
-    if known is None:
-        return
-    odd_epochs = {(_epochs(known, r.key.dataset), r.key.recipe.epochs) for r in row.records}
-    if differing := [(published, here) for published, here in odd_epochs if published != here]:
-        theirs, ours = (listed([str(epochs) for epochs in sorted(set(side))]) for side in zip(*differing, strict=True))
-        yield "Epochs", theirs, ours
-    sizes = sorted({r.key.recipe.batch_size for r in row.records} - {int(known["batch_size"])})
-    if sizes:
-        yield "Batch size", known["batch_size"], listed([str(size) for size in sizes])
+    told: dict[tuple[str, str, str], list[str]] = {}
+    for line in published_recipes(suite, row.method):
+        if line["recipes"] == UNKNOWN:
+            told[f"Recipe of the published {line['figures']}", f"unknown: {line['source']}", "–"] = [line["figures"]]
+            continue
+        for name, theirs, ours in _differing(row, suite, line["recipes"]):
+            title = name.replace("_", " ").capitalize()
+            told.setdefault((title, _values(theirs), _values(ours)), []).append(line["figures"])
+    for (name, theirs_text, ours_text), figures in told.items():
+        yield ", ".join(figures), name, theirs_text, ours_text
 
 
-def _epochs(known: Line, dataset: str) -> int:
-    return int(known["epochs_on_large" if dataset in LARGE else "epochs"])
+def _differing(row: Row, suite: str, recipes: str) -> Iterator[tuple[str, list[Any], list[Any]]]:
+    """(field, published values, values here) of every field in which some record differs, over the records that do."""
+    found: dict[str, tuple[list[Any], list[Any]]] = {}
+    for record in row.records:
+        theirs = published_fields(suite, row.method, record.key.dataset, recipes)
+        ours = effective_fields(record.key.recipe) | dict(record.key.settings)
+        for name in theirs.keys() | ours.keys():
+            if name in NO_RESULT or (name not in ours and name in _own_fields(row.method)):
+                continue  # the record is of a version of the method without this field
+            pair = theirs.get(name), ours.get(name)
+            if _plain(pair[0]) != _plain(pair[1]):
+                published, here = found.setdefault(name, ([], []))
+                published.append(pair[0])
+                here.append(pair[1])
+    return ((name, *values) for name, values in sorted(found.items()))
+
+
+def _own_fields(method: str) -> set[str]:
+    return {field.name for field in fields(plugins.load("method", method))}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it, since records were read from it."""
+    return json.loads(json.dumps(value))
+
+
+def _values(values: list[Any]) -> str:
+    """Each once, in order: numbers by size."""
+    once = {json.dumps(value): value for value in values}.values()
+    numbers = all(isinstance(value, int | float) for value in once)
+    return short(visible(listed([_text(value) for value in (sorted(once) if numbers else once)])), 120)
+
+
+def _text(value: Any) -> str:
+    if value is None or value == {}:
+        return "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(each)}" for name, each in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value) or "empty"

@@ -51,8 +51,8 @@ def _accuracies(name: str, section: Section, numbers: Tables, styles: dict[str, 
                Column("Measured", "%, mean over seeds"), Column("Published", "%"), Column("Difference", "points")]  # fmt: skip
     table = Table(name, f"Measured accuracy beside that of {SOURCE}", columns, features=("filter",))
     table.legend = (
-        "As the paper prints them: the rivals' accuracies are those of their own papers, while times and memory are of the Skip "
-        "Tuning authors' configurations."
+        "As the paper prints them: most rivals' accuracies are those of their own papers, while times and memory are of the Skip "
+        "Tuning authors' configurations. Which recipe gave which figure, and in what it differs from the runs here, is said below."
     )
     for row in section.rows:
         for dataset, score, measured, published in _pairs(section, numbers, row):
