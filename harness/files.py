@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,9 +25,8 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     Its name is no other writer's, also of those on other machines that share the folder. A symbolic link at `path` is replaced,
     not followed.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-    os.close(descriptor)
-    part = Path(name)
+    part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
+    part.open("x").close()  # with the user's umask
     try:
         yield part
         put(part, path, sync=sync)
@@ -37,9 +36,8 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 
 def put(part: Path, path: Path, *, sync: bool = True) -> None:
-    """Have a file that is whole take the place of `path`, in the same file system: readable by all, and on the disk before."""
+    """Have a file that is whole take the place of `path`, in the same file system, and be on the disk before."""
     if sync:
         with part.open("rb") as file:
             os.fsync(file.fileno())
-    part.chmod(0o644)
     os.replace(part, path)

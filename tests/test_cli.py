@@ -161,6 +161,11 @@ USAGE = [
     (["plan", "base2new", "--seeds", "0"], "--seeds 0", "--seeds 1,2,3"),
     *((["plan", "base2new", f"--{option}="], f"--{option} is empty", f"leave --{option} out") for option in EMPTY),
     (["plan", "base2new", "--methods", "coop,,maple"], "--methods coop,,maple has an empty part", "one,two"),
+    (
+        ["run", "base2new", "--datasets", "demo-digits", "--cache", "json.py"],
+        "can't be kept in",
+        "--cache DIR or ADAPTBENCH_CACHE",
+    ),
     (["gate", "--base", ""], "--base is empty", "leave --base out"),
     (["gate", "--only", " "], "--only is empty", "leave --only out"),
     (["plan", "base2new", "--seeds", "1,two"], "'two' is no whole number from 1 on", "--seeds 1,2,3"),

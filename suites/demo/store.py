@@ -49,14 +49,17 @@ def load(path: Path) -> Pictures | None:
 
 def save(path: Path, pictures: Pictures) -> None:
     """Write the file and its checksum in one go: a reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part, part.open("wb") as file:
             np.savez(
                 file, images=pictures.images, labels=pictures.labels, parts=pictures.parts, sha256=pictures.sha256()
             )
     except OSError as error:
-        raise DataError(f"can't write {path}: {error}", "Free some space, or choose another cache folder.") from error
+        raise DataError(
+            f"generated data can't be kept in {path.parent}: {error.strerror or error}.",
+            "Choose a folder that can be written, with some space, by --cache DIR or ADAPTBENCH_CACHE.",
+        ) from error
 
 
 def cached(path: Path, make: Callable[[], Pictures]) -> Pictures:

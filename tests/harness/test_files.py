@@ -1,6 +1,7 @@
 """Files that are there whole or not at all: writers that are killed, disks that fail, links that lie in wait."""
 
 import ast
+import os
 import signal
 import stat
 import subprocess
@@ -43,10 +44,15 @@ def path(tmp_path):
     return path
 
 
-def test_the_new_file_takes_the_place_of_the_old_one_and_all_may_read_it(path):
-    write_atomically(path, b"new")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_new_file_takes_the_place_of_the_old_one_and_is_read_by_whom_the_umask_lets(path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_atomically(path, b"new")
+    finally:
+        os.umask(before)
     assert path.read_bytes() == b"new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.stat().st_mode) == mode
     assert list(path.parent.iterdir()) == [path]
 
 
