@@ -15,7 +15,7 @@ from harness.records import RunRecord, from_json
 from reports.format.text import Problem, block, plural
 
 if TYPE_CHECKING:
-    from reports.results.section_results import Found
+    from reports.results.section_results import SectionResults
 
 MANY = 500
 """Runs from which one page would be too much of one."""
@@ -160,7 +160,7 @@ def _read_and_warn(results: Sequence[Path]) -> tuple[list[RunRecord], list[Probl
     return records, problems
 
 
-def _rendered(found: Sequence[Found], problems: Sequence[Problem], pages: bool) -> Iterable[tuple[str, str]]:
+def _rendered(found: Sequence[SectionResults], problems: Sequence[Problem], pages: bool) -> Iterable[tuple[str, str]]:
     if pages:
         from reports.pages.site import site_of
 

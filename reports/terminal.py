@@ -15,8 +15,7 @@ from reports.format.text import listed, plural, uncapitalised, visible
 from reports.format.units import percent
 from reports.results.quantities import ranking_costs, shown_in
 from reports.results.scores import TITLES
-from reports.results.section_results import Found, Tables
-from reports.results.sections import Section
+from reports.results.section_results import SectionResults
 
 WIDTH = 140
 
@@ -25,22 +24,23 @@ Shown = tuple[str, str, Callable[[float], str]]
 OVER_DATASETS = {"sum": "summed", "mean": "averaged", "ratio": "of totals"}
 
 
-def print_headlines(found: Sequence[Found]) -> None:
+def print_headlines(found: Sequence[SectionResults]) -> None:
     """One table a section: accuracy and the main costs of every method, best first."""
     console = _console()
-    for section, numbers in found:
-        own = section.condition
+    for results in found:
+        own = results.section.condition
         console.print(
             f"\n{visible(own.suite)} on {visible(own.backbone)}, {plural(own.shots, 'shot')}, {visible(own.machine)}, "
-            f"{own.precision}, {own.execution}; {_taken_together(section, numbers)}"
+            f"{own.precision}, {own.execution}; {_taken_together(results)}"
         )
-        console.print(_headline(numbers, section.costs_only))
+        console.print(_headline(results))
 
 
-def _taken_together(section: Section, numbers: Tables) -> str:
+def _taken_together(results: SectionResults) -> str:
+    section = results.section
     if section.condition.simulated:
         return "simulated"
-    costs = shown_in("terminal", section.costs_only, numbers.summary)
+    costs = shown_in("terminal", section.costs_only, results.summary)
     titles = {how: listed([uncapitalised(q.title) for q in costs if q.over == how]) for how in (*OVER_DATASETS, "max")}
     taken = listed([f"{titles[how]} {words}" for how, words in OVER_DATASETS.items() if titles[how]])
     return f"{taken} over datasets, {titles['max']} the highest of them; mean over seeds"
@@ -88,18 +88,20 @@ def _raised(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _headline(found: Tables, costs_only: bool) -> Table:
+def _headline(results: SectionResults) -> Table:
     """Scores and costs; where training was cut off, costs alone."""
-    metrics = [*found.metrics, "h"] if found.main == "h" else list(found.metrics)
-    scores: list[Shown] = [] if costs_only else [(metric, TITLES[metric], percent) for metric in metrics]
-    costs = shown_in("terminal", costs_only, found.summary)
+    metrics = [*results.metrics, "h"] if results.main == "h" else list(results.metrics)
+    scores: list[Shown] = (
+        [] if results.section.costs_only else [(metric, TITLES[metric], percent) for metric in metrics]
+    )
+    costs = shown_in("terminal", results.section.costs_only, results.summary)
     shown = scores + [(cost.name, uncapitalised(cost.title), cost.text) for cost in costs]
     table = Table("method", box=None, padding=(0, 2, 0, 0))
     for _, heading, _ in shown:
         table.add_column(heading, justify="right")
-    order = ranking_costs()[0].name if costs_only else found.main
-    for label, line in found.summary.sort_values(order, ascending=costs_only).iterrows():
-        covered = found.coverage(str(label))
+    order = ranking_costs()[0].name if results.section.costs_only else results.main
+    for label, line in results.summary.sort_values(order, ascending=results.section.costs_only).iterrows():
+        covered = results.coverage(str(label))
         cells = ["-" if pd.isna(line[name]) else text(line[name]) for name, _, text in shown]
         table.add_row(f"{label} ({covered})" if covered else str(label), *cells)
     return table

@@ -15,8 +15,7 @@ from reports.results import quantities
 from reports.results.costs import adapts
 from reports.results.quantity import PEAK_NAMES
 from reports.results.scores import SCORE_WORDS
-from reports.results.section_results import Tables
-from reports.results.sections import Section
+from reports.results.section_results import SectionResults
 
 BARS = "Bars are 95 % intervals over seeds."
 
@@ -30,20 +29,20 @@ class Chart:
     caption: str
 
 
-def section_charts(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> list[Chart]:
+def section_charts(name: str, results: SectionResults, styles: dict[str, Style]) -> list[Chart]:
     """Every chart that at least two points can be drawn for; none where accuracies mean nothing."""
-    if section.costs_only:
+    if results.section.costs_only:
         return []
-    return [*_against_costs(name, section, tables, styles), *_plane(name, tables, styles)]
+    return [*_against_costs(name, results, styles), *_plane(name, results, styles)]
 
 
-def unmetered(section: Section, tables: Tables) -> str:
+def unmetered(results: SectionResults) -> str:
     """Why there is no energy to draw, in the records' words; empty where a row has one, or where none trained anything."""
-    trained = [row for row in section.rows if any(r.status == "ok" and adapts(r) for r in row.records)]
-    if section.condition.simulated or not trained:
+    trained = [row for row in results.section.rows if any(r.status == "ok" and adapts(r) for r in row.records)]
+    if results.section.condition.simulated or not trained:
         return ""
-    unknown = [(q, own) for q, own in quantities.drawn() if q.optional and tables.summary[q.name].isna().all()]
-    reasons = {own.title: {q.reason(row, tables.peak).rstrip(".") for row in trained} for q, own in unknown}
+    unknown = [(q, own) for q, own in quantities.drawn() if q.optional and results.summary[q.name].isna().all()]
+    reasons = {own.title: {q.reason(row, results.peak).rstrip(".") for row in trained} for q, own in unknown}
     return " ".join(f"{title} is not known: {short('; '.join(sorted(said)), 200)}." for title, said in reasons.items())
 
 
@@ -67,15 +66,15 @@ def _points(rows: pd.DataFrame, styles: dict[str, Style], x: str, y: str) -> lis
     return [replace(p, label=p.label.partition(" (")[2].removesuffix(")") or p.label) for p in points]
 
 
-def _against_costs(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
-    complete, score = tables.complete, axis(tables.main)
-    untrained = {row.label for row in section.rows if not any(adapts(record) for record in row.records)}
+def _against_costs(name: str, results: SectionResults, styles: dict[str, Style]) -> Iterator[Chart]:
+    complete, score = results.complete, axis(results.main)
+    untrained = {row.label for row in results.section.rows if not any(adapts(record) for record in row.records)}
     free = [
-        Point(str(label), styles[str(label)], 0, y) for label, y in complete[tables.main].items() if label in untrained
+        Point(str(label), styles[str(label)], 0, y) for label, y in complete[results.main].items() if label in untrained
     ]
     for cost, x_axis in quantities.drawn():
-        title = x_axis.title.format(PEAK_NAMES[tables.peak])
-        points = _points(complete[complete[cost.name].notna()], styles, cost.name, tables.main)
+        title = x_axis.title.format(PEAK_NAMES[results.peak])
+        points = _points(complete[complete[cost.name].notna()], styles, cost.name, results.main)
         if len(points) > 1:
             bars = f" {BARS}" if any(p.y_margin for p in points) else ""
             svg = drawing.against_cost(f"{name}-{cost.name}", points, title, x_axis.units, score, free)
@@ -92,9 +91,9 @@ def _front(points: list[Point], free: list[Point]) -> str:
     return f"Ringed, on the Pareto front with {best}: {front}." if front else f"On the Pareto front: {best}, alone."
 
 
-def _plane(name: str, tables: Tables, styles: dict[str, Style]) -> Iterator[Chart]:
-    if tables.main == "h" and len(tables.complete) > 1:
-        points = _points(tables.complete, styles, "base", "new")
+def _plane(name: str, results: SectionResults, styles: dict[str, Style]) -> Iterator[Chart]:
+    if results.main == "h" and len(results.complete) > 1:
+        points = _points(results.complete, styles, "base", "new")
         svg = drawing.base_against_new(f"{name}-plane", points)
         bars = f" {BARS}" if any(p.y_margin for p in points) else ""
         yield Chart(svg, "Base against new classes", f"Up and right is better. H is equal along each curve.{bars}")

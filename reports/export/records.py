@@ -121,8 +121,8 @@ def missing_extra(what: str, package: str, extra: str) -> ConfigError:
 def _headlines(records: Sequence[RunRecord]) -> list[tuple[str, Table]]:
     found = in_numbers(records)
     styles = row_styles(found)
-    titles = section_titles([section for section, _ in found])
-    return [(title, headline("t", *pair, styles)) for title, pair in zip(titles, found, strict=True)]
+    titles = section_titles([results.section for results in found])
+    return [(title, headline("t", results, styles)) for title, results in zip(titles, found, strict=True)]
 
 
 def _markdown_table(table: Table) -> str:

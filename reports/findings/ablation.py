@@ -19,7 +19,7 @@ from reports.format.text import listed, short, visible
 from reports.results import quantities
 from reports.results.quantity import Quantity
 from reports.results.scores import SCORE_WORDS, TITLES
-from reports.results.section_results import Found, Tables
+from reports.results.section_results import SectionResults
 from reports.results.sections import Row, canonical, grouped, plain, usual_settings
 from reports.results.statistics import in_words
 
@@ -40,23 +40,22 @@ class Variant:
         return short(visible(", ".join(f"{name} = {plain(value)}" for name, value in self.changed.items())), 120)
 
 
-def ablations(name: str, title: str, found: Found, styles: dict[str, Style]) -> Iterator[Overview]:
+def ablations(name: str, title: str, results: SectionResults, styles: dict[str, Style]) -> Iterator[Overview]:
     """One for each method of the section that was run with at least three settings, the usual ones among them."""
-    section, numbers = found
-    for i, (method, rows) in enumerate(grouped(section.rows, lambda r: r.method).items()):
-        finished = [row for row in rows if row.label in numbers.complete.index]
+    for i, (method, rows) in enumerate(grouped(results.section.rows, lambda r: r.method).items()):
+        finished = [row for row in rows if row.label in results.complete.index]
         variants = _variants(finished)
         usual = next((v.row for v in variants if not v.changed), None)
         if usual is not None and len(variants) >= FEWEST:
-            costs = quantities.shown_in("ablation", section.costs_only, numbers.summary)
-            table = _table(f"{name}-{i}", usual, variants, numbers, costs)
+            costs = quantities.shown_in("ablation", results.section.costs_only, results.summary)
+            table = _table(f"{name}-{i}", usual, variants, results, costs)
             yield Overview(
                 f"{name}-{i}",
                 f"{short(visible(method), 60)}, one setting at a time" + (f": {title}" if title else ""),
-                Markup(" ").join(_answers(usual, variants, numbers, costs)),
+                Markup(" ").join(_answers(usual, variants, results, costs)),
                 "Each line differs from the usual settings in what it names, and in nothing else.",
                 (table,),
-                tuple(_charts(f"{name}-{i}", usual, variants, numbers, styles)),
+                tuple(_charts(f"{name}-{i}", usual, variants, results, styles)),
             )
 
 
@@ -71,19 +70,21 @@ def _variants(rows: Sequence[Row]) -> list[Variant]:
     return sorted(found, key=lambda v: (len(v.changed), list(v.changed), [_sortable(x) for x in v.changed.values()]))
 
 
-def _table(name: str, usual: Row, variants: Sequence[Variant], numbers: Tables, costs: Sequence[Quantity]) -> Table:
-    columns = [Column("Setting", numeric=False), Column(TITLES[numbers.main], "%"), Column("Difference", "points"),
+def _table(
+    name: str, usual: Row, variants: Sequence[Variant], results: SectionResults, costs: Sequence[Quantity]
+) -> Table:
+    columns = [Column("Setting", numeric=False), Column(TITLES[results.main], "%"), Column("Difference", "points"),
                Column("Sure?", "paired test", numeric=False)]  # fmt: skip
     columns += [Column(cost.title, unit) for cost in costs for unit in (cost.unit, "times usual")]
     table = Table(f"{name}-settings", "What each setting changes", columns)
-    as_usual, sure = numbers.line(usual.label), numbers.compared_with(usual.label)
+    as_usual, sure = results.line(usual.label), results.compared_with(usual.label)
     for variant in variants:
-        line = numbers.line(variant.row.label)
-        own = [Cell(units.percent(line[numbers.main]), line[numbers.main])]
+        line = results.line(variant.row.label)
+        own = [Cell(units.percent(line[results.main]), line[results.main])]
         if variant.row is usual:
             own += [table.absent("This is what the others differ from.")] * 2
         else:
-            difference = line[numbers.main] - as_usual[numbers.main]
+            difference = line[results.main] - as_usual[results.main]
             p = sure[frozenset((usual.label, variant.row.label))]
             own += [Cell(units.points(difference), difference), Cell(in_words(p))]
         for cost in costs:
@@ -105,13 +106,15 @@ def _cost(table: Table, value: float, usual: float, cost: Quantity) -> list[Cell
     ]
 
 
-def _answers(usual: Row, variants: Sequence[Variant], numbers: Tables, costs: Sequence[Quantity]) -> Iterator[Markup]:
+def _answers(
+    usual: Row, variants: Sequence[Variant], results: SectionResults, costs: Sequence[Quantity]
+) -> Iterator[Markup]:
     """What each switch buys and saves, then how far each number moves the score."""
-    as_usual, score = numbers.line(usual.label), SCORE_WORDS[numbers.main]
-    sure = numbers.compared_with(usual.label)
+    as_usual, score = results.line(usual.label), SCORE_WORDS[results.main]
+    sure = results.compared_with(usual.label)
     single = [v for v in variants if len(v.changed) == 1]
     for variant in (v for v in single if isinstance(_value(v), bool)):
-        line = numbers.line(variant.row.label)
+        line = results.line(variant.row.label)
         p = sure[frozenset((usual.label, variant.row.label))]
         shared = any(w.contended for row in (usual, variant.row) for r in row.records for w in r.windows.values())
         ratios = {cost.takes: line[cost.name] / as_usual[cost.name] for cost in costs
@@ -119,23 +122,23 @@ def _answers(usual: Row, variants: Sequence[Variant], numbers: Tables, costs: Se
         takes = [f"{words.format(', on a shared processor,' if shared else '')} {ratio:.2f} times the usual"
                  for words, ratio in ratios.items() if pd.notna(ratio)]  # fmt: skip
         yield Markup("With {}, {} changes by <b>{}</b> points ({}){}.").format(
-            strong(variant.words), score, units.points(line[numbers.main] - as_usual[numbers.main]), in_words(p),
+            strong(variant.words), score, units.points(line[results.main] - as_usual[results.main]), in_words(p),
             "".join(f"; {words}" for words in takes))  # fmt: skip
     moved = [
         f"{short(visible(name), 60)} by {max(scores) - min(scores):.2f}"
-        for name, scores in _grids(usual, single, numbers)
+        for name, scores in _grids(usual, single, results)
     ]
     if moved:
         yield Markup("Over the values tried, {} changes with {} points.").format(score, listed(moved))
 
 
-def _grids(usual: Row, single: Sequence[Variant], numbers: Tables) -> Iterator[tuple[str, list[float]]]:
+def _grids(usual: Row, single: Sequence[Variant], results: SectionResults) -> Iterator[tuple[str, list[float]]]:
     for name, along in grouped([v for v in single if _is_number(_value(v))], lambda v: next(iter(v.changed))).items():
-        yield name, [numbers.line(row.label)[numbers.main] for row in (usual, *(v.row for v in along))]
+        yield name, [results.line(row.label)[results.main] for row in (usual, *(v.row for v in along))]
 
 
 def _charts(
-    name: str, usual: Row, variants: Sequence[Variant], numbers: Tables, styles: dict[str, Style]
+    name: str, usual: Row, variants: Sequence[Variant], results: SectionResults, styles: dict[str, Style]
 ) -> Iterator[Chart]:
     """A curve for each number of which at least three values were run, the usual one among them."""
     single = [v for v in variants if len(v.changed) == 1 and _is_number(_value(v))]
@@ -145,9 +148,9 @@ def _charts(
             continue
         values = {usual.label: float(own), **{v.row.label: float(_value(v)) for v in along}}
         shown, words = short(visible(usual.method), 60), short(visible(setting), 60)
-        line = [replace(point(numbers.line(row), styles, numbers.main, numbers.main), x=v, x_margin=None, label=shown,
+        line = [replace(point(results.line(row), styles, results.main, results.main), x=v, x_margin=None, label=shown,
                         style=replace(styles[usual.label], key="")) for row, v in values.items()]  # fmt: skip
-        svg = curves(f"{name}-setting{i}", {shown: line}, words, axis(numbers.main))
+        svg = curves(f"{name}-setting{i}", {shown: line}, words, axis(results.main))
         band = " The band is the 95 % interval over seeds." if any(p.y_margin for p in line) else ""
         yield Chart(svg, f"{shown} over {words}", f"Higher is better; usually {plain(own)}.{band}")
 

@@ -19,7 +19,7 @@ from reports.findings.finding import Overview, strong
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import listed, visible
-from reports.results.section_results import Found
+from reports.results.section_results import SectionResults
 from reports.results.sections import Row
 
 MOST = 0.9
@@ -60,10 +60,9 @@ class Seen:
         return self.image_blocks or 0, self.text_blocks or 0, self.texts or 0
 
 
-def analysed(name: str, title: str, found: Found, styles: dict[str, Style]) -> Iterator[Overview]:
+def analysed(name: str, title: str, results: SectionResults, styles: dict[str, Style]) -> Iterator[Overview]:
     """The overview of a section that some run of was analysed, else nothing."""
-    section, _ = found
-    seen = [look for row in section.rows if (look := _seen(row)) is not None]
+    seen = [look for row in results.section.rows if (look := _seen(row)) is not None]
     if not seen:
         return
     seen.sort(key=lambda s: ([-x for x in s.flow], s.row.label))

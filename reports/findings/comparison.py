@@ -17,7 +17,7 @@ from reports.results import quantities, statistics
 from reports.results.costs import peak_field
 from reports.results.quantity import PEAK_NAMES, Quantity
 from reports.results.scores import TITLES
-from reports.results.section_results import Tables, tables
+from reports.results.section_results import SectionResults, section_results
 from reports.results.sections import Row, Section, plain, sections
 from reports.results.titles import section_titles
 from reports.tables.provenance import TIMED_BY, doubts, few, origins
@@ -87,21 +87,21 @@ def _elsewhere(a: Section, b: Section) -> bool:
 
 
 def _comparison(name: str, title: str, a: Section, b: Section, left_out: list[str]) -> Comparison:
-    numbers = tables(a), tables(b)
-    costs = _comparable(a, b, numbers)
+    both = section_results(a), section_results(b)
+    costs = _comparable(a, b, both)
     same_meter = peak_field(a.records) == peak_field(b.records)
-    main = numbers[0].main
+    main = both[0].main
     scores = [] if a.costs_only else [Column(TITLES[main], "A, %"), Column(TITLES[main], "B, %"),
               Column("B − A", "points"), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
     divided = [Column(cost.short or cost.title, side) for cost in costs for side in ("A", "B", "B / A")]
     columns = [Column("Method", numeric=False), *scores, *divided]
     table = Table(name, f"A beside B: {title}", columns, kind="wordy")
-    sure = _sureness(*numbers)
+    sure = _sureness(*both)
     for rows in zip(a.rows, b.rows, strict=True):
-        cells = [_method_cell(rows[0].label, numbers)]
-        cells += _score_cells(table, rows[0].label, numbers, sure) if scores else []
+        cells = [_method_cell(rows[0].label, both)]
+        cells += _score_cells(table, rows[0].label, both, sure) if scores else []
         for cost in costs:
-            cells += _cost_cells(table, rows, numbers, cost, not cost.metered or same_meter)
+            cells += _cost_cells(table, rows, both, cost, not cost.metered or same_meter)
         table.rows.append(cells)
     return Comparison(title, [*_cautions(a, b), *left_out], table)
 
@@ -147,12 +147,12 @@ def _left_out(*sides: tuple[Section, Section]) -> list[str]:
     return found
 
 
-def _comparable(a: Section, b: Section, numbers: tuple[Tables, Tables]) -> list[Quantity]:
+def _comparable(a: Section, b: Section, both: tuple[SectionResults, SectionResults]) -> list[Quantity]:
     """The costs that may be divided: none of unlike machines, no time where what it depends on differs."""
     if a.condition != b.condition:
         return []
     unlike = bool(TIMED_BY & _unlike(a, b).keys())
-    shown = quantities.shown_in("compare", a.costs_only, *(n.summary for n in numbers))
+    shown = quantities.shown_in("compare", a.costs_only, *(n.summary for n in both))
     return [cost for cost in shown if not (unlike and cost.timed)]
 
 
@@ -208,15 +208,17 @@ def _fields(record: RunRecord) -> dict[str, str]:
     return {name: plain(value) for name, value in {**recipe, **record.key.settings}.items()}
 
 
-def _method_cell(label: str, numbers: tuple[Tables, Tables]) -> Cell:
+def _method_cell(label: str, both: tuple[SectionResults, SectionResults]) -> Cell:
     """A row's heading, with the side whose figures are averages of fewer datasets."""
-    covered = {side: n.coverage(label) for side, n in zip("AB", numbers, strict=True)}
+    covered = {side: n.coverage(label) for side, n in zip("AB", both, strict=True)}
     return Cell(label, tags=tuple(f"{side}: {words}" for side, words in covered.items() if words))
 
 
-def _score_cells(table: Table, label: str, numbers: tuple[Tables, Tables], sure: dict[str, str]) -> list[Cell]:
-    main = numbers[0].main
-    lines = [n.line(label) for n in numbers]
+def _score_cells(
+    table: Table, label: str, both: tuple[SectionResults, SectionResults], sure: dict[str, str]
+) -> list[Cell]:
+    main = both[0].main
+    lines = [n.line(label) for n in both]
     shown = [table.absent(NONE_COMPLETE) if pd.isna(line[main]) else
              Cell(units.percent(line[main]), line[main]) for line in lines]  # fmt: skip
     if label not in sure:
@@ -225,7 +227,7 @@ def _score_cells(table: Table, label: str, numbers: tuple[Tables, Tables], sure:
     return [*shown, Cell(units.points(difference), difference), Cell(sure[label])]
 
 
-def _sureness(a: Tables, b: Tables) -> dict[str, str]:
+def _sureness(a: SectionResults, b: SectionResults) -> dict[str, str]:
     """In words, for the rows of which every run finished on both sides; Holm's correction over the rows."""
     both = [label for label in a.complete.index if label in b.complete.index]
     changes = b.paired_runs(b.main) - a.paired_runs(a.main)
@@ -234,13 +236,13 @@ def _sureness(a: Tables, b: Tables) -> dict[str, str]:
 
 
 def _cost_cells(
-    table: Table, rows: tuple[Row, Row], numbers: tuple[Tables, Tables], cost: Quantity, same: bool
+    table: Table, rows: tuple[Row, Row], both: tuple[SectionResults, SectionResults], cost: Quantity, same: bool
 ) -> list[Cell]:
-    shown = [_cost_cell(table, *side, cost) for side in zip(rows, numbers, strict=True)]
+    shown = [_cost_cell(table, *side, cost) for side in zip(rows, both, strict=True)]
     if not same:
-        meters = " and ".join(PEAK_NAMES[n.peak] for n in numbers)
+        meters = " and ".join(PEAK_NAMES[n.peak] for n in both)
         return [*shown, table.absent(f"Measured by different meters: {meters}.")]
-    if any(n.coverage(rows[0].label) for n in numbers):
+    if any(n.coverage(rows[0].label) for n in both):
         return [*shown, table.absent(UNLIKE_RUNS)]
     a, b = (cell.value for cell in shown)
     if not a or b is None:
@@ -248,9 +250,9 @@ def _cost_cells(
     return [*shown, Cell(f"{b / a:.2f}", b / a)]
 
 
-def _cost_cell(table: Table, row: Row, numbers: Tables, cost: Quantity) -> Cell:
-    line = numbers.line(row.label)
+def _cost_cell(table: Table, row: Row, results: SectionResults, cost: Quantity) -> Cell:
+    line = results.line(row.label)
     if not line["complete"]:
         return table.absent(NONE_COMPLETE)
     value = float(line[cost.name])
-    return table.absent(cost.reason(row, numbers.peak)) if np.isnan(value) else Cell(cost.text(value), value)
+    return table.absent(cost.reason(row, results.peak)) if np.isnan(value) else Cell(cost.text(value), value)

@@ -14,7 +14,7 @@ from reports.format.styles import Style
 from reports.format.text import uncapitalised
 from reports.results import quantities as figures
 from reports.results.quantity import Quantity
-from reports.results.section_results import Found, Tables
+from reports.results.section_results import SectionResults
 from reports.results.sections import Row
 from reports.tables.provenance import manner
 
@@ -23,10 +23,11 @@ BASELINE = "full_finetuning"
 NOT_RECORDED = "Not recorded, or nothing to train."
 
 
-def executions(name: str, title: str, family: Sequence[Found], styles: dict[str, Style]) -> Overview:
+def executions(name: str, title: str, family: Sequence[SectionResults], styles: dict[str, Style]) -> Overview:
     """Two sections that differ in execution alone."""
-    by = {section.condition.execution: (section, found) for section, found in family}
-    (section, reference), (_, fast) = by["reference"], by["fast"]
+    by = {results.section.condition.execution: results for results in family}
+    reference, fast = by["reference"], by["fast"]
+    section = reference.section
     rows = [row for row in section.rows if row.label in reference.complete.index and row.label in fast.complete.index]
     quantities = figures.shown_in("executions", section.costs_only, reference.summary, fast.summary)
     gains = _gains(f"{name}-executions", rows, reference, fast, styles, quantities, scored=not section.costs_only)
@@ -46,8 +47,8 @@ def executions(name: str, title: str, family: Sequence[Found], styles: dict[str,
 def _advantages(
     name: str,
     rows: Sequence[Row],
-    reference: Tables,
-    fast: Tables,
+    reference: SectionResults,
+    fast: SectionResults,
     styles: dict[str, Style],
     quantities: Sequence[Quantity],
 ) -> tuple[Table, Markup]:
@@ -82,11 +83,11 @@ def _advantages(
     return table, Markup(" ").join(_remains(baselines[0], [row.label for row in others], ratios, quantities))
 
 
-def _costs_something(found: Tables, row: Row, quantities: Sequence[Quantity]) -> bool:
+def _costs_something(found: SectionResults, row: Row, quantities: Sequence[Quantity]) -> bool:
     return any(pd.notna(found.line(row.label)[quantity.name]) for quantity in quantities)
 
 
-def _takes(found: Tables, label: str, quantities: Sequence[Quantity]) -> str:
+def _takes(found: SectionResults, label: str, quantities: Sequence[Quantity]) -> str:
     line = found.line(label)
     known = [f"{q.text(line[q.name])} ({uncapitalised(q.title)})" for q in quantities if pd.notna(line[q.name])]
     return ", ".join(known) or "nothing that was recorded"
@@ -129,8 +130,8 @@ def _less(ratio: float) -> str:
 def _gains(
     name: str,
     rows: Sequence[Row],
-    reference: Tables,
-    fast: Tables,
+    reference: SectionResults,
+    fast: SectionResults,
     styles: dict[str, Style],
     quantities: Sequence[Quantity],
     *,

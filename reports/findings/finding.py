@@ -10,7 +10,7 @@ from markupsafe import Markup
 from reports.charts.section_charts import Chart
 from reports.format.cells import Table
 from reports.format.text import listed
-from reports.results.section_results import Tables
+from reports.results.section_results import SectionResults
 
 NAMED = 4
 """So many methods of one kind are named at most."""
@@ -38,8 +38,8 @@ def several(names: Sequence[str]) -> Markup:
     return Markup(listed([str(strong(name)) for name in names], NAMED))
 
 
-def unsure(rows: Sequence[str], tables: Tables) -> Markup:
+def unsure(rows: Sequence[str], results: SectionResults) -> Markup:
     """Of which rows nothing is said, and why: they could not be compared."""
-    lone = (tables.summary["seeds"].loc[list(rows)] == 1).all()
+    lone = (results.summary["seeds"].loc[list(rows)] == 1).all()
     why = "one seed only" if lone else "too few seeds in common with the others"
     return Markup("{}, with {}, nothing can be said for sure").format(several(rows), why)

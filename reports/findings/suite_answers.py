@@ -12,7 +12,7 @@ from markupsafe import Markup
 from reports.findings.finding import strong, unsure
 from reports.format import units
 from reports.format.text import listed, plural
-from reports.results.section_results import Tables
+from reports.results.section_results import SectionResults
 from reports.results.sections import REFERENCE
 from reports.results.statistics import SIGNIFICANCE
 
@@ -36,37 +36,37 @@ class Against:
         return self.gains[(self.gains < 0) & (self.p <= SIGNIFICANCE)]
 
 
-def answer(tables: Tables) -> Markup:
+def answer(results: SectionResults) -> Markup:
     """Whether adapting costs accuracy on other classes or data: HTML, escaped; empty without a reference to compare with."""
-    if tables.main == "h":
-        return _kept(tables, "base", "new", "the classes trained on", "the other classes")
-    if tables.metrics == ("source", "target"):
-        return _kept(tables, "source", "target", "what they were trained on", "the targets")
+    if results.main == "h":
+        return _kept(results, "base", "new", "the classes trained on", "the other classes")
+    if results.metrics == ("source", "target"):
+        return _kept(results, "source", "target", "what they were trained on", "the targets")
     return Markup("")
 
 
-def _kept(tables: Tables, trained: str, other: str, on_trained: str, on_other: str) -> Markup:
+def _kept(results: SectionResults, trained: str, other: str, on_trained: str, on_other: str) -> Markup:
     """How many rows are surely above the reference where they were trained, and which are surely below it elsewhere."""
-    rows = list(tables.competing(other)[f"{other}_gain"].dropna().index)
+    rows = list(results.competing(other)[f"{other}_gain"].dropna().index)
     if not rows:
         return Markup("")
-    here, there = (_against(tables, rows, metric) for metric in (trained, other))
+    here, there = (_against(results, rows, metric) for metric in (trained, other))
     if here.p.isna().all() or there.p.isna().all():
-        return _unsure(tables, here.gains, there.gains, on_trained, on_other)
+        return _unsure(results, here.gains, there.gains, on_trained, on_other)
     first, *rest = _clauses(here, REFERENCE)
     opening = Markup("Of {}, {} on {}").format(plural(len(rows), "adapted method"), first, on_trained)
     words = Markup("{}. On {}, {}.").format(
         Markup("; ").join([opening, *rest]), on_other, Markup("; ").join(_clauses(there, "it", named=True))
     )
     untested = [str(row) for row in here.p.index[here.p.isna()]]
-    return words + (Markup(" Of {}.").format(unsure(untested, tables)) if untested else "")
+    return words + (Markup(" Of {}.").format(unsure(untested, results)) if untested else "")
 
 
-def _against(tables: Tables, rows: Sequence[str], metric: str) -> Against:
+def _against(results: SectionResults, rows: Sequence[str], metric: str) -> Against:
     """Tested on that very metric, with Holm's correction for the rows that have finished."""
-    reference = str(tables.complete.index[tables.complete["method"] == REFERENCE][0])
-    found = tables.compared_with(reference, metric)
-    gains = tables.summary[f"{metric}_gain"].loc[list(rows)].sort_values()
+    reference = str(results.complete.index[results.complete["method"] == REFERENCE][0])
+    found = results.compared_with(reference, metric)
+    gains = results.summary[f"{metric}_gain"].loc[list(rows)].sort_values()
     return Against(gains, pd.Series({row: found[frozenset((reference, row))] for row in gains.index}))
 
 
@@ -85,10 +85,10 @@ def _clauses(against: Against, reference: str, named: bool = False) -> Iterator[
         yield Markup("{} be told from {}").format(share, next(it))
 
 
-def _unsure(tables: Tables, here: pd.Series, there: pd.Series, on_trained: str, on_other: str) -> Markup:
+def _unsure(results: SectionResults, here: pd.Series, there: pd.Series, on_trained: str, on_other: str) -> Markup:
     """Which way the figures point, where nothing can be tested."""
     words = "From {} nothing can be said for sure. As it stands, {} of {} {} above {} on {}, and {} below it on {}."
-    seeds, methods = plural(int(tables.complete["seeds"].min()), "seed"), plural(len(here), "adapted method")
+    seeds, methods = plural(int(results.complete["seeds"].min()), "seed"), plural(len(here), "adapted method")
     gaining, losing = (int((here > 0).sum()), int((there < 0).sum()))
     verb = "scores" if gaining == 1 else "score"
     return Markup(words).format(seeds, gaining, methods, verb, REFERENCE, on_trained, losing or "none", on_other)

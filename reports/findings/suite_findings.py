@@ -11,31 +11,35 @@ from reports.findings.executions import executions
 from reports.findings.finding import Overview
 from reports.findings.shots import over_shots
 from reports.format.styles import Style
-from reports.results.section_results import Found
+from reports.results.section_results import SectionResults
 from reports.results.sections import grouped
 
 
-def overviews(name: str, found: Sequence[Found], titles: Sequence[str], styles: dict[str, Style]) -> Iterator[Overview]:
+def overviews(
+    name: str, found: Sequence[SectionResults], titles: Sequence[str], styles: dict[str, Style]
+) -> Iterator[Overview]:
     """Those of one suite's sections, whose `titles` tell them apart; ids start with `name`."""
-    by_shots = grouped(found, lambda pair: (pair[1].main, replace(pair[0].condition, shots=0)))
-    by_execution = grouped(found, lambda pair: (pair[1].main, replace(pair[0].condition, execution="")))
+    by_shots = grouped(found, lambda results: (results.main, replace(results.section.condition, shots=0)))
+    by_execution = grouped(found, lambda results: (results.main, replace(results.section.condition, execution="")))
     for i, family in enumerate(by_execution.values()):
         if len(family) > 1:
             words = _worded("Authors' arithmetic against fast execution", found, family, titles)
             yield executions(f"{name}e{i}", words, family, styles)
     for i, family in enumerate(by_shots.values()):
-        if len(family) > 1 and not family[0][0].costs_only:
+        if len(family) > 1 and not family[0].section.costs_only:
             words = _worded("Accuracy by number of shots", found, family, titles)
             yield over_shots(f"{name}f{i}", words, family, styles)
-    for i, (pair, title) in enumerate(zip(found, titles, strict=True)):
+    for i, (results, title) in enumerate(zip(found, titles, strict=True)):
         alone = "" if len(found) == 1 else title
-        yield from analysed(f"{name}g{i}", alone, pair, styles)
-        yield from ablations(f"{name}a{i}", alone, pair, styles)
+        yield from analysed(f"{name}g{i}", alone, results, styles)
+        yield from ablations(f"{name}a{i}", alone, results, styles)
 
 
-def _worded(words: str, found: Sequence[Found], family: Sequence[Found], titles: Sequence[str]) -> str:
+def _worded(
+    words: str, found: Sequence[SectionResults], family: Sequence[SectionResults], titles: Sequence[str]
+) -> str:
     """A family's title, with its first section's where there are other families."""
     if len(family) == len(found):
         return words
-    own = {id(pair): title for pair, title in zip(found, titles, strict=True)}
+    own = {id(results): title for results, title in zip(found, titles, strict=True)}
     return f"{words}: {own[id(family[0])]}"

@@ -1,4 +1,4 @@
-"""The verdict: two sentences that follow from the numbers, and no further than they carry."""
+"""The verdict: two sentences that follow from the results, and no further than they carry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.format.text import plural
 from reports.results import quantities
 from reports.results.quantities import BATCH, TRAIN, TRAIN_PEAK
 from reports.results.scores import SCORE_WORDS
-from reports.results.section_results import Tables
+from reports.results.section_results import SectionResults
 from reports.results.sections import REFERENCE
 from reports.results.statistics import p_words
 
@@ -22,37 +22,37 @@ NOTICEABLE = 1.05
 """The ratio of two times from which the page speaks of a difference."""
 
 
-def verdict(tables: Tables, datasets: int, costs_only: bool = False) -> Markup:
+def verdict(results: SectionResults) -> Markup:
     """Which method scores best, which are tied with it, and what it costs against the cheapest of those. HTML, escaped.
 
-    costs_only: which step is quickest and which takes least memory.
+    Where only costs count: which method has least of each.
     """
-    ranked = tables.competing(tables.main)
-    if costs_only:
-        return Markup(" ").join(_cheapest(tables.complete)) or Markup("Fewer than two methods finished.")
+    ranked, datasets = results.competing(results.main), len(results.section.datasets)
+    if results.section.costs_only:
+        return Markup(" ").join(_cheapest(results.complete)) or Markup("Fewer than two methods finished.")
     if ranked.empty:
         return Markup("No method has finished every dataset, so none is ranked.")
-    tied = tables.tied_with_best()
-    sentences = [_best(tables, ranked, tied), *_reference_wins(ranked), *_cost(ranked, tied, tables.main, datasets)]
+    tied = results.tied_with_best()
+    sentences = [_best(results, ranked, tied), *_reference_wins(ranked), *_cost(ranked, tied, results.main, datasets)]
     return Markup(" ").join(sentences)
 
 
-def _best(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> Markup:
-    main, best = tables.main, ranked.iloc[0]
+def _best(results: SectionResults, ranked: pd.DataFrame, tied: list[str]) -> Markup:
+    main, best = results.main, ranked.iloc[0]
     margin, gain = best[f"{main}_margin"], best[f"{main}_gain"]
     over = plural(int(best["seeds"]), "seed")
     sure = f"95 % interval {units.percent_range(best[main], margin)}, {over}" if margin >= 0.005 else over
-    alone = len(tables.complete) == 1 < len(tables.summary)
+    alone = len(results.complete) == 1 < len(results.summary)
     words = ALONE if alone else Markup("<strong>{}</strong> has the best {}, <b>{}</b> ({})")
     clauses = [words.format(best.name, SCORE_WORDS[main], units.percent(best[main]), sure)]
     clauses += [Markup("{} points above {}").format(f"{gain:.2f}", REFERENCE)] if pd.notna(gain) else []
-    return Markup(", ").join(clauses) + _sureness(tables, ranked, tied) + Markup(".")
+    return Markup(", ").join(clauses) + _sureness(results, ranked, tied) + Markup(".")
 
 
-def _sureness(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> Markup:
+def _sureness(results: SectionResults, ranked: pd.DataFrame, tied: list[str]) -> Markup:
     """Whether the next is tied with the best, clearly behind, or not comparable; and which others can't be compared with it."""
     first, *others = ranked.index
-    untested = tables.untested_with_best()
+    untested = results.untested_with_best()
     if not others:
         return Markup("")
     if untested == others:
@@ -61,10 +61,10 @@ def _sureness(tables: Tables, ranked: pd.DataFrame, tied: list[str]) -> Markup:
         sure = Markup(", statistically tied with {}").format(several(tied))
     else:
         second = next(row for row in others if row not in untested)
-        behind = ranked[tables.main].iloc[0] - ranked[tables.main][second]
+        behind = ranked[results.main].iloc[0] - ranked[results.main][second]
         sure = Markup(", with <strong>{}</strong> clearly behind it, by {} points ({})").format(
-            second, f"{behind:.2f}", p_words(tables.comparisons[frozenset((first, second))]))  # fmt: skip
-    return sure + (Markup("; of {}").format(unsure(untested, tables)) if untested else "")
+            second, f"{behind:.2f}", p_words(results.comparisons[frozenset((first, second))]))  # fmt: skip
+    return sure + (Markup("; of {}").format(unsure(untested, results)) if untested else "")
 
 
 def _cheapest(ranked: pd.DataFrame) -> Iterator[Markup]:

@@ -17,7 +17,7 @@ from reports.pages.page import labelled
 from reports.results.costs import simulated_peak_bytes, step_seconds
 from reports.results.quantities import STEP, TRAIN_PEAK
 from reports.results.scores import TITLES
-from reports.results.section_results import Found, Tables
+from reports.results.section_results import SectionResults
 from reports.results.sections import Row, Section
 from reports.results.titles import section_titles
 
@@ -46,11 +46,13 @@ class Places:
         ]
 
 
-def listings(found: Sequence[Found], styles: dict[str, Style], places: Places) -> Iterator[Page]:
+def listings(found: Sequence[SectionResults], styles: dict[str, Style], places: Places) -> Iterator[Page]:
     """A page a method and a page a dataset."""
-    titles = section_titles([section for section, _ in found])
-    lines = [_Lines(title, section, numbers, places) for title, (section, numbers) in zip(titles, found, strict=True)]
-    for method, path in dict.fromkeys((r.method, places.methods[r.label]) for s, _ in found for r in s.rows):
+    titles = section_titles([results.section for results in found])
+    lines = [_Lines(title, results, places) for title, results in zip(titles, found, strict=True)]
+    for method, path in dict.fromkeys(
+        (r.method, places.methods[r.label]) for results in found for r in results.section.rows
+    ):
         rows = [(line, row) for line in lines for row in line.section.rows if row.method == method]
         shown = [line.of_row(f"t{i}", row) for i, (line, row) in enumerate(rows)]
         yield path, _listing("method", method, shown, [])
@@ -72,9 +74,12 @@ class _Lines:
     """Lines of runs of a section: the mean of a row on a dataset, and each seed's figure, which leads to its run."""
 
     title: str
-    section: Section
-    numbers: Tables
+    results: SectionResults
     places: Places
+
+    @property
+    def section(self) -> Section:
+        return self.results.section
 
     def of_row(self, name: str, row: Row) -> Table:
         """A line a dataset."""
@@ -101,7 +106,7 @@ class _Lines:
             return "Simulated peak", TRAIN_PEAK.text
         if self.section.costs_only:
             return STEP.title, STEP.text
-        return f"{TITLES[self.numbers.main]}, %", units.percent
+        return f"{TITLES[self.results.main]}, %", units.percent
 
     def _table(self, name: str, first: str, caption: str) -> Table:
         seeds = [Column(f"Seed {seed}") for seed in self.section.seeds]
@@ -116,7 +121,7 @@ class _Lines:
 
     def _mean(self, row: Row, own: dict[int, RunRecord], dataset: str) -> float:
         if not self.section.costs_only:
-            return self.numbers.mean_on(row, dataset)
+            return self.results.mean_on(row, dataset)
         return float(
             pd.Series([self._of(own[s], row) if s in own else None for s in row.seeds], dtype=float).mean(skipna=False)
         )
@@ -126,7 +131,7 @@ class _Lines:
             return None
         if self.section.costs_only:
             return simulated_peak_bytes(record) if record.key.simulated else step_seconds(record)
-        return self.numbers.by_run.get((row.label, record.key.dataset, record.key.seed))
+        return self.results.by_run.get((row.label, record.key.dataset, record.key.seed))
 
     def _run(self, table: Table, record: RunRecord | None, row: Row) -> Cell:
         if record is None:

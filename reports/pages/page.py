@@ -20,7 +20,7 @@ from reports.format.text import Problem, block, listed, short, visible
 from reports.html.html_document import render
 from reports.pages.run_page import RunView, run_view
 from reports.results.questions import asked
-from reports.results.section_results import Found, Tables, in_numbers
+from reports.results.section_results import SectionResults, in_numbers
 from reports.results.sections import Section, grouped
 from reports.results.titles import conditions, differing, row_styles, run_titles, section_titles
 from reports.tables import provenance, section_tables
@@ -67,21 +67,26 @@ def page(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> str:
     return page_of(in_numbers(records), problems)
 
 
-def page_of(found: Sequence[Found], problems: Sequence[Problem]) -> str:
+def page_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> str:
     """The same of sections whose numbers are there."""
     styles, titles = row_styles(found), run_titles(found)
     return render("page.html.j2", **frame(found, styles, titles, problems), runs=run_views(found, titles))
 
 
 def frame(
-    found: Sequence[Found], styles: dict[str, Style], run_titles: Mapping[int, str], problems: Sequence[Problem]
+    found: Sequence[SectionResults],
+    styles: dict[str, Style],
+    run_titles: Mapping[int, str],
+    problems: Sequence[Problem],
 ) -> dict[str, Any]:
     """All that a report shows, the runs one by one aside; `run_titles` by the record's identity."""
-    every = [section for section, _ in found]
+    every = [results.section for results in found]
     titles = section_titles(every)
     once = [section for section in every if not section.again]
     kept = [r for section in once for r in section.records]
-    parts = [_part(f"s{i}", title, *pair, styles) for i, (title, pair) in enumerate(zip(titles, found, strict=True), 1)]
+    parts = [
+        _part(f"s{i}", title, results, styles) for i, (title, results) in enumerate(zip(titles, found, strict=True), 1)
+    ]
     return {
         "title": _title(every),
         "parts": parts,
@@ -100,15 +105,15 @@ def frame(
 
 
 def _suites(
-    found: Sequence[Found], titles: Sequence[str], parts: Sequence[Part], styles: dict[str, Style]
+    found: Sequence[SectionResults], titles: Sequence[str], parts: Sequence[Part], styles: dict[str, Style]
 ) -> list[SuiteView]:
-    by_suite = grouped(zip(found, titles, parts, strict=True), lambda one: one[0][0].condition.suite)
+    by_suite = grouped(zip(found, titles, parts, strict=True), lambda one: one[0].section.condition.suite)
     return [
         SuiteView(
             name=f"u{i}",
             title=short(visible(suite), 60),
             question=visible(asked(suite)),
-            methods=labelled({row.label for (section, _), _, _ in own for row in section.rows}, styles),
+            methods=labelled({row.label for results, _, _ in own for row in results.section.rows}, styles),
             overviews=list(overviews(f"u{i}", [pair for pair, _, _ in own], [title for _, title, _ in own], styles)),
             parts=[part for _, _, part in own],
         )
@@ -121,27 +126,28 @@ def labelled(labels: Collection[str], styles: dict[str, Style]) -> list[tuple[st
     return [(label, style) for label, style in styles.items() if label in labels]
 
 
-def run_views(found: Sequence[Found], titles: Mapping[int, str]) -> list[RunView]:
+def run_views(found: Sequence[SectionResults], titles: Mapping[int, str]) -> list[RunView]:
     """Every run, in the order of the sections, their rows and datasets."""
-    runs = [r for section, _ in found if not section.again for r in section.records]
+    runs = [r for results in found if not results.section.again for r in results.section.records]
     return [run_view(f"run{i}", titles[id(record)], record) for i, record in enumerate(runs, 1)]
 
 
-def _part(name: str, title: str, section: Section, found: Tables, styles: dict[str, Style]) -> Part:
+def _part(name: str, title: str, results: SectionResults, styles: dict[str, Style]) -> Part:
+    section = results.section
     return Part(
         name=name,
         title=title,
         conditions=conditions(section),
-        answer=Markup("") if section.costs_only else answer(found),
-        verdict=verdict(found, len(section.datasets), section.costs_only),
+        answer=Markup("") if section.costs_only else answer(results),
+        verdict=verdict(results),
         cautions=provenance.cautions(section),
-        headline=section_tables.headline(f"{name}-headline", section, found, styles),
-        charts=section_charts(name, section, found, styles),
-        unmetered=unmetered(section, found),
-        units=None if section.costs_only else unit_table(f"{name}-datasets", section, found, styles),
-        heat_map=None if section.costs_only else heat_map(f"{name}-map", section, found, styles),
-        seeds=None if section.costs_only else section_tables.seed_table(f"{name}-seeds", section, found, styles),
-        costs=section_tables.cost_table(f"{name}-costs", section, found, styles),
+        headline=section_tables.headline(f"{name}-headline", results, styles),
+        charts=section_charts(name, results, styles),
+        unmetered=unmetered(results),
+        units=None if section.costs_only else unit_table(f"{name}-datasets", results, styles),
+        heat_map=None if section.costs_only else heat_map(f"{name}-map", results, styles),
+        seeds=None if section.costs_only else section_tables.seed_table(f"{name}-seeds", results, styles),
+        costs=section_tables.cost_table(f"{name}-costs", results, styles),
         recipes=provenance.recipe_table(f"{name}-recipes", section, styles),
         recipe_texts=provenance.recipe_texts(section),
     )

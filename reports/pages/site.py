@@ -17,7 +17,7 @@ from reports.pages.listings import Page, Place, Places, listings
 from reports.pages.page import SuiteView, frame
 from reports.pages.run_page import run_view
 from reports.results.classes import class_tables
-from reports.results.section_results import Found, in_numbers
+from reports.results.section_results import SectionResults, in_numbers
 from reports.results.titles import row_styles, run_titles
 from reports.tables.provenance import environment_text
 
@@ -27,12 +27,12 @@ def site(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> Iter
     return site_of(in_numbers(records), problems)
 
 
-def site_of(found: Sequence[Found], problems: Sequence[Problem]) -> Iterator[Page]:
+def site_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> Iterator[Page]:
     """The same of sections whose numbers are there."""
     styles = row_styles(found)
     places, titles = _places(found), run_titles(found)
     yield from (("page.css", source("page.css")), ("page.js", source("page.js")))
-    for section, _ in found:
+    for section in (results.section for results in found):
         for row in section.rows if not section.again else ():
             for record in row.records:
                 above = places.above(section.condition.suite, row, record)
@@ -58,8 +58,8 @@ def _run_page(title: str, record: RunRecord, places: Sequence[Place]) -> str:
     )
 
 
-def _places(found: Sequence[Found]) -> Places:
-    every = [section for section, _ in found]
+def _places(found: Sequence[SectionResults]) -> Places:
+    every = [results.section for results in found]
     suites = dict.fromkeys(section.condition.suite for section in every)
     rows = [row for section in every if not section.again for row in section.rows]
     methods = _paths("methods", {row.method for row in rows})

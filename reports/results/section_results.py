@@ -24,8 +24,8 @@ from reports.results.sections import REFERENCE, Row, Section, sections
 
 
 @dataclass(frozen=True)
-class Tables:
-    """A section in numbers.
+class SectionResults:
+    """A section and its numbers, made once: tables, charts and findings read them.
 
     runs: one line a finished run, costs. scores: one line a (row, dataset, unit, metric, seed). results: one line a (row,
     dataset, unit, seed) with the score that ranks. units: mean over seeds by (row, unit), with `seeds` finished of `expected`;
@@ -33,6 +33,7 @@ class Tables:
     and target, or accuracy; `main` is the one to rank by. `peak` is the quantity every peak is.
     """
 
+    section: Section
     metrics: tuple[str, ...]
     main: str
     peak: PeakField
@@ -191,21 +192,19 @@ class Tables:
         return {str(unit): found.droplevel("unit") for unit, found in done.groupby(level="unit")}
 
 
-Found = tuple[Section, Tables]
-
-
-def in_numbers(records: Iterable[RunRecord]) -> list[Found]:
+def in_numbers(records: Iterable[RunRecord]) -> list[SectionResults]:
     """The sections of `records`, each with its numbers."""
-    return [(section, tables(section)) for section in sections(records)]
+    return [section_results(section) for section in sections(records)]
 
 
-def tables(section: Section) -> Tables:
-    """All tables of a section."""
+def section_results(section: Section) -> SectionResults:
+    """A section with its numbers."""
     peak = peak_field(section.records)
     runs, scores = run_frame(section, peak), score_frame(section)
     metrics, main = ranking(section, scores)
     units = unit_frame(section, scores)
-    return Tables(
+    return SectionResults(
+        section=section,
         metrics=metrics,
         main=main,
         peak=peak,

@@ -7,7 +7,7 @@ Methods are compared in pairs, dataset by dataset and seed by seed, so that what
 dataset is a stratum: the mean of the datasets' mean differences over its standard error, with Welch and Satterthwaite's degrees
 of freedom (as a paired t test, to which it comes down for a single dataset). Holm's step-down corrects for the number of pairs.
 
-What is tested is what is shown: H of averages enters by its tangent there (`averages.tangent_h`, the delta method), since the mean
+What is tested is what is shown: H of averages enters by its tangent there (`frames.tangent_h`, the delta method), since the mean
 of the runs' own H is another number. Differences that don't scatter over seeds have no standard error. They take an exact sign test
 over all pairs instead, where two seeds of one dataset give p = 0.5 and three give 0.25, however large the difference.
 """

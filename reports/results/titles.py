@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from harness.records import RunRecord
 from reports.format.styles import Style, distinct_styles
 from reports.format.text import plural, short, visible
-from reports.results.section_results import Found
+from reports.results.section_results import SectionResults
 from reports.results.sections import REFERENCE, Section, grouped
 
 
-def row_styles(found: Sequence[Found]) -> dict[str, Style]:
+def row_styles(found: Sequence[SectionResults]) -> dict[str, Style]:
     """A style for every row's label, the same on every page of a report."""
-    references = frozenset(row.label for section, _ in found for row in section.rows if row.method == REFERENCE)
-    return distinct_styles([[row.label for row in section.rows] for section, _ in found], references)
+    references = frozenset(row.label for results in found for row in results.section.rows if row.method == REFERENCE)
+    return distinct_styles([[row.label for row in results.section.rows] for results in found], references)
 
 
 def section_titles(found: Sequence[Section]) -> list[str]:
@@ -27,10 +27,11 @@ def section_titles(found: Sequence[Section]) -> list[str]:
     return titles
 
 
-def run_titles(found: Sequence[Found]) -> dict[int, str]:
+def run_titles(found: Sequence[SectionResults]) -> dict[int, str]:
     """By a record's identity: row, dataset, shots and seed, and whatever else tells the run from others alike in these."""
-    words = [_words(section) for section, _ in found]
-    runs = [(run_title(row.label, record), own, record) for (section, _), own in zip(found, words, strict=True)
+    sections = [results.section for results in found]
+    words = map(_words, sections)
+    runs = [(run_title(row.label, record), own, record) for section, own in zip(sections, words, strict=True)
             if not section.again for row in section.rows for record in row.records]  # fmt: skip
     titles: dict[int, str] = {}
     for title, alike in grouped(runs, lambda run: run[0]).items():

@@ -12,8 +12,8 @@ from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import listed, short, visible
 from reports.results.scores import BORROWED, TITLES
-from reports.results.section_results import Tables
-from reports.results.sections import Row, Section
+from reports.results.section_results import SectionResults
+from reports.results.sections import Row
 from reports.results.statistics import SIGNIFICANCE
 from reports.tables.section_tables import ranked, stands_out
 
@@ -23,22 +23,22 @@ TIE_LEGEND = (
 )
 
 
-def unit_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
+def unit_table(name: str, results: SectionResults, styles: dict[str, Style]) -> Table:
     """A line a dataset (or test), a column a row of the headline; H above base and new."""
-    rows = ranked(section, tables)
-    first = Column("Dataset" if section.paired else "Test", numeric=False)
-    unit = "H · base / new" if section.paired else "accuracy"
+    rows = ranked(results)
+    first = Column("Dataset" if results.section.paired else "Test", numeric=False)
+    unit = "H · base / new" if results.section.paired else "accuracy"
     heads = [Column(row.label, unit, row=styles[row.label].key) for row in rows]
     table = Table(name, "Accuracy on each dataset, mean over seeds", [first, *heads], features=("filter",))
-    metrics = [*tables.metrics, "h"] if tables.main == "h" else ["accuracy"]
-    sources = set(tables.scores["unit"][tables.scores["metric"] == "source"])
-    for on in sorted(tables.units.index.unique("unit"), key=lambda u: (u not in sources, u)):
-        tied, rivals = tables.tied_on(on), {metric: tables.rivals(on, metric) for metric in metrics}
-        cells = [_unit_cell(table, tables, row, on, rivals, row.label in tied) for row in rows]
+    metrics = [*results.metrics, "h"] if results.main == "h" else ["accuracy"]
+    sources = set(results.scores["unit"][results.scores["metric"] == "source"])
+    for on in sorted(results.units.index.unique("unit"), key=lambda u: (u not in sources, u)):
+        tied, rivals = results.tied_on(on), {metric: results.rivals(on, metric) for metric in metrics}
+        cells = [_unit_cell(table, results, row, on, rivals, row.label in tied) for row in rows]
         tags = ("source",) if on in sources else ()
         table.rows.append([Cell(short(visible(on), 60), tags=tags), *cells])
-    average = "Average of targets" if tables.main == "target" else "Average"
-    table.foot.append([Cell(average), *(_average_cell(table, row, tables) for row in rows)])
+    average = "Average of targets" if results.main == "target" else "Average"
+    table.foot.append([Cell(average), *(_average_cell(table, row, results) for row in rows)])
     marked = any(c.tied for cells in [*table.rows, *table.foot] for c in cells)
     table.legend = TIE_LEGEND + _lone(rows) if marked else "Bold: the best."
     return table
@@ -51,39 +51,41 @@ def _lone(rows: list[Row]) -> str:
     return words.format(listed(lone)) if lone else ""
 
 
-def _unit_cell(table: Table, tables: Tables, row: Row, unit: str, rivals: Mapping[str, pd.Series], tied: bool) -> Cell:
-    line = tables.on(row.label, unit)
+def _unit_cell(
+    table: Table, results: SectionResults, row: Row, unit: str, rivals: Mapping[str, pd.Series], tied: bool
+) -> Cell:
+    line = results.on(row.label, unit)
     if line is None:
         return table.absent("No run finished.")
     if line["seeds"] < line["expected"]:
         few = f"{line['seeds']:.0f} of {line['expected']:.0f} seeds finished; not in the average."
-        return _mean_cell(line, tables, note=table.note(few))
+        return _mean_cell(line, results, note=table.note(few))
     own = {metric: among for metric, among in rivals.items() if row.label in among.index}
     borrowed = [TITLES[metric] for metric in rivals if metric not in own]
     note = table.note(BORROWED.format(listed(borrowed))) if borrowed else None
-    return _mean_cell(line, tables, own, tied, note)
+    return _mean_cell(line, results, own, tied, note)
 
 
-def _average_cell(table: Table, row: Row, tables: Tables) -> Cell:
-    line = tables.line(row.label)
+def _average_cell(table: Table, row: Row, results: SectionResults) -> Cell:
+    line = results.line(row.label)
     if line["complete"] < line["expected"]:
         return table.absent("Averages over other datasets than the rest are not comparable; see the table above.")
-    rivals = {metric: tables.competing(metric)[metric] for metric in dict.fromkeys((*tables.metrics, tables.main))}
+    rivals = {metric: results.competing(metric)[metric] for metric in dict.fromkeys((*results.metrics, results.main))}
     own = {metric: among for metric, among in rivals.items() if row.label in among.index}
-    return _mean_cell(line, tables, own, row.label in tables.tied_with_best(), main=tables.main)
+    return _mean_cell(line, results, own, row.label in results.tied_with_best(), main=results.main)
 
 
 def _mean_cell(
     line: pd.Series,
-    tables: Tables,
+    results: SectionResults,
     rivals: Mapping[str, pd.Series] = MappingProxyType({}),
     tied: bool = False,
     note: int | None = None,
     main: str = "",
 ) -> Cell:
     """The main score above base and new, each in bold where it stands out among its `rivals`, if it has any."""
-    main = main or tables.unit_main
-    halves = tables.metrics if main == "h" else ()
+    main = main or results.unit_main
+    halves = results.metrics if main == "h" else ()
     best = {m for m in (*halves, main) if m in rivals and stands_out(line[m], rivals[m], units.percent)}
     return Cell(
         units.percent(line[main]),

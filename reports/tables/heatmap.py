@@ -9,8 +9,8 @@ from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import short, visible
-from reports.results.section_results import Tables
-from reports.results.sections import REFERENCE, Row, Section
+from reports.results.section_results import SectionResults
+from reports.results.sections import REFERENCE, Row
 from reports.tables.section_tables import ranked
 
 SHADES = 5
@@ -20,22 +20,22 @@ LEGEND = Markup(
 """The script replaces both where the reader chooses another reference."""
 
 
-def heat_map(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table | None:
+def heat_map(name: str, results: SectionResults, styles: dict[str, Style]) -> Table | None:
     """A line a method, a column a dataset, in points above or below the reference; None with fewer than two rows.
 
     The reference is zero_shot where it is complete, else the best row; the page lets the reader choose another.
     """
-    rows = ranked(section, tables)
-    if len(rows) < 2 or tables.complete.empty:
+    rows = ranked(results)
+    if len(rows) < 2 or results.complete.empty:
         return None
-    methods = tables.complete["method"]
+    methods = results.complete["method"]
     reference = next((str(label) for label in methods.index[methods == REFERENCE]), str(methods.index[0]))
-    score = "H" if tables.main == "h" else "Accuracy"
-    on = sorted(tables.units.index.unique("unit"))
+    score = "H" if results.main == "h" else "Accuracy"
+    on = sorted(results.units.index.unique("unit"))
     columns = [Column("Method", numeric=False), *(Column(short(visible(unit), 60)) for unit in on)]
     caption = f"{score} on each dataset, difference to a reference row in points"
     table = Table(name, caption, columns, features=("reference",))
-    found = {row.label: [_score(tables, row, unit) for unit in on] for row in rows}
+    found = {row.label: [_score(results, row, unit) for unit in on] for row in rows}
     differences = pd.DataFrame(found, index=on, dtype=float).sub(pd.Series(found[reference], on, dtype=float), axis=0)
     limit = differences.abs().max().max()
     for row in rows:
@@ -47,9 +47,9 @@ def heat_map(name: str, section: Section, tables: Tables, styles: dict[str, Styl
     return table
 
 
-def _score(tables: Tables, row: Row, unit: str) -> float | None:
-    line = tables.on(row.label, unit)
-    return None if line is None or line["seeds"] < line["expected"] else float(line[tables.unit_main])
+def _score(results: SectionResults, row: Row, unit: str) -> float | None:
+    line = results.on(row.label, unit)
+    return None if line is None or line["seeds"] < line["expected"] else float(line[results.unit_main])
 
 
 def _cell(table: Table, score: float | None, difference: float, limit: float) -> Cell:

@@ -16,7 +16,7 @@ from reports.results.literature import AVERAGE, MEANS, SOURCE, Line, formula_byt
 from reports.results.quantities import TRAIN, TRAIN_PEAK
 from reports.results.quantity import PEAK_NAMES
 from reports.results.scores import TITLES
-from reports.results.section_results import Found, Tables
+from reports.results.section_results import SectionResults
 from reports.results.sections import Row, Section
 from reports.tables.protocol import protocol_table
 from reports.tables.provenance import manner
@@ -34,19 +34,21 @@ class Published:
     protocol: Table
 
 
-def beside_published(found: Sequence[Found], titles: Sequence[str], styles: dict[str, Style]) -> list[Published]:
+def beside_published(
+    found: Sequence[SectionResults], titles: Sequence[str], styles: dict[str, Style]
+) -> list[Published]:
     """One for each section of a suite with published figures and a method that has some."""
     shown = []
-    for i, ((section, numbers), title) in enumerate(zip(found, titles, strict=True), 1):
-        accuracy = _accuracies(f"p{i}-accuracy", section, numbers, styles)
-        costs = _costs(f"p{i}-cost", section, numbers, styles)
+    for i, (results, title) in enumerate(zip(found, titles, strict=True), 1):
+        accuracy = _accuracies(f"p{i}-accuracy", results, styles)
+        costs = _costs(f"p{i}-cost", results, styles)
         if accuracy.rows or costs.rows:
             shown.append(Published(title, accuracy if accuracy.rows else None, costs if costs.rows else None,
-                                   protocol_table(f"p{i}-protocol", section, styles)))  # fmt: skip
+                                   protocol_table(f"p{i}-protocol", results.section, styles)))  # fmt: skip
     return shown
 
 
-def _accuracies(name: str, section: Section, numbers: Tables, styles: dict[str, Style]) -> Table:
+def _accuracies(name: str, results: SectionResults, styles: dict[str, Style]) -> Table:
     columns = [Column("Method", numeric=False), Column("Dataset", numeric=False), Column("Score", numeric=False),
                Column("Measured", "%, mean over seeds"), Column("Published", "%"), Column("Difference", "points")]  # fmt: skip
     table = Table(name, f"Measured accuracy beside that of {SOURCE}", columns, features=("filter",))
@@ -54,8 +56,8 @@ def _accuracies(name: str, section: Section, numbers: Tables, styles: dict[str, 
         "As the paper prints them: most rivals' accuracies are those of their own papers, while times and memory are of the Skip "
         "Tuning authors' configurations. Which recipe gave which figure, and in what it differs from the runs here, is said below."
     )
-    for row in section.rows:
-        for dataset, score, measured, published in _pairs(section, numbers, row):
+    for row in results.section.rows:
+        for dataset, score, measured, published in _pairs(results, row):
             table.rows.append([
                 Cell(row.label, style=styles[row.label]), Cell(dataset), Cell(score),
                 Cell(units.percent(measured), measured), Cell(units.percent(published), published),
@@ -64,21 +66,21 @@ def _accuracies(name: str, section: Section, numbers: Tables, styles: dict[str, 
     return table
 
 
-def _pairs(section: Section, numbers: Tables, row: Row) -> Iterator[tuple[str, str, float, float]]:
+def _pairs(results: SectionResults, row: Row) -> Iterator[tuple[str, str, float, float]]:
     """(dataset, score, measured, published) wherever both are there and complete."""
-    suite = section.condition.suite
-    if suite == "base2new" and section.paired:
+    suite = results.section.condition.suite
+    if suite == "base2new" and results.section.paired:
         for title, line in _halves(row.method):
-            found = _measured(section, numbers, row, line.get("dataset", AVERAGE))
+            found = _measured(results, row, line.get("dataset", AVERAGE))
             for score, field in (("base", "base_accuracy"), ("new", "new_accuracy"), ("h", "harmonic_mean")):
                 if found is not None:
                     yield title, TITLES[score], found[score], float(line[f"{field}_percent"])
     elif suite in MEANS:
         file, count, mean = MEANS[suite]
         own = {line["target"]: float(line["accuracy_percent"]) for line in lines(file) if line["method"] == row.method}
-        summary = numbers.line(row.label)
+        summary = results.line(row.label)
         whole = summary["complete"] == summary["expected"] == count + 1
-        if own and whole and section.datasets == ("imagenet",):
+        if own and whole and results.section.datasets == ("imagenet",):
             yield "imagenet", "Source", summary["source"], own["imagenet"]
             yield f"mean of {count}", "Targets", summary["target"], own[mean]
 
@@ -90,18 +92,22 @@ def _halves(method: str) -> Iterator[tuple[str, Line]]:
     yield from (("average, the authors' own run", line) for line in lines("full_finetuning") if line["method"] == own)
 
 
-def _measured(section: Section, numbers: Tables, row: Row, dataset: str) -> pd.Series | None:
+def _measured(results: SectionResults, row: Row, dataset: str) -> pd.Series | None:
     """A row's finished line on a dataset; its averages if it is for all of the published datasets that there are any."""
     if dataset != AVERAGE:
-        found = numbers.on(row.label, dataset)
+        found = results.on(row.label, dataset)
         return found if found is not None and found["seeds"] == found["expected"] else None
     every = {line["dataset"] for line in lines("base2new")} - {AVERAGE}
-    return numbers.line(row.label) if set(section.datasets) == every and row.label in numbers.complete.index else None
+    return (
+        results.line(row.label)
+        if set(results.section.datasets) == every and row.label in results.complete.index
+        else None
+    )
 
 
-def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style]) -> Table:
+def _costs(name: str, results: SectionResults, styles: dict[str, Style]) -> Table:
     """Time and memory as published, beside ours; no difference is taken: machines and recipes are not the same."""
-    meter = "nothing" if numbers.peak == "simulated" else PEAK_NAMES[numbers.peak]
+    meter = "nothing" if results.peak == "simulated" else PEAK_NAMES[results.peak]
     columns = [
         Column("Method", numeric=False),
         Column(TRAIN.title, "published, a dataset"),
@@ -112,20 +118,20 @@ def _costs(name: str, section: Section, numbers: Tables, styles: dict[str, Style
         Column(TRAIN_PEAK.title, f"measured, {meter}, MB"),
     ]
     table = Table(name, "Cost, re-measured", columns)
-    for row in section.rows:
-        published = published_cost(section.condition.suite, row.method)
-        line = numbers.line(row.label)
+    for row in results.section.rows:
+        published = published_cost(results.section.condition.suite, row.method)
+        line = results.line(row.label)
         if published and not (pd.isna(line[TRAIN.name]) and pd.isna(line[TRAIN_PEAK.name])):
             seconds, megabytes = published
             finished = [r for r in row.records if r.status == "ok"]
             part = [f"{len(finished)} of {plural(len(row.records), 'run')}"] if len(finished) < len(row.records) else []
-            measured = [] if numbers.peak == "simulated" else [TRAIN_PEAK.of(r, numbers.peak) for r in finished]
+            measured = [] if results.peak == "simulated" else [TRAIN_PEAK.of(r, results.peak) for r in finished]
             table.rows.append([
                 Cell(row.label, details=(manner(row.records), *part), style=styles[row.label]),
                 Cell(TRAIN.text(seconds), seconds),
-                _seconds(table, _mean([TRAIN.of(r, numbers.peak) for r in finished]), section),
+                _seconds(table, _mean([TRAIN.of(r, results.peak) for r in finished]), results.section),
                 Cell(f"{megabytes:,.0f}", megabytes),
-                _megabytes(table, formula_bytes(section.condition.suite, row.method), "The method's card doesn't say."),
+                _megabytes(table, formula_bytes(results.section.condition.suite, row.method), "The method's card doesn't say."),
                 _megabytes(table, _mean([simulated_peak_bytes(r) for r in finished]),
                            "No run simulated its training, as those of the suite cost do."),
                 _megabytes(table, _mean(measured), "Not measured."),

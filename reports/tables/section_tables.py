@@ -14,80 +14,83 @@ from reports.results import quantities
 from reports.results.frames import harmonic_mean, over_datasets
 from reports.results.quantity import Quantity, concerns
 from reports.results.scores import BORROWED, GROUP_HELP, INTERVAL_HELP, TITLES, score_column
-from reports.results.section_results import Tables, gaps
-from reports.results.sections import REFERENCE, Row, Section
+from reports.results.section_results import SectionResults, gaps
+from reports.results.sections import REFERENCE, Row
 from reports.tables.provenance import manner
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def headline(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
+def headline(name: str, results: SectionResults, styles: dict[str, Style]) -> Table:
     """A line a row, best first: scores with their interval and their gain on the reference, the rank group, then costs."""
-    scores = [*tables.metrics, "h"] if tables.main == "h" else list(tables.metrics)
-    if section.costs_only:
+    scores = [*results.metrics, "h"] if results.main == "h" else list(results.metrics)
+    if results.section.costs_only:
         scores = []
-    groups = tables.rank_groups() if scores else {}
-    costs = quantities.shown_in("headline", section.costs_only, tables.summary)
+    groups = results.rank_groups() if scores else {}
+    costs = quantities.shown_in("headline", results.section.costs_only, results.summary)
     columns = [
         _method_column(),
-        *(score_column(s, bool(tables.summary[f"{s}_gain"].notna().any())) for s in scores),
+        *(score_column(s, bool(results.summary[f"{s}_gain"].notna().any())) for s in scores),
         *([Column("Group", "tied share a letter", GROUP_HELP, numeric=False)] if groups else []),
-        *(cost.column(tables.peak) for cost in costs),
+        *(cost.column(results.peak) for cost in costs),
     ]
-    table = Table(name, "Cost of each method" if section.costs_only else "Accuracy and cost of each method", columns)
-    for row in ranked(section, tables):
-        cells = [method_cell(table, section, row, tables, styles, manner(row.records) if section.costs_only else "")]
-        cells += [_score_cell(table, row, score, tables) for score in scores]
-        cells += [_group_cell(table, row, groups, tables)] if groups else []
-        cells += [_cost_cell(table, row, cost, section, tables) for cost in costs]
+    table = Table(
+        name, "Cost of each method" if results.section.costs_only else "Accuracy and cost of each method", columns
+    )
+    for row in ranked(results):
+        cells = [method_cell(table, row, results, styles, manner(row.records) if results.section.costs_only else "")]
+        cells += [_score_cell(table, row, score, results) for score in scores]
+        cells += [_group_cell(table, row, groups, results)] if groups else []
+        cells += [_cost_cell(table, row, cost, results) for cost in costs]
         table.rows.append(cells)
     if any("–" in d for cells in table.rows for c in cells for d in c.details):
         table.legend = f"Ranges are 95 % intervals: {INTERVAL_HELP}."
     return table
 
 
-def cost_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
+def cost_table(name: str, results: SectionResults, styles: dict[str, Style]) -> Table:
     """A line a row: where the time and the memory go, and how the row was run."""
-    costs = quantities.shown_in("details", section.costs_only, tables.summary)
-    table = Table(name, "Where time and memory go", [_method_column(), *(cost.column(tables.peak) for cost in costs)])
-    for row in ranked(section, tables):
-        cells = [_cost_cell(table, row, cost, section, tables) for cost in costs]
-        table.rows.append([method_cell(table, section, row, tables, styles, manner(row.records)), *cells])
+    costs = quantities.shown_in("details", results.section.costs_only, results.summary)
+    table = Table(name, "Where time and memory go", [_method_column(), *(cost.column(results.peak) for cost in costs)])
+    for row in ranked(results):
+        cells = [_cost_cell(table, row, cost, results) for cost in costs]
+        table.rows.append([method_cell(table, row, results, styles, manner(row.records)), *cells])
     return table
 
 
-def seed_table(name: str, section: Section, tables: Tables, styles: dict[str, Style]) -> Table:
+def seed_table(name: str, results: SectionResults, styles: dict[str, Style]) -> Table:
     """A line a row and seed: the score as the headline has it, of that seed alone, and its training time."""
-    scores, seeds = _by_seed(tables), tables.runs.groupby(["row", "seed"])
+    scores, seeds = _by_seed(results), results.runs.groupby(["row", "seed"])
     costs = [
-        (cost, over_datasets(seeds, cost)) for cost in quantities.shown_in("seeds", section.costs_only, tables.summary)
+        (cost, over_datasets(seeds, cost))
+        for cost in quantities.shown_in("seeds", results.section.costs_only, results.summary)
     ]
     finished = seeds["dataset"].nunique()
-    columns = [_method_column(), Column("Seed"), SEED_SCORE[tables.main]]
+    columns = [_method_column(), Column("Seed"), SEED_SCORE[results.main]]
     columns += [Column(cost.title, cost.unit) for cost, _ in costs]
     table = Table(name, "Each seed by itself", columns, features=("filter",))
-    for row in ranked(section, tables):
+    for row in ranked(results):
         for seed in row.seeds:
             own = row.label, seed
-            whole = finished.get(own) == len(section.datasets)
+            whole = finished.get(own) == len(results.section.datasets)
             table.rows.append([
                 Cell(row.label, style=styles[row.label]),
                 Cell(str(seed), seed),
                 _number(table, scores.get(own), units.percent, GAP),
-                *(_number(table, found[own], cost.text, cost.reason(row, tables.peak)) if whole else table.absent(GAP)
+                *(_number(table, found[own], cost.text, cost.reason(row, results.peak)) if whole else table.absent(GAP)
                   for cost, found in costs),
             ])  # fmt: skip
     return table
 
 
-def _by_seed(tables: Tables) -> pd.Series:
+def _by_seed(results: SectionResults) -> pd.Series:
     """The score that ranks, by (row, seed): the mean over its tests; H is that of the mean base and the mean new."""
-    own = tables.scores[tables.scores["metric"].isin(["base", "new"] if tables.main == "h" else [tables.main])]
+    own = results.scores[results.scores["metric"].isin(["base", "new"] if results.main == "h" else [results.main])]
     by_unit = own.groupby(["row", "seed", "metric", "unit"])["percent"].mean().unstack("unit")
     means = by_unit.mean(axis=1, skipna=False).unstack("metric")
-    if tables.main == "h":
+    if results.main == "h":
         means["h"] = [harmonic_mean(b, n) for b, n in zip(means["base"], means["new"], strict=True)]
-    return means[tables.main]
+    return means[results.main]
 
 
 GAP = "A run of this seed is missing."
@@ -98,25 +101,23 @@ SEED_SCORE = {
 }
 
 
-def ranked(section: Section, tables: Tables) -> list[Row]:
+def ranked(results: SectionResults) -> list[Row]:
     """Complete rows, best first; then the others; the reference last of all. The cheapest first where only costs count."""
     by = [cost.name for cost in quantities.ranking_costs()]
-    best = tables.complete.sort_values(by) if section.costs_only else tables.complete
+    best = results.complete.sort_values(by) if results.section.costs_only else results.complete
     order = {label: i for i, label in enumerate(best.index)}
-    return sorted(section.rows, key=lambda r: (r.method == REFERENCE, order.get(r.label, len(order)), r.label))
+    return sorted(results.section.rows, key=lambda r: (r.method == REFERENCE, order.get(r.label, len(order)), r.label))
 
 
-def method_cell(
-    table: Table, section: Section, row: Row, tables: Tables, styles: dict[str, Style], how: str = ""
-) -> Cell:
+def method_cell(table: Table, row: Row, results: SectionResults, styles: dict[str, Style], how: str = "") -> Cell:
     """A row's heading, with how it was run, and whatever keeps it from being compared."""
     tags = ["reference"] if row.method == REFERENCE else []
     note = None
-    if covered := tables.coverage(row.label):
+    if covered := results.coverage(row.label):
         tags.append(covered)
-        missing = "; ".join(gaps(section, row)) or "an accuracy is missing from a record"
+        missing = "; ".join(gaps(results.section, row)) or "an accuracy is missing from a record"
         note = table.note(f"Incomplete, so not ranked and not comparable: {missing}.")
-    most = max(len(r.seeds) for r in section.rows)
+    most = max(len(r.seeds) for r in results.section.rows)
     if len(row.seeds) < most:
         tags.append(f"{len(row.seeds)} of {plural(most, 'seed')}")
     return Cell(row.label, details=(how,) if how else (), tags=tuple(tags), note=note, style=styles[row.label])
@@ -126,39 +127,39 @@ def _method_column() -> Column:
     return Column("Method", numeric=False)
 
 
-def _score_cell(table: Table, row: Row, score: str, tables: Tables) -> Cell:
-    line = tables.line(row.label)
+def _score_cell(table: Table, row: Row, score: str, results: SectionResults) -> Cell:
+    line = results.line(row.label)
     if pd.isna(line[score]):
         return table.absent("No dataset is complete, so there is nothing to average.")
     gain, spread = line[f"{score}_gain"], line[f"{score}_margin"]
     details = [units.points(gain)] if pd.notna(gain) else []
     details += [units.percent_range(line[score], spread)] if spread >= 0.005 else []
-    rivals = tables.competing(score)[score]
+    rivals = results.competing(score)[score]
     best = row.label in rivals.index and stands_out(line[score], rivals, units.percent)
-    note = table.note(BORROWED.format(TITLES[score])) if tables.borrowed(row.label, score) else None
+    note = table.note(BORROWED.format(TITLES[score])) if results.borrowed(row.label, score) else None
     return Cell(units.percent(line[score]), line[score], tuple(details), best=best, note=note)
 
 
 FEW_SEEDS = "Not compared: it has fewer than two seeds in common with the others."
 
 
-def _group_cell(table: Table, row: Row, groups: dict[str, tuple[int, ...]], tables: Tables) -> Cell:
+def _group_cell(table: Table, row: Row, groups: dict[str, tuple[int, ...]], results: SectionResults) -> Cell:
     if row.label not in groups:
-        complete = row.label in tables.complete.index
+        complete = row.label in results.complete.index
         return table.absent(FEW_SEEDS if complete else "Only rows that have finished every dataset are compared.")
     return Cell(" ".join(LETTERS[g] if g < 26 else str(g) for g in groups[row.label]), groups[row.label][0])
 
 
-def _cost_cell(table: Table, row: Row, cost: Quantity, section: Section, tables: Tables) -> Cell:
-    line, name = tables.line(row.label), cost.name
+def _cost_cell(table: Table, row: Row, cost: Quantity, results: SectionResults) -> Cell:
+    line, name = results.line(row.label), cost.name
     if pd.isna(line[name]):
-        return table.absent(cost.reason(row, tables.peak))
+        return table.absent(cost.reason(row, results.peak))
     spread = line[f"{name}_margin"]
     details: tuple[str, ...] = ()
     if pd.notna(spread) and spread > 0.001 * line[name]:
         details = (f"{cost.text(max(line[name] - spread, 0))} – {cost.text(line[name] + spread)}",)
-    known = tables.complete[name].dropna()
-    comparable = bool(cost.better) and concerns(cost.best_of, section.costs_only) and row.label in known.index
+    known = results.complete[name].dropna()
+    comparable = bool(cost.better) and concerns(cost.best_of, results.section.costs_only) and row.label in known.index
     best = comparable and stands_out(line[name], known, cost.text, cost.better)
     return Cell(cost.text(line[name]), line[name], details, best=best)
 

@@ -14,7 +14,7 @@ from reports.charts.section_charts import section_charts
 from reports.charts.svg import INK, inline
 from reports.format.styles import Style
 from reports.format.units import MEMORY_UNITS, TIME_UNITS
-from reports.results.section_results import tables
+from reports.results.section_results import section_results
 from reports.results.sections import sections
 from reports.results.titles import row_styles
 
@@ -46,8 +46,8 @@ def test_what_is_free_beats_all_that_scores_no_higher(points):
 
 def captions(records):
     (section,) = sections(records)
-    found = tables(section)
-    return [chart.caption for chart in section_charts("s", section, found, row_styles([(section, found)]))]
+    found = section_results(section)
+    return [chart.caption for chart in section_charts("s", found, row_styles([found]))]
 
 
 def test_a_method_that_trains_nothing_is_on_the_front_of_every_cost(record):

@@ -12,7 +12,7 @@ import pytest
 from harness.records import ProfileRecord, SimulationRecord, WindowRecord
 from reports.format.text import Problem, visible
 from reports.pages.page import page
-from reports.results.section_results import tables
+from reports.results.section_results import section_results
 from reports.results.sections import sections
 from reports.results.titles import row_styles
 from reports.tables.by_dataset import unit_table
@@ -229,8 +229,8 @@ def test_in_the_table_of_datasets_such_answers_are_marked_and_compete_for_nothin
     probe = [replace(r, accuracy={k: replace(t, answers_zero_shot=k.endswith("new")) for k, t in r.accuracy.items()})
              for r in probe]  # fmt: skip
     (section,) = sections([*runs, *probe])
-    numbers = tables(section)
-    table = unit_table("t", section, numbers, row_styles([(section, numbers)]))
+    numbers = section_results(section)
+    table = unit_table("t", numbers, row_styles([numbers]))
     cells = dict(zip([column.title for column in table.columns], table.rows[0], strict=True))
     average = dict(zip([column.title for column in table.columns], table.foot[0], strict=True))
     assert cells["probe"].note == 1

@@ -10,15 +10,15 @@ from harness.suite import RECIPES
 from reports.pages.page import page
 from reports.results.frames import harmonic_mean
 from reports.results.literature import formula_bytes, lines, published_cost
-from reports.results.section_results import tables
+from reports.results.section_results import section_results
 from reports.results.sections import sections
 from reports.results.titles import row_styles, section_titles
 from reports.tables.published import beside_published
 
 
 def beside(records):
-    found = [(section, tables(section)) for section in sections(records)]
-    return beside_published(found, section_titles([section for section, _ in found]), row_styles(found))
+    found = [section_results(section) for section in sections(records)]
+    return beside_published(found, section_titles([results.section for results in found]), row_styles(found))
 
 
 def texts(table):

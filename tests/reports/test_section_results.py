@@ -10,7 +10,7 @@ from harness.recipe import Recipe
 from harness.records import WindowRecord
 from reports.results.frames import harmonic_mean
 from reports.results.quantities import QUANTITIES
-from reports.results.section_results import gaps, tables
+from reports.results.section_results import gaps, section_results
 from reports.results.sections import sections
 
 MIB = 2**20
@@ -22,7 +22,7 @@ def reason(row, name, peak):
 
 def of(records):
     (section,) = sections(records)
-    return section, tables(section)
+    return section, section_results(section)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reports.results.section_results import tables
+from reports.results.section_results import section_results
 from reports.results.sections import sections
 from reports.results.titles import row_styles
 from reports.tables.by_dataset import TIE_LEGEND, unit_table
@@ -14,8 +14,8 @@ from reports.tables.section_tables import FEW_SEEDS, GAP, headline, seed_table
 def by_seed(records):
     """{(method, seed): (score, train time)}, each as its text or the reason for its absence."""
     (section,) = sections(records)
-    found = tables(section)
-    table = seed_table("t", section, found, row_styles([(section, found)]))
+    found = section_results(section)
+    table = seed_table("t", found, row_styles([found]))
     return {
         (method.text, int(seed.text)): tuple(table.notes[c.note - 1] if c.absent else c.text for c in figures)
         for method, seed, *figures in table.rows
@@ -79,8 +79,8 @@ def one_late(record):
 
 def test_a_row_of_one_seed_has_no_group_and_a_reason(one_late):
     (section,) = sections(one_late)
-    found = tables(section)
-    table = headline("t", section, found, row_styles([(section, found)]))
+    found = section_results(section)
+    table = headline("t", found, row_styles([found]))
     (place,) = (i for i, column in enumerate(table.columns) if column.title == "Group")
     groups = {row[0].text: row[place] for row in table.rows}
     assert (groups["coop"].text, groups["lora"].text, groups["tardy"].absent) == ("a", "a", True)
@@ -89,10 +89,10 @@ def test_a_row_of_one_seed_has_no_group_and_a_reason(one_late):
 
 def test_by_dataset_a_row_of_one_seed_is_said_to_be_compared_with_none(one_late):
     (section,) = sections(one_late)
-    found = tables(section)
-    table = unit_table("t", section, found, row_styles([(section, found)]))
+    found = section_results(section)
+    table = unit_table("t", found, row_styles([found]))
     assert table.legend == TIE_LEGEND + (
         " Rows of one seed (tardy) are compared with none: they are never underlined, nor is any other where they are the best."
     )
     (section,) = sections(one_late[:-1])
-    assert unit_table("t", section, tables(section), row_styles([(section, found)])).legend == TIE_LEGEND
+    assert unit_table("t", section_results(section), row_styles([found])).legend == TIE_LEGEND

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from reports.findings.suite_answers import answer
-from reports.results.section_results import tables
+from reports.results.section_results import section_results
 from reports.results.sections import sections
 
 SEEDS = (1, 2, 3)
@@ -15,7 +15,7 @@ WAVES = {1: -1.0, 2: 0.2, 3: 0.8}
 
 def words(records):
     (section,) = sections(records)
-    return html.unescape(re.sub(r"<[^>]*>", "", str(answer(tables(section)))))
+    return html.unescape(re.sub(r"<[^>]*>", "", str(answer(section_results(section)))))
 
 
 def method(record, name, base, new, wave=1.0, seeds=SEEDS):
@@ -95,4 +95,4 @@ def test_without_one_complete_reference_there_is_no_answer(record, reference):
 
 def test_names_are_text(record, reference):
     (section,) = sections(reference + method(record, "<b>{0}{x}", 90, 20))
-    assert "&lt;b&gt;{0}{x}" in answer(tables(section))
+    assert "&lt;b&gt;{0}{x}" in answer(section_results(section))

@@ -9,19 +9,19 @@ import pytest
 from harness.records import AnalysisRecord
 from reports.findings.suite_findings import overviews
 from reports.pages.page import page
-from reports.results.section_results import tables
+from reports.results.section_results import section_results
 from reports.results.sections import sections
 from reports.results.titles import row_styles, section_titles
 
 
 def found(records):
-    return [(section, tables(section)) for section in sections(records)]
+    return [section_results(section) for section in sections(records)]
 
 
 def shown(records):
     """The overviews of the one suite that the records are of."""
     pairs = found(records)
-    return list(overviews("u", pairs, section_titles([section for section, _ in pairs]), row_styles(pairs)))
+    return list(overviews("u", pairs, section_titles([results.section for results in pairs]), row_styles(pairs)))
 
 
 def plain(markup):
@@ -47,7 +47,7 @@ def shots(record):
 
 
 def test_shots_make_one_curve_a_method_and_one_table(shots):
-    assert [section.condition.shots for section, _ in found(shots)] == [1, 4, 16]
+    assert [results.section.condition.shots for results in found(shots)] == [1, 4, 16]
     (overview,) = shown(shots)
     (table,) = overview.tables
     assert [c.title for c in table.columns] == ["Method", "1-shot", "4-shot", "16-shot"]
@@ -149,10 +149,10 @@ def test_sections_that_differ_in_more_than_one_condition_are_no_family(record, g
 def test_shared_runs_answer_the_questions_of_both_suites(record):
     accuracy = {"imagenet": 70.0, "caltech101": 90.0, "dtd": 50.0, "imagenetv2": 60.0, "imagenet_a": 40.0}
     pairs = found([record(dataset="imagenet", suite="cross-dataset", seed=s, accuracy=accuracy) for s in (1, 2)])
-    averages = {section.condition.suite: found.line("coop")["target"] for section, found in pairs}
+    averages = {results.section.condition.suite: results.line("coop")["target"] for results in pairs}
     assert averages == {"cross-dataset": 70, "domain-generalization": 50}
-    assert [section.again for section, _ in pairs] == [False, True]
-    assert set(pairs[1][1].units.index.unique("unit")) == {"imagenet", "imagenetv2", "imagenet_a"}
+    assert [results.section.again for results in pairs] == [False, True]
+    assert set(pairs[1].units.index.unique("unit")) == {"imagenet", "imagenetv2", "imagenet_a"}
 
 
 @pytest.fixture
@@ -166,8 +166,8 @@ def ablation(record):
 
 
 def test_an_ablation_says_what_each_setting_changes(ablation):
-    ((section, _),) = found(ablation)
-    assert {row.label for row in section.rows} == {
+    (results,) = found(ablation)
+    assert {row.label for row in results.section.rows} == {
         "coop", "coop (depth=2)", "coop (depth=4)", "coop (ratio=0.1)", "coop (ratio=0.9)", "coop (skip=false)"}  # fmt: skip
     (overview,) = shown(ablation)
     (table,) = overview.tables

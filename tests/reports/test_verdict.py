@@ -3,13 +3,13 @@ import re
 from dataclasses import replace
 
 from reports.findings.verdict import verdict
-from reports.results.section_results import tables
+from reports.results.section_results import section_results
 from reports.results.sections import sections
 
 
 def words(records):
     (section,) = sections(records)
-    return html.unescape(re.sub(r"<[^>]*>", "", str(verdict(tables(section), len(section.datasets)))))
+    return html.unescape(re.sub(r"<[^>]*>", "", str(verdict(section_results(section)))))
 
 
 def method(record, name, score, seconds=10.0, seeds=(1, 2, 3), wobble=0.0):
@@ -97,4 +97,4 @@ def test_suites_without_h_speak_of_accuracy(record):
 
 def test_names_are_escaped(record):
     (section,) = sections([record("<script>x</script>")])
-    assert "<script>" not in verdict(tables(section), 1)
+    assert "<script>" not in verdict(section_results(section))
