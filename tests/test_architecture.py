@@ -131,11 +131,38 @@ def loaded_after(code):
     return set(json.loads(process.stdout.splitlines()[-1]))
 
 
+FORKS = """
+import importlib, json, os, sys, traceback
+import pydantic, rich.table, typer
+
+for module in sys.argv[1:]:
+    sys.stdout.flush()
+    if os.fork() == 0:
+        try:
+            importlib.import_module(module)
+            print(json.dumps([module, sorted(sys.modules)]), flush=True)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def imported_alone():
+    """By module, what is loaded once it is imported before any other of ours: each in a fork of a process that knows none."""
+    words = [sys.executable, "-c", FORKS, *WORDS, *plugin_modules()]
+    process = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
+    return dict(json.loads(line) for line in process.stdout.splitlines() if line.startswith("[")), process.stderr
+
+
 @pytest.mark.parametrize("module", [*WORDS, *plugin_modules()])
-def test_importing_it_leaves_torch_out(module):
-    modules = loaded_after(f"import {module}")
-    assert module in modules
-    assert not modules & {"torch", "torchvision", "open_clip"}
+def test_importing_it_leaves_torch_out(module, imported_alone):
+    loaded, errors = imported_alone
+    assert module in loaded, errors
+    assert module in loaded[module]
+    assert not set(loaded[module]) & {"torch", "torchvision", "open_clip"}
 
 
 def test_the_words_need_no_third_party_but_pydantic():

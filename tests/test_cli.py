@@ -22,17 +22,17 @@ def output(process):
 
 
 class TestHelp:
-    def test_the_command_alone_and_help_show_the_commands_and_exit_codes(self, adaptbench):
-        for words in ([], ["--help"], ["-h"]):
-            process = adaptbench(*words)
+    def test_the_command_alone_and_help_show_the_commands_and_exit_codes(self, adaptbench, adaptbench_here):
+        for words, run in (([], adaptbench_here), (["--help"], adaptbench), (["-h"], adaptbench_here)):
+            process = run(*words)
             assert process.returncode in (0, 2)
             text = output(process)
             assert all(f" {name} " in text for name in ("list", "plan", "run", "report"))
             assert "0 all well, 1 some run failed, 2 bad usage, 130 interrupted" in text
-        assert adaptbench("--help").returncode == 0
+        assert process.returncode == 0
 
-    def test_run_explains_every_option(self, adaptbench):
-        process = adaptbench("run", "--help")
+    def test_run_explains_every_option(self, adaptbench_here):
+        process = adaptbench_here("run", "--help")
         assert process.returncode == 0
         options = (
             "methods datasets seeds shots backbone pretrained data-root results device precision execution steps template "
@@ -42,15 +42,15 @@ class TestHelp:
         assert all(f"--{option} " in text for option in options.split())
 
     @pytest.mark.parametrize("command", ["list", "plan", "report"])
-    def test_the_other_commands_have_help_too(self, adaptbench, command):
-        process = adaptbench(command, "--help")
+    def test_the_other_commands_have_help_too(self, adaptbench_here, command):
+        process = adaptbench_here(command, "--help")
         assert process.returncode == 0
         assert "Usage:" in process.stdout
 
 
 class TestList:
-    def test_all_kinds(self, adaptbench):
-        process = adaptbench("list")
+    def test_all_kinds(self, adaptbench_here):
+        process = adaptbench_here("list")
         assert process.returncode == 0
         words = set(process.stdout.split())
         about = {line.split()[0]: line.split()[1:] for line in process.stdout.splitlines() if line.split()}
@@ -59,19 +59,19 @@ class TestList:
             assert all(about[name] for name in TABLES[f"adaptbench.{kind}"])
         assert "arXiv:2412.11509" in process.stdout
 
-    def test_one_kind(self, adaptbench):
-        process = adaptbench("list", "suites")
+    def test_one_kind(self, adaptbench_here):
+        process = adaptbench_here("list", "suites")
         assert "base2new" in process.stdout
         assert "skip_tuning" not in process.stdout
 
-    def test_an_installed_plug_in_is_listed(self, tiny_adaptbench):
-        words = set(tiny_adaptbench("list").stdout.split())
+    def test_an_installed_plug_in_is_listed(self, adaptbench_here, tinyworld):
+        words = set(adaptbench_here("list").stdout.split())
         assert {"tiny", "tiny-clip", "tiny-colours", "scripted"} <= words
 
 
 class TestPlan:
-    def test_json(self, adaptbench):
-        process = adaptbench("plan", "base2new", "--json", "--datasets", "published")
+    def test_json(self, adaptbench_here):
+        process = adaptbench_here("plan", "base2new", "--json", "--datasets", "published")
         assert process.returncode == 0
         rows = json.loads(process.stdout)
         assert len(rows) == 165
@@ -79,8 +79,8 @@ class TestPlan:
             ("default", 20), ("imagenet", 5), ("sun397", 5), ("food101", 5)
         }  # fmt: skip
 
-    def test_a_data_root_makes_published_datasets_the_default(self, adaptbench, tmp_path):
-        rows = json.loads(adaptbench("plan", "base2new", "--json", "--data-root", tmp_path).stdout)
+    def test_a_data_root_makes_published_datasets_the_default(self, adaptbench_here, tmp_path):
+        rows = json.loads(adaptbench_here("plan", "base2new", "--json", "--data-root", tmp_path).stdout)
         assert "imagenet" in {row["dataset"] for row in rows}
 
     def test_a_table(self, adaptbench):
@@ -91,8 +91,8 @@ class TestPlan:
         assert "3 epochs, batch 32, sgd 0.02" in process.stdout
         assert process.stdout.rstrip().endswith("9 runs.")
 
-    def test_plug_ins_by_module_and_attribute(self, tiny_adaptbench):
-        process = tiny_adaptbench(
+    def test_plug_ins_by_module_and_attribute(self, adaptbench_here, tinyworld):
+        process = adaptbench_here(
             "plan", "tinyworld:SUITE", "--methods", "tinyworld:Scripted", "--datasets", "tinyworld:COLOURS", "--json"
         )
         (row,) = json.loads(process.stdout)
@@ -214,9 +214,9 @@ def test_a_broken_plug_in_is_named_and_not_traced(adaptbench, tmp_path):
     assert "'broken:X' can't be imported from 'broken': No module named 'no_such_package'" in output(process)
 
 
-def test_results_that_can_not_be_written_are_refused_before_anything_runs(adaptbench, tmp_path):
+def test_results_that_can_not_be_written_are_refused_before_anything_runs(adaptbench_here, tmp_path):
     (tmp_path / "results").write_text("a file")
-    process = adaptbench("run", "base2new", "--datasets", "demo-digits", "--results", tmp_path / "results")
+    process = adaptbench_here("run", "base2new", "--datasets", "demo-digits", "--results", tmp_path / "results")
     assert process.returncode == 2
     assert "can't be written" in output(process)
     assert "--results DIR" in output(process)
@@ -308,15 +308,15 @@ def run_eurosat(adaptbench, home, *words):
     )  # fmt: skip
 
 
-def test_a_missing_data_root_is_said(adaptbench, tmp_path):
-    process = adaptbench("run", "base2new", "--data-root", tmp_path / "nowhere", "--results", tmp_path / "results")
+def test_a_missing_data_root_is_said(adaptbench_here, tmp_path):
+    process = adaptbench_here("run", "base2new", "--data-root", tmp_path / "nowhere", "--results", tmp_path / "results")
     assert process.returncode == 2, output(process)
     assert "nowhere" in output(process)
 
 
-def test_an_incomplete_copy_is_said(tiny_adaptbench, eurosat):
+def test_an_incomplete_copy_is_said(adaptbench_here, tinyworld, eurosat):
     (eurosat / "split_zhou_EuroSAT.json").unlink()
-    process = run_eurosat(tiny_adaptbench, eurosat)
+    process = run_eurosat(adaptbench_here, eurosat)
     assert process.returncode == 2
     assert "there is no split file" in output(process)
     assert "cross_modal_adaptation" in output(process)
@@ -325,9 +325,9 @@ def test_an_incomplete_copy_is_said(tiny_adaptbench, eurosat):
 @pytest.mark.parametrize(
     "content", [b"", b'{"train": [', b"[1, 2]", b'{"train": [["a.jpg", "x", "y"]], "val": [], "test": []}']
 )
-def test_a_corrupt_split_file_is_refused_before_anything_runs(tiny_adaptbench, eurosat, content):
+def test_a_corrupt_split_file_is_refused_before_anything_runs(adaptbench_here, tinyworld, eurosat, content):
     (eurosat / "split_zhou_EuroSAT.json").write_bytes(content)
-    process = run_eurosat(tiny_adaptbench, eurosat)
+    process = run_eurosat(adaptbench_here, eurosat)
     assert process.returncode == 2
     assert "split_zhou_EuroSAT.json" in output(process)
     assert "get it again" in output(process)

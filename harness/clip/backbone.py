@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pickle import UnpicklingError
 from typing import Any
 
@@ -173,7 +174,7 @@ def load(
                 device=device,
                 weights_only=True,
             )
-            tokenizer = open_clip.get_tokenizer(name)
+            tokenizer = _tokenizer(name)
         except Exception as error:  # whatever the parser of the file's format, or a tokenizer's download, raises
             why = (
                 "it holds more than weights"
@@ -187,6 +188,12 @@ def load(
                 "and needs the network then.",
             ) from error
     return Backbone(model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model))
+
+
+@cache
+def _tokenizer(name: str) -> Any:
+    """open_clip's tokenizer of a model: once in a process, for the vocabulary takes longer to read than a small backbone."""
+    return open_clip.get_tokenizer(name)
 
 
 def _digest(model: nn.Module) -> str:

@@ -1,6 +1,7 @@
 """Backbones whose towers are not CLIP's ViT, against open_clip's own model: SigLIP, CoCa, ResNet; small, with random weights."""
 
 import re
+from functools import cache
 
 import open_clip
 import pytest
@@ -33,6 +34,7 @@ COCA = {
 WHOLE_TEXT = ("zero_shot", "linear_probe", "lp_plus_plus", "tip_adapter", "tip_adapter_f", "clip_adapter")
 INSIDE_TEXT = ("coop", "cocoop", "kgcoop", "prograd", "tcp", "dept")
 INSIDE_BOTH = ("full_finetuning", "skip_tuning", "maple", "promptsrc", "coprompt", "clip_lora")
+tokenizer_of = cache(open_clip.SimpleTokenizer)  # reads its vocabulary each time
 
 
 @pytest.fixture(params=["SigLIP", "CoCa", "ResNet"])
@@ -52,13 +54,13 @@ def model(request, make_clip):
 
 @pytest.fixture
 def backbone(model):
-    tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
+    tokenizer = tokenizer_of(context_length=model.context_length)
     return Backbone(model, tokenizer, execution="fast")
 
 
 @pytest.mark.parametrize("execution", ["fast", "reference"])
 def test_features_and_logits_are_open_clips(model, execution):
-    tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
+    tokenizer = tokenizer_of(context_length=model.context_length)
     backbone = Backbone(model, tokenizer, execution=execution)
     size = backbone.pixels.size
     images = torch.randn(3, 3, size, size)

@@ -42,9 +42,9 @@ def test_what_a_method_lacks_is_advised(method, part, why):
         measure(key_of(method), CLASSES, part, pairs=3)
 
 
-def test_the_command_prints_raw_pairs_and_goes_on_after_a_method_without_steps(adaptbench):
+def test_the_command_prints_raw_pairs_and_goes_on_after_a_method_without_steps(adaptbench_here):
     words = "zero_shot,coop --backbone demo-clip --classes 6 --part text --pairs 3 --json"
-    done = adaptbench("speedup", *words.split())
+    done = adaptbench_here("speedup", *words.split())
     assert done.returncode == 0
     assert "zero_shot: 'zero_shot' trains in no steps" in done.stdout
     found = json.loads(done.stdout[done.stdout.index("{") :])
@@ -52,7 +52,7 @@ def test_the_command_prints_raw_pairs_and_goes_on_after_a_method_without_steps(a
     assert len(found["methods"]["coop"]["fast_seconds"]) == 3
 
 
-def test_an_unknown_part_is_advised(adaptbench):
-    done = adaptbench("speedup", "coop", "--part", "txt")
+def test_an_unknown_part_is_advised(adaptbench_here):
+    done = adaptbench_here("speedup", "coop", "--part", "txt")
     assert done.returncode == 2
     assert "Did you mean 'text'" in done.stderr

@@ -1,5 +1,7 @@
 """Staged towers against open_clip's own forward, in float64, in both executions."""
 
+from functools import cache
+
 import open_clip
 import pytest
 import torch
@@ -13,6 +15,7 @@ from harness.clip.text_tower import TextTower
 from harness.errors import BackboneError, ConfigError
 
 TEXTS = ["a photo of a dog.", "cat", "a photo of the very long-haired dachshund, a type of pet."]
+tokenizer_of = cache(open_clip.get_tokenizer)  # reads its vocabulary each time
 EXECUTIONS = pytest.mark.parametrize("execution", ["fast", "reference"])
 
 
@@ -50,7 +53,7 @@ def clip(request, make_clip):
 
 @pytest.fixture(params=["fast", "reference"])
 def backbone(request, clip):
-    backbone = Backbone(clip, open_clip.get_tokenizer("ViT-B-16"), execution=request.param)
+    backbone = Backbone(clip, tokenizer_of("ViT-B-16"), execution=request.param)
     clip.requires_grad_(True)
     return backbone
 
@@ -67,7 +70,7 @@ def open_clip_text(model, embeddings, ends, deep=None):
 
 
 def embeddings_77(model, texts=TEXTS):
-    ids = open_clip.get_tokenizer("ViT-B-16")(texts)
+    ids = tokenizer_of("ViT-B-16")(texts)
     return model.token_embedding(ids), ids.argmax(dim=-1)
 
 
@@ -77,7 +80,7 @@ def test_images_equal_open_clip(clip, backbone):
 
 
 def test_texts_equal_open_clip(clip, backbone):
-    expected = clip.encode_text(open_clip.get_tokenizer("ViT-B-16")(TEXTS))
+    expected = clip.encode_text(tokenizer_of("ViT-B-16")(TEXTS))
     text_parameters = [p for name, p in clip.named_parameters() if not name.startswith("visual.")]
     same_with_gradients(backbone.text.encode(backbone.text.tokenize(TEXTS)), expected, text_parameters)
 
@@ -169,7 +172,7 @@ TEMPLATED = ["a photo of a dog.", "a photo of a very long-haired dachshund.", "a
 
 def test_texts_that_share_words_equal_open_clip(clip, backbone):
     """Shared rows are computed once, gradients of the shared words and of trained towers included."""
-    expected = clip.encode_text(open_clip.get_tokenizer("ViT-B-16")(TEMPLATED))
+    expected = clip.encode_text(tokenizer_of("ViT-B-16")(TEMPLATED))
     text_parameters = [p for name, p in clip.named_parameters() if not name.startswith("visual.")]
     same_with_gradients(backbone.text.encode(backbone.text.tokenize(TEMPLATED)), expected, text_parameters)
 
@@ -178,7 +181,7 @@ def test_texts_that_share_words_equal_open_clip(clip, backbone):
 def test_texts_without_a_difference_encode_too(clip, backbone, texts):
     same(
         backbone.text.encode(backbone.text.tokenize(texts)),
-        clip.encode_text(open_clip.get_tokenizer("ViT-B-16")(texts)),
+        clip.encode_text(tokenizer_of("ViT-B-16")(texts)),
     )
 
 
@@ -274,7 +277,7 @@ def test_a_prompt_of_77_tokens_fits_and_one_of_78_is_refused(tiny_backbone, exec
 @EXECUTIONS
 def test_a_resnet_encodes_but_has_no_stages(make_clip, execution):
     model = make_clip(vision_layers=[1, 1, 1, 1]).double()
-    backbone = Backbone(model, open_clip.get_tokenizer("ViT-B-16"), execution=execution)
+    backbone = Backbone(model, tokenizer_of("ViT-B-16"), execution=execution)
     images = randn(2, 3, 32, 32)
     same(backbone.image.encode(images), model.encode_image(images))
     tower = backbone.image

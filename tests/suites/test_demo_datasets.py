@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.errors import DataError
-from harness.suite import Dataset, Folders, Item
+from harness.suite import Dataset, Folders, Item, Splits
 from suites.demo import real, store
 from suites.demo.corpus import batch, corpus_bank
 from suites.demo.datasets import (
@@ -42,7 +43,30 @@ def per_class(items: Sequence[Item]) -> tuple[int, int, int]:
     return len(counts), min(counts, default=0), max(counts, default=0)
 
 
-@pytest.mark.parametrize("dataset", [*TRAINABLE, DIGITS], ids=lambda d: d.name)
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int, int]]:
+    """Generated datasets have two, one and three images per class: the whole ones take seconds to draw. The true counts."""
+    counts = {name: generated.counts for name, generated in GENERATED.items()}
+    for name, generated in GENERATED.items():
+        monkeypatch.setitem(GENERATED, name, replace(generated, counts=(2, 1, 3)))
+    return counts
+
+
+@pytest.mark.parametrize("dataset", TRAINABLE, ids=lambda d: d.name)
+def test_a_dataset_has_the_counts_of_its_recipe_which_are_enough(
+    dataset: Dataset, few: dict[str, tuple[int, int, int]], tmp_path: Path
+) -> None:
+    assert all(count >= least for count, least in zip(few[dataset.name], (24, 4, 50), strict=True))
+    splits = dataset.read(Folders(data_root=None, cache=tmp_path))
+    classes = len(GENERATED[dataset.name].classes)
+    assert classes >= 10
+    assert [per_class(part) for part in (splits.train, splits.val, splits.test)] == [(classes, n, n) for n in (2, 1, 3)]
+    check_items(splits)
+
+
+@pytest.mark.parametrize(
+    "dataset", [*(pytest.param(d, marks=pytest.mark.long) for d in TRAINABLE), DIGITS], ids=lambda d: d.name
+)
 def test_every_class_has_enough_images(dataset: Dataset, folders: Folders) -> None:
     splits = dataset.read(folders)
     classes, train, _ = per_class(splits.train)
@@ -50,6 +74,10 @@ def test_every_class_has_enough_images(dataset: Dataset, folders: Folders) -> No
     assert train >= 24
     assert per_class(splits.val)[:2] >= (classes, 4)
     assert per_class(splits.test)[:2] >= (classes, 50)
+    check_items(splits)
+
+
+def check_items(splits: Splits) -> None:
     keys = [item.image for part in (splits.train, splits.val, splits.test) for item in part]
     assert len(keys) == len(set(keys))
     assert splits.open(splits.test[0].image).mode == "RGB"
@@ -66,6 +94,7 @@ def test_the_variants_test_the_classes_of_the_shapes(dataset: Dataset, folders: 
     assert splits.train == splits.val == ()
 
 
+@pytest.mark.usefixtures("few")
 def test_a_dataset_is_the_same_every_time() -> None:
     assert generate("demo-scenes").sha256() == generate("demo-scenes").sha256()
 
@@ -101,12 +130,13 @@ def one_file(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("few")
 def test_a_broken_cache_file_is_made_again(tmp_path: Path) -> None:
     folders = Folders(data_root=None, cache=tmp_path)
     first = SCENES.read(folders)
     path = one_file(tmp_path)
-    whole = path.read_bytes()
-    for broken in (whole[: len(whole) // 2], b"", whole[:200_000] + b"\xff\x00\xff\x00" + whole[200_004:]):
+    whole, middle = path.read_bytes(), path.stat().st_size // 2
+    for broken in (whole[: len(whole) // 2], b"", whole[:middle] + b"\xff\x00\xff\x00" + whole[middle + 4 :]):
         path.write_bytes(broken)
         assert store.load(path) is None
         again = SCENES.read(folders)
@@ -115,6 +145,7 @@ def test_a_broken_cache_file_is_made_again(tmp_path: Path) -> None:
         assert again.open(again.test[5].image).tobytes() == first.open(first.test[5].image).tobytes()
 
 
+@pytest.mark.usefixtures("few")
 def test_a_good_cache_file_is_used_as_it_is(tmp_path: Path) -> None:
     folders = Folders(data_root=None, cache=tmp_path)
     SCENES.read(folders)
