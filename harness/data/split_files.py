@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PARTS = ("train", "val", "test")
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+"""What images may be, in Pillow's words: no format that runs another program, as EPS does."""
+PIXELS_VARIABLE = "ADAPTBENCH_MOST_IMAGE_PIXELS"
+"""The environment variable that raises, or lowers, how many pixels an image may have."""
 MOST_NAME_CHARACTERS = 200
 """A class name has to fit a prompt of 77 tokens; the longest of the published ones has 54 characters."""
 PUBLISHED_SPLITS = "folder splits/ of the GitHub repository linzhiqiu/cross_modal_adaptation"
@@ -28,22 +32,64 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 def open_image(path: Path) -> Image:
     """The image at `path`, wholly decoded, in RGB; an EXIF orientation is not applied, as in the published evaluations.
 
-    Raises DataError if the file is missing, or can't be decoded to its end.
+    Raises DataError if the file is missing, of another format than `FORMATS`, too large, or can't be decoded to its end.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
+    wanted = os.environ.get(PIXELS_VARIABLE, "")
+    if wanted.isdecimal():
+        Image.MAX_IMAGE_PIXELS = int(wanted)  # Pillow warns from there on, and refuses twice as many
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
+        with Image.open(path, formats=FORMATS) as image:
+            return to_rgb(image, f"the image '{path}'")
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"the image '{path}' can't be read: it is larger than images usually are ({error}).",
+            f"If it is what it should be, raise the limit: {PIXELS_VARIABLE}=PIXELS, with the number that is named.",
+        ) from error
     except FileNotFoundError:
         raise DataError(
             f"there is no image '{path}'.", "Complete the copy of the dataset and repeat the command."
+        ) from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise DataError(f"the image '{path}' can't be read: {error.strerror}.", "Check its permissions.") from error
+    except UnidentifiedImageError:
+        raise DataError(
+            f"the image '{path}' can't be read: it is none of {', '.join(FORMATS)}{_beginning(path)}.",
+            "If it should be one, unpack or download it again; of another format, convert it. Then repeat the command.",
         ) from None
     except Exception as error:  # OSError, SyntaxError, struct.error: whatever the parser of the file's format raises
         raise DataError(
             f"the image '{path}' can't be read: {error}.",
             "It is damaged or was cut short; delete it and unpack or download it again, then repeat the command.",
         ) from error
+
+
+def to_rgb(image: Image, name: str) -> Image:
+    """A decoded image in RGB; 16 bits of grey become 8. Raises DataError, by `name`, for pixels without a known range."""
+    if image.mode.startswith("I;16"):
+        import numpy as np
+        from PIL import Image
+
+        grey = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise DataError(
+            f"{name} has pixels of 32 bits (Pillow's mode {image.mode}), and nothing says what is black and what is white.",
+            "Convert it to 8 or 16 bits.",
+        )
+    return image.convert("RGB")
+
+
+def _beginning(path: Path) -> str:
+    """How a file begins that is no image, where that says what it is."""
+    with path.open("rb") as file:
+        start = file.read(32)
+    if not start:
+        return ", it is empty"
+    return f", it begins with {start[:16].decode(errors='backslashreplace')!r}" if start[:1] in b"<{%V" else ""
 
 
 @dataclass(frozen=True)
@@ -81,22 +127,33 @@ def read_split_file(path: Path, image_folder: Path) -> Splits:
 
 
 def require_images(splits: Splits, image_folder: Path) -> None:
-    """Raise DataError unless the folder and the first image of each class in each list are there.
-
-    Some hundred look-ups instead of one an image: enough to tell a missing, half-unpacked or misplaced copy at once.
-    """
+    """Raise DataError unless the folder and every image of the lists are there."""
     if not image_folder.is_dir():
         raise DataError(f"there is no image folder '{image_folder}'.", "Unpack the dataset's images to that place.")
-    firsts: list[str] = []
-    for items in (splits.train, splits.val, splits.test):
-        firsts += {item.label: item.image for item in reversed(items)}.values()
-    missing = sorted(image for image in firsts if not os.path.isfile(image_folder / image))
+    missing = _missing(splits, image_folder)
     if missing:
+        listed = len({item.image for items in (splits.train, splits.val, splits.test) for item in items})
         raise DataError(
-            f"images are missing below '{image_folder}': of {len(firsts)} looked for (the first of each class), "
-            f"{len(missing)} are not there, such as '{missing[0]}'.",
+            f"images are missing below '{image_folder}': of {listed} listed, {len(missing)} are not there, such as "
+            f"{', '.join(map(repr, missing[:3]))}.",
             "Complete the copy, and keep the folders and file names of the dataset's own archive.",
         )
+
+
+def _missing(splits: Splits, image_folder: Path) -> list[str]:
+    """Keys of images that are in a list and not on the disk, by a listing of each folder rather than a look at each file."""
+    present: dict[str, set[str]] = {}
+    missing = []
+    for image in dict.fromkeys(item.image for items in (splits.train, splits.val, splits.test) for item in items):
+        folder, _, name = image.rpartition("/")
+        if folder not in present:
+            try:
+                present[folder] = set(os.listdir(image_folder / folder))
+            except OSError:
+                present[folder] = set()
+        if name not in present[folder]:
+            missing.append(image)
+    return missing
 
 
 def _parse(path: Path) -> dict[str, Any]:

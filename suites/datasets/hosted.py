@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from harness.data.split_files import to_rgb
 from harness.errors import ConfigError, DataError, did_you_mean
 from harness.suite import Splits
 from suites.datasets.splitting import Row, part_named, split
@@ -91,7 +92,7 @@ def _labels(found: Any) -> list[int]:
 
 
 def _torchvision_image(found: Any, index: int) -> Image:
-    return found[index][0].convert("RGB")
+    return to_rgb(found[index][0], f"image {index} of the dataset")
 
 
 def read_hugging_face(name: str) -> Splits:
@@ -150,7 +151,7 @@ def _columns(name: str, features: Mapping[str, Any], datasets: Any) -> tuple[str
 
 
 def _hugging_face_image(found: Any, index: int, column: str) -> Image:
-    return found[index][column].convert("RGB")
+    return to_rgb(found[index][column], f"image {index} of the dataset")
 
 
 def _open(images: Mapping[str, Callable[[], Image]], key: str) -> Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ import platformdirs
 import typer
 
 from harness import plugins
-from harness.data.split_files import ImageFolder
 from harness.errors import ConfigError, DataError, did_you_mean
 from harness.files import write_atomically
-from harness.suite import Dataset, Folders, Item, Splits
+from harness.suite import Dataset, Folders
 from suites.datasets.checksums import unpublished
 from suites.datasets.downloads import SOURCES
 from suites.datasets.fetching import FOLDER, is_there, provide
@@ -94,10 +92,6 @@ def check(name: str, root: Path) -> Finding:
     except DataError as error:
         state: State = "incomplete" if (root / source.folder).exists() else "missing"
         return Finding(name, state, error.what, (*_steps(name, root), error.advice))
-    lacking = _missing_images(splits)
-    if lacking:
-        words = f"{len(lacking):,} images of its lists are not there, such as '{lacking[0]}'."
-        return Finding(name, "incomplete", words, _unpack_again(name, root) or source.by_hand)
     found = len(splits.train), len(splits.val), len(splits.test)
     if found != source.images:
         words = f"it has {_counts(found)} images, and {_counts(source.images)} are published."
@@ -155,25 +149,6 @@ def _unpack_again(name: str, root: Path) -> tuple[str, ...]:
         for download in SOURCES[name].downloads
         if download.member
     )
-
-
-def _missing_images(splits: Splits) -> list[str]:
-    """Keys of images that are in a list and not on the disk, by a listing of each folder rather than a look at each file."""
-    assert isinstance(splits.open, ImageFolder)
-    home = splits.open.image_folder
-    items: dict[str, Item] = {item.image: item for item in (*splits.train, *splits.val, *splits.test)}
-    present: dict[str, set[str]] = {}
-    missing = []
-    for image in items:
-        folder, _, name = image.rpartition("/")
-        if folder not in present:
-            try:
-                present[folder] = set(os.listdir(home / folder))
-            except OSError:
-                present[folder] = set()
-        if name not in present[folder]:
-            missing.append(image)
-    return missing
 
 
 def _wnids(folder: Path) -> list[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path, PureWindowsPath
@@ -16,8 +18,14 @@ from pathlib import Path, PureWindowsPath
 from harness.data.split_files import ImageFolder, require_images
 from harness.errors import ConfigError
 from harness.suite import Dataset, Folders, Splits
-from suites.datasets.readers import IMAGE_SUFFIXES
 from suites.datasets.splitting import PARTS, Row, part_named, split
+
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"
+)  # fmt: skip
+"""Of the formats that `harness.data.split_files.FORMATS` lets in."""
+_OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
+"""What file systems and archivers leave in folders."""
 
 LAYOUT = (
     "It takes one folder a class with its images inside; or train/, test/ and perhaps val/ with such folders in each."
@@ -30,16 +38,23 @@ def folder(path: str) -> Dataset:
     if not home.is_dir():
         raise ConfigError(f"folder:{path}: there is no such folder.", LAYOUT)
     below = _subfolders(home)
-    parts = {name: part_named(name) for name in below}
+    parts = {name: part for name in below if (part := part_named(name)) and _subfolders(home / name)}
+    left_out: list[str] = []
     if "train" in parts.values():
-        rows = [row for name, part in parts.items() if part for row in _class_folders(home, f"{name}/", part)]
-    elif any(parts.values()):
-        alone = next(name for name, part in parts.items() if part)
-        raise ConfigError(f"folder:{path} has the folder '{alone}', and no 'train' beside it.", LAYOUT)
+        others = [name for name in below if name not in parts]
+        if others:
+            raise ConfigError(
+                f"folder:{path} has the part '{next(iter(parts))}', and beside it '{others[0]}', which is no part with a "
+                "folder per class in it.",
+                f"{LAYOUT} Move '{others[0]}' away, or rename it.",
+            )
+        rows = [row for name, part in parts.items() for row in _class_folders(home, f"{name}/", part, left_out)]
+    elif parts:
+        raise ConfigError(f"folder:{path} has the folder '{next(iter(parts))}', and no 'train' beside it.", LAYOUT)
     else:
-        rows = list(_class_folders(home, "", None))
+        rows = list(_class_folders(home, "", None, left_out))
     _require_classes(f"folder:{path}", rows, LAYOUT)
-    return _local("folder", home.name, home, rows)
+    return _local("folder", home.name, home, rows, left_out)
 
 
 def csv_file(path: str) -> Dataset:
@@ -84,12 +99,15 @@ def _remote(name: str, title: str, read: Callable[[Folders], Splits]) -> Dataset
     return Dataset(name=name, title=title, group="user", templates={"clip": "a photo of a {}."}, read=read)
 
 
-def _local(source: str, title: str, home: Path, rows: Sequence[Row]) -> Dataset:
+def _local(source: str, title: str, home: Path, rows: Sequence[Row], left_out: Sequence[str] = ()) -> Dataset:
+    """`left_out` says what of the folder is no image that can be read, class by class: reading warns of it."""
     digest = _digest((row.part, row.image, row.classname, _size(home / row.image)) for row in rows)
 
     def read(folders: Folders) -> Splits:
         splits = split(rows, ImageFolder(home))
         require_images(splits, home)
+        for each in left_out:
+            warnings.warn(f"{source}:{title}: {each}", UserWarning, stacklevel=2)
         return splits
 
     return _remote(f"{source}:{title}@{digest}", title, read)
@@ -107,17 +125,31 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else -1
 
 
-def _class_folders(home: Path, below: str, part: str | None) -> Iterable[Row]:
-    """The images of every class folder. Raises ConfigError for one with images in folders of its own only: those are classes."""
+def _class_folders(home: Path, below: str, part: str | None, left_out: list[str]) -> Iterable[Row]:
+    """The images of every class folder; what is left out of one is said in `left_out`.
+
+    Raises ConfigError for a folder without images, and for one with images in folders of its own only: those are classes.
+    """
     for name in _subfolders(home / below):
-        images = [
+        files = [
             Path(folder_, file).relative_to(home).as_posix()
             for folder_, _, files in sorted(os.walk(home / below / name))
             for file in sorted(files)
-            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith(".")
+            if not file.startswith(".") and file not in _OF_SYSTEMS
         ]
+        images = [file for file in files if file.lower().endswith(SUFFIXES)]
+        others = _by_suffix(file for file in files if not file.lower().endswith(SUFFIXES))
         own = f"{below}{name}/"
-        if images and all("/" in image.removeprefix(own) for image in images):
+        if not images:
+            raise ConfigError(
+                f"folder:{home}: the class folder '{own}' holds no image that can be read ({others or 'it is empty'}).",
+                f"Images are {', '.join(SUFFIXES)}: convert them, or move the folder away.",
+            )
+        if others:
+            left_out.append(
+                f"of the class folder '{own}', {others} {'is' if others.startswith('1 ') else 'are'} left out"
+            )
+        if all("/" in image.removeprefix(own) for image in images):
             raise ConfigError(
                 f"folder:{home}: '{own}' is no class, its images lie in folders below it, such as '{images[0]}'.",
                 LAYOUT,
@@ -125,8 +157,20 @@ def _class_folders(home: Path, below: str, part: str | None) -> Iterable[Row]:
         yield from (Row(image, name, part) for image in images)
 
 
+def _by_suffix(files: Iterable[str]) -> str:
+    """``3 files .heic, 1 without a suffix``; nothing for no file."""
+    counts = Counter(Path(file).suffix.lower() for file in files)
+    return ", ".join(
+        f"{count} file{'s' * (count > 1)} {suffix or 'without a suffix'}" for suffix, count in counts.most_common()
+    )
+
+
 def _subfolders(home: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(home) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(
+        entry.name
+        for entry in os.scandir(home)
+        if entry.is_dir() and not entry.name.startswith(".") and entry.name not in _OF_SYSTEMS
+    )
 
 
 def _csv_row(path: str, number: int, line: dict[str, str | None]) -> Row:

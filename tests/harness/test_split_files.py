@@ -1,9 +1,11 @@
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -82,11 +84,49 @@ def test_a_missing_image_is_named_with_the_next_step(tmp_path):
         open_image(tmp_path)
 
 
-def test_an_image_of_absurd_size_is_refused(tmp_path, monkeypatch):
+def test_an_image_of_absurd_size_is_refused_until_the_limit_is_raised(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    (tmp_path / "bomb.jpg").write_bytes(jpeg())
-    with pytest.raises(DataError, match=r"bomb\.jpg"):
-        open_image(tmp_path / "bomb.jpg")
+    (tmp_path / "large.jpg").write_bytes(jpeg())
+    with pytest.raises(DataError, match=r"(?s)large\.jpg.*256 pixels.*ADAPTBENCH_MOST_IMAGE_PIXELS"):
+        open_image(tmp_path / "large.jpg")
+    monkeypatch.setenv("ADAPTBENCH_MOST_IMAGE_PIXELS", "256")
+    assert open_image(tmp_path / "large.jpg").size == (16, 16)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_of_grey_are_the_eight_that_they_hold(tmp_path, suffix):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / f"16.{suffix}")
+    eight, sixteen = open_image(tmp_path / "8.png"), open_image(tmp_path / f"16.{suffix}")
+    assert np.array_equal(np.asarray(eight), np.asarray(sixteen))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_without_a_known_range_are_refused_by_name(tmp_path, kind):
+    Image.fromarray(np.ones((4, 4), kind)).save(tmp_path / "deep.tif")
+    with pytest.raises(DataError, match=r"(?s)deep\.tif' has pixels of 32 bits.*Convert"):
+        open_image(tmp_path / "deep.tif")
+
+
+def test_what_is_no_image_says_how_it_begins(tmp_path):
+    for name, content, words in (
+        ("page.jpg", b"<html>moved</html>", "it begins with '<html>moved</htm'"),
+        ("empty.jpg", b"", "it is empty"),
+        ("drawing.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it begins with '%!PS-Adobe-3.0 E'"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match="is none of JPEG, PNG") as error:
+            open_image(tmp_path / name)
+        assert words in error.value.what
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_image_that_may_not_be_read_says_so(tmp_path):
+    (tmp_path / "locked.jpg").write_bytes(jpeg())
+    (tmp_path / "locked.jpg").chmod(0)
+    with pytest.raises(DataError, match="Permission denied"):
+        open_image(tmp_path / "locked.jpg")
 
 
 def test_importing_loads_no_pillow():
@@ -161,12 +201,11 @@ def test_a_folder_in_place_of_the_split_file_is_an_error(split_file, images):
         read_split_file(split_file, images)
 
 
-def test_missing_images_are_noticed_by_the_first_of_each_class(split_file, images):
+@pytest.mark.parametrize("image", sorted(image for rows in ROWS.values() for image, _, _ in rows))
+def test_every_missing_image_is_noticed_before_a_run(split_file, images, image):
     split_file.write_text(json.dumps(ROWS))
-    (images / "dog/3.jpg").unlink()
-    with pytest.raises(
-        DataError, match=r"of 5 looked for \(.*\), 1 are not there, such as 'dog/3\.jpg'(.|\n)*Complete"
-    ):
+    (images / image).unlink()
+    with pytest.raises(DataError, match=rf"of 6 listed, 1 are not there, such as '{image}'(.|\n)*Complete"):
         read_split_file(split_file, images)
     with pytest.raises(DataError, match=r"no image folder '.*elsewhere'(.|\n)*Unpack"):
         read_split_file(split_file, images / "elsewhere")

@@ -123,6 +123,49 @@ class TestFolder:
         with pytest.raises(ConfigError, match=rf"(?s){message}.*one folder a class"):
             load(f"folder:{home}")
 
+    def test_every_file_of_a_class_is_read_or_named(self, animals, tmp_path):
+        for number, suffix in enumerate((".tif", ".tiff", ".gif", ".JFIF", ".ppm")):
+            kind = "JPEG" if suffix == ".JFIF" else None
+            Image.new("RGB", (9, 9)).save(animals / "zebra" / f"more-{number}{suffix}", format=kind)
+        for name in ("a.heic", "b.heic", "notes", "Thumbs.db", ".DS_Store"):
+            (animals / "Tiger" / name).touch()
+        (animals / "__MACOSX").mkdir()
+        with pytest.warns(
+            UserWarning, match=r"^folder:animals: of the class folder 'Tiger/', 2 files .heic, 1 file without"
+        ):
+            splits = read(f"folder:{animals}", tmp_path)
+        every = images([*splits.train, *splits.val, *splits.test])
+        assert sum(image.startswith("zebra/more-") for image in every) == 5
+        assert all(splits.open(image).mode == "RGB" for image in every)
+
+    @pytest.mark.parametrize("held", [(), ("a.heic", "b.txt")])
+    def test_a_class_without_an_image_is_an_error(self, animals, held):
+        (animals / "yak").mkdir()
+        for name in held:
+            (animals / "yak" / name).touch()
+        words = "1 file .heic, 1 file .txt" if held else "it is empty"
+        with pytest.raises(
+            ConfigError, match=rf"(?s)'yak/' holds no image that can be read \({words}\).*move the folder"
+        ):
+            load(f"folder:{animals}")
+
+    def test_what_is_no_part_beside_parts_is_named(self, tmp_path):
+        home = tmp_path / "parted"
+        for part in ("train", "val", "dev"):
+            paint(home / part, count=2)
+        with pytest.raises(ConfigError, match=r"'dev', which is no part"):
+            load(f"folder:{home}")
+        shutil.rmtree(home / "dev")
+        (home / "test").mkdir()
+        Image.new("RGB", (9, 9)).save(home / "test" / "0001.png")  # as Kaggle has it: no labels
+        with pytest.raises(ConfigError, match=r"'test', which is no part with a folder per class in it"):
+            load(f"folder:{home}")
+
+    def test_a_class_may_be_called_as_a_part_is(self, tmp_path):
+        home = paint(tmp_path / "traffic", {"bus": (9, 9, 200), "train": (200, 9, 9), "val": (9, 200, 9)})
+        splits = read(f"folder:{home}", tmp_path)
+        assert {item.classname for item in splits.test} == {"bus", "train", "val"}
+
     def test_a_class_too_small_to_divide_is_named(self, tmp_path):
         home = paint(tmp_path / "few", count=3)
         with pytest.raises(DataError, match=r"(?s)'Tiger' has 3 images.*divide them yourself"):
