@@ -100,7 +100,7 @@ class WindowRecord:
     clock_megahertz: tuple[float, float] | None = None
     """The clock of the GPU's streaming processors at the window's two edges."""
     contended: bool | None = None
-    """The threads of a CPU run waited for a processor for more than a tenth of the window."""
+    """On a CPU: threads waited for a processor for over a tenth of the window. On a GPU: another process used it at an edge."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)

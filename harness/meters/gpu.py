@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -91,21 +90,20 @@ def calls_of(device: torch.device) -> DeviceCalls:
 
 
 class Gpu:
-    """NVML's view of the device a run computes on; every reading is None, with a reason, where NVML can't give it."""
+    """NVML's view of the device a run computes on; what NVML can't give is None, and `why` has the reason."""
 
     def __init__(self, device: torch.device) -> None:
         self.reason: str | None = NO_GPU
         self._handle: Any = None
+        self._errors: dict[str, str] = {}
         if device.type != "cuda":
             return
         try:
             import pynvml
 
-            pynvml.nvmlInit()
-            # by UUID: CUDA_VISIBLE_DEVICES renumbers indices
-            uuid = str(torch.cuda.get_device_properties(device).uuid)
-            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
             self._nvml = pynvml
+            pynvml.nvmlInit()
+            self._handle = self._find(str(torch.cuda.get_device_properties(device).uuid))
             self.reason = None
         except ImportError:
             self.reason = "NVML bindings are missing: pip install 'nvidia-ml-py>=12'"
@@ -116,38 +114,82 @@ class Gpu:
         except pynvml.NVMLError as error:
             self.reason = f"NVML: {error}"
 
+    def _find(self, uuid: str) -> Any:
+        """By UUID, since CUDA_VISIBLE_DEVICES renumbers indices; torch leaves out whether it is a whole GPU's or a MIG slice's."""
+        nvml = self._nvml
+        if uuid.startswith(("GPU-", "MIG-")):
+            return nvml.nvmlDeviceGetHandleByUUID(uuid)
+        try:
+            return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        except nvml.NVMLError:
+            return nvml.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")
+
+    def why(self, reading: str) -> str:
+        """The reason why a reading was None the last time, by the name of its method."""
+        return self.reason or self._errors.get(reading, "NVML doesn't tell it of this GPU")
+
     def energy_joules(self) -> float | None:
         """The total energy counter since the driver was loaded."""
-        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000)
+        return self._read("energy_joules", lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000)
 
     def process_bytes(self) -> int | None:
         """Device memory this process holds; None in containers, where the driver sees other process numbers."""
-        if self._handle is None:
+        processes = self._processes("process_bytes")
+        if processes is None:
             return None
-        with suppress(self._nvml.NVMLError):
-            for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
-                if process.pid == os.getpid():
-                    return process.usedGpuMemory
-        return None
+        if os.getpid() not in processes:
+            self._errors["process_bytes"] = "the driver doesn't know this process (a container?)"
+            return None
+        self._errors["process_bytes"] = "the driver doesn't tell what processes hold"
+        return processes[os.getpid()]
+
+    def shared(self) -> bool | None:
+        """Whether another process computes on the device too."""
+        processes = self._processes("shared")
+        if processes is None:
+            return None
+        if len(processes) > 1:
+            return True
+        self._errors["shared"] = "the driver doesn't know this process (a container?)"
+        return False if os.getpid() in processes else None
 
     def used_bytes(self) -> int | None:
         """All of the device's memory that is in use, by whatever process."""
-        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetMemoryInfo(handle).used)
+        return self._read("used_bytes", lambda nvml, handle: nvml.nvmlDeviceGetMemoryInfo(handle).used)
 
     def temperature_celsius(self) -> float | None:
-        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        return self._read(
+            "temperature_celsius", lambda nvml, handle: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
+        )
 
     def clock_megahertz(self) -> float | None:
         """The streaming processors' clock."""
-        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
+        return self._read(
+            "clock_megahertz", lambda nvml, handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)
+        )
 
-    def _read(self, reading: Callable[[Any, Any], T]) -> T | None:
+    def driver(self) -> str | None:
+        return self._read("driver", lambda nvml, handle: nvml.nvmlSystemGetDriverVersion())
+
+    def _processes(self, reading: str) -> dict[int, int | None] | None:
+        """Bytes of the device by process, as the driver numbers them."""
+
+        def ask(nvml: Any, handle: Any) -> dict[int, int | None]:
+            try:
+                processes = nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)
+            except (
+                nvml.NVMLError_FunctionNotFound
+            ):  # drivers before 510; the unversioned function raises no NVMLError then
+                processes = nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
+            return {process.pid: process.usedGpuMemory for process in processes}
+
+        return self._read(reading, ask)
+
+    def _read(self, reading: str, ask: Callable[[Any, Any], T]) -> T | None:
         if self._handle is None:
             return None
         try:
-            return reading(self._nvml, self._handle)
-        except self._nvml.NVMLError:
+            return ask(self._nvml, self._handle)
+        except (self._nvml.NVMLError, UnicodeDecodeError) as error:
+            self._errors[reading] = f"NVML: {error}"
             return None
-
-    def driver(self) -> str | None:
-        return None if self._handle is None else self._nvml.nvmlSystemGetDriverVersion()

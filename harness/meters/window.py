@@ -19,6 +19,15 @@ MINIMUM_ENERGY_WINDOW_SECONDS = 10.0
 CONTENDED_SHARE = 0.1
 """A CPU window is contended if its threads, ready to run, waited for a processor for more than this share of it."""
 
+_READINGS = {
+    "peak_process_bytes": "process_bytes",
+    "device_used_bytes": "used_bytes",
+    "energy_joules": "energy_joules",
+    "temperature_celsius": "temperature_celsius",
+    "clock_megahertz": "clock_megahertz",
+}
+"""Fields of a window's record that NVML gives, and by which reading."""
+
 
 class Window:
     """``with Window(device, gpu) as w: ...`` then ``w.record()``; `w.missing` says why a figure is null."""
@@ -38,6 +47,7 @@ class Window:
         self._temperature = self._gpu.temperature_celsius()
         self._clock = self._gpu.clock_megahertz()
         self._energy = self._gpu.energy_joules()
+        self._shared = self._gpu.shared()
         self._cpu = _cpu_seconds()
         self._waited = _waited_seconds()
         self._start = time.perf_counter()
@@ -79,11 +89,17 @@ class Window:
         if seconds < MINIMUM_ENERGY_WINDOW_SECONDS:
             self.missing["energy_joules"] = f"window shorter than {MINIMUM_ENERGY_WINDOW_SECONDS:.0f} s"
             return None
+        if end <= self._energy:
+            self.missing["energy_joules"] = "the GPU's energy counter stood still or started anew"
+            return None
         return end - self._energy
 
     def _contended(self, seconds: float) -> bool | None:
+        if self._cuda:
+            edges = (self._shared, self._gpu.shared())
+            return True if True in edges else None if None in edges else False
         waited = _waited_seconds()
-        if waited is None or self._waited is None or self._cuda:
+        if waited is None or self._waited is None:
             return None
         return waited - self._waited > CONTENDED_SHARE * seconds
 
@@ -91,17 +107,12 @@ class Window:
         assert self._record is not None
         if not self._cuda:
             self.missing["peak_allocated_bytes"] = self.missing["peak_reserved_bytes"] = NO_GPU
-        if self._record.peak_process_bytes is None:
-            self.missing["peak_process_bytes"] = (
-                self._gpu.reason or "the driver doesn't know this process (a container?)"
-            )
-        for name in ("device_used_bytes", "temperature_celsius", "clock_megahertz"):
+        for name, reading in _READINGS.items():
             if getattr(self._record, name) is None:
-                self.missing[name] = self._gpu.reason or "NVML doesn't tell it of this GPU"
-        if self._record.energy_joules is None:
-            self.missing.setdefault("energy_joules", self._gpu.reason or "this GPU has no energy counter")
+                self.missing.setdefault(name, self._gpu.why(reading))
         if self._record.contended is None:
-            self.missing["contended"] = "a GPU run" if self._cuda else "this system doesn't tell how long threads wait"
+            cpu = "this system doesn't tell how long threads wait"
+            self.missing["contended"] = self._gpu.why("shared") if self._cuda else cpu
         if self._record.peak_rss_bytes is None:
             self.missing["peak_rss_bytes"] = "this system has no per-process high-water mark"
 
