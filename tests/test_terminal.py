@@ -114,7 +114,6 @@ SESSIONS = {
     "piped": Session(
         None,
         (
-            (f"run few-shot {COLOURS} --steps 1", 0),
             (f"run cost {COST} --simulate", 0),
             (SICK, 1),
         ),

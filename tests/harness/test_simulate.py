@@ -56,28 +56,49 @@ def drawn(images):
         return torch.rand(images, 3, 32, 32)
 
 
+@pytest.fixture(autouse=True)
+def _small_grid(monkeypatch):
+    """Tip-Adapter's search asks the same of each of its 4,000 pairs."""
+    monkeypatch.setattr("methods.tip_adapter.model._ALPHA_STEPS", 2)
+    monkeypatch.setattr("methods.tip_adapter.model._BETA_STEPS", 3)
+
+
+NAMES = Classes(class_names(CLASSES), {"clip": "a photo of a {}."})
+
+
 @pytest.fixture(scope="module")
-def both(make_clip):
-    """`both(key)`: the costs on real tensors and on fake ones."""
-    tokenizer = open_clip.get_tokenizer("ViT-B-16")
-    classes = Classes(class_names(CLASSES), {"clip": "a photo of a {}."})
+def tokenizer():
+    return open_clip.get_tokenizer("ViT-B-16")
+
+
+@pytest.fixture(scope="module")
+def real(make_clip, tokenizer):
+    """`real(key)`: the costs on real tensors."""
+    return lambda key: count(
+        key, NAMES, Backbone(make_clip(), tokenizer, execution=key.execution), drawn, nullcontext()
+    )
+
+
+@pytest.fixture(scope="module")
+def fake(make_clip, tokenizer):
+    """`fake(key)`: the costs on fake ones."""
 
     def run(key):
-        convert = open_clip.convert_weights_to_lp if key.precision == "fp16-pure" else lambda model: None
-        model = make_clip()
-        convert(model)
-        real = count(key, classes, Backbone(model, tokenizer, execution=key.execution), drawn, nullcontext())
         FakeTensorMode.cache_clear()  # what torch remembers of earlier simulations could hide what goes wrong alone
         simulation = Simulation()
         with torch.device("meta"):
-            model = make_clip()
-        convert(model)
-        hollow = Backbone(model, tokenizer, execution=key.execution)
+            hollow = Backbone(make_clip(), tokenizer, execution=key.execution)
         with simulation.fakes:
             hollow = hollow.to_empty(device="cpu")
-            return real, count(key, classes, hollow, lambda images: simulation.empty(images, 3, 32, 32), Control())
+            return count(key, NAMES, hollow, lambda images: simulation.empty(images, 3, 32, 32), Control())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def both(real, fake):
+    """`both(key)`: the costs on real tensors and on fake ones."""
+    return lambda key: (real(key), fake(key))
 
 
 def blocks(sequences, tokens, *, linear, attention=None, depth=DEPTH):
@@ -195,16 +216,16 @@ def test_half_precision_too(both):
     assert fake.peak_bytes == real.peak_bytes
 
 
-def test_many_batches_of_an_extraction_are_counted_from_two(both):
+def test_many_batches_of_an_extraction_are_counted_from_two(real, fake):
     """390 images; the run on real tensors does all batches."""
     key = planned("tip_adapter", "fast", shots=[130])
     from harness.probes import simulate
     from harness.training.reading import StagedImages
 
-    _, sampled = both(key)
+    sampled = fake(key)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulate, "SampledImages", StagedImages)
-        whole, _ = both(key)
+        whole = real(key)
     assert sampled.peaks["extract"].total_bytes == whole.peaks["extract"].total_bytes
     assert sampled.peaks["finish"].total_bytes == whole.peaks["finish"].total_bytes
 
