@@ -4,6 +4,7 @@ import pytest
 
 from harness import plugins
 
+pytestmark = pytest.mark.long  # the gate runs them, on every pull request too
 METHODS = plugins.names("method")
 TRAINED = [name for name in METHODS if plugins.load("method", name).recipes["default"].trains]
 

@@ -23,6 +23,31 @@ def calls(tinyworld):
     return tinyworld_models.CALLS
 
 
+@pytest.fixture(scope="module")
+def known():
+    return {}
+
+
+@pytest.fixture
+def scripted(job, known):
+    """The record of a run of `scripted`, and the events that it told; done once."""
+    if "scripted" not in known:
+        told = []
+        known["scripted"] = execute(job("scripted"), told.append), told
+    return known["scripted"]
+
+
+SHORT = {"epochs": "2", "batch_size": "4"}
+
+
+@pytest.fixture
+def coop(job, known):
+    """The record of a run of `coop`; done once."""
+    if "coop" not in known:
+        known["coop"] = execute(job("coop", settings=SHORT))
+    return known["coop"]
+
+
 def test_calls_come_in_the_order_of_the_contract(job, calls):
     base, new = ("red", "green", "blue"), ("yellow", "purple")
     shapes = ((4, 32), (4, 17, 32))
@@ -51,9 +76,8 @@ def test_calls_come_in_the_order_of_the_contract(job, calls):
     assert calls[len(run) :] == probe
 
 
-def test_a_run_tells_its_progress(job):
-    told = []
-    execute(job("scripted"), told.append)
+def test_a_run_tells_its_progress(scripted):
+    _, told = scripted
     assert [event.phase if isinstance(event, PhaseStarted) else type(event) for event in told] == [
         "setup", "train", EpochEnded, EpochEnded, "test", events.TestEnded, events.TestEnded, "memory"
     ]  # fmt: skip
@@ -63,9 +87,8 @@ def test_a_run_tells_its_progress(job):
     assert [event.test for event in told[5:7]] == ["tiny-colours/base", "tiny-colours/new"]
 
 
-def test_events_cross_a_pipe(job):
-    told = []
-    execute(job("scripted"), told.append)
+def test_events_cross_a_pipe(scripted):
+    _, told = scripted
     receiver, sender = Pipe(duplex=False)
     with receiver, sender:
         for event in told:
@@ -73,8 +96,8 @@ def test_events_cross_a_pipe(job):
         assert [receiver.recv() for _ in told] == told
 
 
-def test_a_record_holds_what_was_measured(job):
-    record = execute(job("scripted"))
+def test_a_record_holds_what_was_measured(scripted):
+    record, _ = scripted
     assert from_json(to_json(record), "here") == record
     assert (record.trainable_parameters, record.train_image_count, record.train_class_count) == (32, 12, 3)
     assert record.train_images_seen == 24
@@ -108,8 +131,8 @@ def test_a_record_holds_what_was_measured(job):
     assert record.environment.threads == 1
 
 
-def test_every_null_of_a_finished_run_has_its_reason(job):
-    record = execute(job("scripted"))
+def test_every_null_of_a_finished_run_has_its_reason(scripted):
+    record, _ = scripted
     nulls = {
         f"{phase}.{field.name}"
         for phase, window in record.windows.items()
@@ -175,18 +198,16 @@ def test_advice_survives_into_the_row(job):
     assert "--set start_layer=1" in record.reason
 
 
-def test_the_same_run_twice_is_bitwise_the_same(job):
-    records = []
-    for noise in (3, 4):
-        torch.manual_seed(noise)
-        records.append(execute(job("coop", settings={"epochs": "2", "batch_size": "4"})))
-    one, two = records
+def test_the_same_run_twice_is_bitwise_the_same(job, coop):
+    one = coop
+    torch.manual_seed(torch.initial_seed() + 1)
+    two = execute(job("coop", settings=SHORT))
     assert (one.status, two.status) == ("ok", "ok")
     assert one.epoch_losses == two.epoch_losses
     assert one.accuracy == two.accuracy
     assert one.weights_sha256 == two.weights_sha256
     assert [w.peak_tensor_bytes for w in one.windows.values()] == [w.peak_tensor_bytes for w in two.windows.values()]
-    other = execute(job("coop", seed=2, settings={"epochs": "2", "batch_size": "4"}))
+    other = execute(job("coop", seed=2, settings=SHORT))
     assert other.epoch_losses != one.epoch_losses
 
 
@@ -214,18 +235,17 @@ def test_a_run_cut_short_has_costs_and_no_accuracy(job, execution):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_autocast_trains_nearly_as_full_precision_does(job, precision):
-    exact, record = execute(job("scripted")), execute(job("scripted", precision=precision))
+def test_autocast_trains_nearly_as_full_precision_does(job, scripted, precision):
+    exact, record = scripted[0], execute(job("scripted", precision=precision))
     assert record.status == "ok", record.reason
     assert record.epoch_losses == pytest.approx(exact.epoch_losses, rel=0.05)
     assert record.epoch_losses != exact.epoch_losses
 
 
 @pytest.mark.parametrize("execution", ["fast", "reference"])
-def test_pure_half_precision_trains(job, execution):
-    settings = {"epochs": "2", "batch_size": "4"}
-    exact = execute(job("coop", settings=settings))
-    record = execute(job("coop", precision="fp16-pure", executions=[execution], settings=settings))
+def test_pure_half_precision_trains(job, coop, execution):
+    exact = coop
+    record = execute(job("coop", precision="fp16-pure", executions=[execution], settings=SHORT))
     assert record.status == "ok", record.reason
     assert record.epoch_losses == pytest.approx(exact.epoch_losses, rel=0.05)
     assert record.weights_sha256 != exact.weights_sha256  # half weights are other weights

@@ -196,6 +196,7 @@ def unfolded(tab):
 SCHEMES = pytest.mark.parametrize(("scheme", "rules"), [("light", None), ("dark", ["color-contrast"])])
 
 
+@pytest.mark.long
 @SCHEMES
 def test_no_accessibility_rule_of_axe_is_broken(open_page, varied, violations, scheme, rules):
     tab = open_page(page(varied, [Problem("a.json", "cut")]), color_scheme=scheme)
