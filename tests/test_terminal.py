@@ -58,6 +58,7 @@ OPTIONS = {
     "--retry-failed": "narrow",
     "--time-limit": "wide",
     "--site": "dumb",
+    "--recipes": "dumb",
     "--cache": "wide",
 }
 """A suite or an option of `run`, and the session that runs it on a terminal."""
@@ -107,7 +108,7 @@ SESSIONS = {
         (
             (f"run cross-dataset {SMALL} --shots 2 --steps 1", 0),
             (f"run domain-generalization {SMALL} --shots 2 --steps 1 --methods zero_shot", 0),
-            (f"run few-shot {COLOURS} --steps 1 --site site", 0),
+            (f"run few-shot {COLOURS} --steps 1 --recipes paper --site site", 0),
         ),
         (("TERM", "dumb"),),
     ),
