@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.clip.backbone import Pixels
+from harness.data.checks import doubts
 from harness.data.few_shot import classnames, few_shot, held_out, subset
 from harness.data.image_set import ImageSet
 from harness.method import Classes
@@ -65,6 +67,8 @@ def read_data(job: Job, pixels: Pixels) -> RunData:
     key = job.run.key
     dataset = job.run.dataset(key.dataset)
     splits = dataset.read(job.folders)
+    for doubt in doubts(dataset, splits, key.shots):
+        warnings.warn(doubt, UserWarning, stacklevel=2)
     drawn = few_shot(splits, key.shots, key.seed)
     if splits.val == splits.test:
         drawn = replace(drawn, val=held_out(splits, drawn, key.shots, key.seed))

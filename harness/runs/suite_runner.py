@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Protocol
 
 import platformdirs
 
+from harness.data.checks import doubts, require_classes
 from harness.errors import AdaptBenchError, ConfigError, DataError
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, plan
@@ -21,7 +23,7 @@ from harness.runs.job import Job, repeat_command
 from harness.runs.predictions import require_parquet
 from harness.runs.store import Store
 from harness.runs.worker_process import Isolation
-from harness.suite import Folders, Test
+from harness.suite import ClassSubset, Folders, Test
 
 CACHE = platformdirs.user_cache_path("adaptbench")
 
@@ -176,16 +178,24 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
 
     What is doubtful of one is noted, once; the records of its runs say it too.
     """
-    named = {
-        name: run for run in runs for name in (run.key.dataset, *(Test.from_key(t).dataset for t in run.key.tests))
-    }
-    for name in sorted(named):
+    parts: defaultdict[str, set[ClassSubset]] = defaultdict(set)
+    shots: defaultdict[str, set[int]] = defaultdict(set)
+    source = {}
+    for run in runs:
+        for part in (Test(run.key.dataset, run.key.classes), *map(Test.from_key, run.key.tests)):
+            parts[part.dataset].add(part.classes)
+            source[part.dataset] = run
+        shots[run.key.dataset].add(run.key.shots)
+    for name in sorted(parts):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            named[name].dataset(name).read(folders)
-        for warning in caught:
-            if issubclass(warning.category, UserWarning):
-                note(str(warning.message))
+            dataset = source[name].dataset(name)
+            splits = dataset.read(folders)
+        require_classes(dataset, splits, parts[name])
+        said = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+        said += [text for count in sorted(shots[name]) for text in doubts(dataset, splits, count)]
+        for text in dict.fromkeys(said):
+            note(text)
 
 
 def _jobs(runs: Sequence[PlannedRun], store: Store, options: RunOptions) -> Iterator[Job]:

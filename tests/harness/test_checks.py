@@ -1,0 +1,55 @@
+"""What is refused of a dataset before a run, and what is said of it."""
+
+import pytest
+
+from harness.data.checks import doubts, require_classes
+from harness.errors import DataError
+from harness.suite import Dataset, Item, Splits
+
+
+def dataset(group="user"):
+    return Dataset(name="mine", title="Mine", group=group, templates={"clip": "{}"}, read=lambda folders: None)
+
+
+def splits(*names, images=4):
+    items = tuple(Item(f"{name}/{i}", label, name) for label, name in enumerate(names) for i in range(images))
+    return Splits(train=items, val=(), test=items, open=None)
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("cat", "dog", "emu")])
+@pytest.mark.parametrize("part", ["base", "new"])
+def test_a_half_of_one_class_is_refused(names, part):
+    require_classes(dataset(), splits(*names), {"all"})
+    with pytest.raises(DataError, match=rf"'mine' has {len(names)} classes(.|\n)*4 classes or more"):
+        require_classes(dataset(), splits(*names), {"all", part})
+    require_classes(dataset(), splits("cat", "dog", "emu", "fox"), {part})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("ball", "Ball"), ("air_port", "air port"), ("a  b", "A_b"), ("same", "same")]
+)
+def test_names_that_prompts_do_not_tell_apart_are_refused(one, other):
+    with pytest.raises(DataError, match=rf"'{one}' and '{other}'(.|\n)*a name of its own"):
+        require_classes(dataset(), splits(one, other, "third"), {"all"})
+    require_classes(dataset("published"), splits(one, other, "third"), {"all"})  # ImageNet has such a pair
+
+
+@pytest.mark.parametrize(
+    "names", [("n02692877", "n09428293", "n03133878"), ("1", "02", "13", "47"), ("id0001", "id0002", "cat")]
+)
+def test_names_that_are_codes_are_said(names):
+    (said,) = doubts(dataset(), splits(*names), 4)
+    assert "are codes, of which a text tower knows nothing" in said
+
+
+def test_words_and_numbers_among_words_are_no_codes():
+    assert doubts(dataset(), splits("cat", "dog", "737-800", "A4"), 4) == []
+
+
+def test_shots_that_are_not_there_are_said():
+    uneven = splits("cat", "dog")
+    uneven = Splits(train=uneven.train[:-2], val=(), test=uneven.test, open=None)
+    assert doubts(dataset(), uneven, 2) == []
+    assert doubts(dataset("published"), uneven, 4) == [
+        "mine: 1 of 2 classes have fewer than 4 training images (the smallest has 2); all of them are taken."
+    ]
