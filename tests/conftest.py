@@ -21,19 +21,23 @@ def pytest_addoption(parser):
 def pytest_generate_tests(metafunc):
     if "golden_part" in metafunc.fixturenames:
         from golden import parts
-        from golden.backbone import EXECUTIONS
 
         folder = metafunc.config.getoption("--parity-dir") or Path(__file__).parent / "methods" / "parity"
-        done = set()
-        runs = []
-        for part in parts(folder):
-            for execution in EXECUTIONS if part.runs_towers else ("fast",):
-                later = execution == "reference" and part.method in done
-                done |= {part.method} if execution == "reference" else set()
-                runs.append(
-                    pytest.param(part, execution, id=f"{execution}-{part.id}", marks=[pytest.mark.long] * later)
-                )
-        metafunc.parametrize(("golden_part", "execution"), runs)
+        found = parts(folder)
+        if "execution" in metafunc.fixturenames:
+            metafunc.parametrize(("golden_part", "execution"), [*_in_both_executions(found)])
+        else:
+            metafunc.parametrize("golden_part", found, ids=lambda part: part.id)
+
+
+def _in_both_executions(found):
+    """Of each method the reference execution does the first case in every test run, and the others before a release."""
+    done = set()
+    for part in found:
+        for execution in ("reference", "fast") if part.runs_towers else ("fast",):
+            later = execution == "reference" and part.method in done
+            done |= {part.method} if execution == "reference" else set()
+            yield pytest.param(part, execution, id=f"{execution}-{part.id}", marks=[pytest.mark.long] * later)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,15 +1,13 @@
 """The backbone of the golden vectors, filled by its rule (tests/methods/parity/README.md), and what else is filled so."""
 
 import zlib
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import open_clip
 import torch
 
 from harness.clip.backbone import Backbone
-
-EXECUTIONS = "reference", "fast"
 
 
 def normal(name, shape):
@@ -20,6 +18,12 @@ def normal(name, shape):
 def fill(name, shape, std=1.0, offset=0.0):
     """`offset + std * normal(name, shape)`, computed in float64, cast to float32."""
     return torch.from_numpy((offset + std * normal(name, shape)).astype(np.float32))
+
+
+@lru_cache(maxsize=1024)
+def filled(name, shape, std=1.0, offset=0.0):
+    """`fill`, of a tensor that nobody changes."""
+    return fill(name, shape, std, offset)
 
 
 def rule(name, shape):

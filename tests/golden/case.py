@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -162,21 +163,25 @@ class Check:
         except (LookupError, TypeError, ValueError) as error:
             return f"can't be compared: {error!r}"
 
+    def allowed(self, data):
+        """How far ours may lie from each number of the fact."""
+        size = self.ours.size if isinstance(self.ours, Sampled) else 1
+        return self.demand(np.array(self.expected(data), dtype=np.float64), size)
+
     def _distance(self, expected, ours):
         expected = np.array(expected, dtype=np.float64)
-        values = np.asarray(ours.values if isinstance(ours, Sampled) else ours, dtype=np.float64)
+        values, size = (
+            (ours.values, ours.size) if isinstance(ours, Sampled) else (np.asarray(ours, dtype=np.float64), 1)
+        )
         if values.shape != expected.shape:
             return f"shape {expected.shape} expected, ours is {values.shape}"
-        allowed = self.tolerance(expected, ours)
+        allowed = self.demand(expected, size)
         wrong = ~(np.abs(values - expected) <= allowed)
         if wrong.any():
             worst = np.unravel_index(np.argmax(np.where(wrong, np.abs(values - expected), -1)), wrong.shape)
             place = "".join(f"[{i}]" for i in worst)
             return f"{place} expected {expected[worst]!r} within {allowed[worst]:.3g}, ours is {values[worst]!r}"
         return None
-
-    def tolerance(self, expected, ours):
-        return self.demand(expected, ours.size if isinstance(ours, Sampled) else 1)
 
 
 def _same(expected, ours):
@@ -202,31 +207,47 @@ class Case:
         self._data = data
         self.checks: list[Check] = []
         self.inputs: set[tuple] = set()
+        self.used: set[tuple] = set()
+        """Facts that decide what is compared with what, beside the inputs."""
+        self.listed: set[tuple] = set()
+        """Lists and objects of which the file says what they hold, and keys that not every case has."""
 
     @property
     def name(self):
         return self._data.get("case", "this part of the file")
 
-    def has(self, *path):
-        here = self._data
-        for key in path:
-            if not isinstance(here, dict) or key not in here:
-                return False
-            here = here[key]
-        return True
-
-    def look(self, *path):
-        """A fact that is to be read some other way too."""
+    def _at(self, path):
         here = self._data
         for key in path:
             assert isinstance(here, list) or key in here, f"{self.name} has no {_dotted(path)}"
             here = here[key]
         return here
 
+    def has(self, *path):
+        """Whether the case has a fact that not every case has."""
+        self.listed.add(path)
+        here = self._data
+        for key in path:
+            if isinstance(here, dict) and key not in here:
+                return False
+            here = here[key]
+        return True
+
+    def keys(self, *path):
+        """The keys of an object, or the places of a list, where the file may hold as many as it likes."""
+        here = self._at(path)
+        self.listed |= {(*path, key) for key in (range(len(here)) if isinstance(here, list) else here)}
+        return list(here) if isinstance(here, dict) else range(len(here))
+
+    def look(self, *path):
+        """A fact that decides what is compared with what; some check has to read it too."""
+        self.used.add(path)
+        return self._at(path)
+
     def given(self, *path):
         """A fact that the product is given: what comes out has to react to it."""
         self.inputs.add(path)
-        return self.look(*path)
+        return self._at(path)
 
     def check(self, path, ours, demand=...):
         """Compare a fact with ours: a value, a tensor, `Sampled`, or a function of the expected value."""
@@ -274,6 +295,7 @@ def exempt(path):
     return next((reason for pattern, reason in EXEMPT.items() if re.search(pattern, _dotted(path))), None)
 
 
+@cache
 def dataset(name):
     """A registered data set by the name that the authors' code has for it."""
     ours = {re.sub(r"\W|_", "", each): each for each in plugins.names("dataset")}

@@ -4,6 +4,7 @@ import itertools
 import random
 import re
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import open_clip
@@ -13,7 +14,8 @@ import torch
 from golden.backbone import fill, rule
 from golden.case import FILL, LOGITS, PROBABILITY, RATE, dataset
 from golden.towers import selection_fields, top_of
-from golden.training import check_fill
+from golden.training import check_fill, published
+from harness import plugins
 from harness.errors import ConfigError
 from harness.recipe import Recipe
 from harness.training.schedule import learning_rate
@@ -52,16 +54,15 @@ LISTS = {
 
 def check_prompt_lists(case, backbone):
     name = case.given("classname")
-    for title, by_dataset in case.look("prompts").items():
-        for each in by_dataset:
+    for title in case.keys("prompts"):
+        for each in case.keys("prompts", title):
             prompts = backbone.prompts(
                 dataset(each).templates.get(LISTS[title]) or dataset(each).templates["clip"], (name,)
             )
             (ids,) = backbone.text.tokenize(prompts).ids
             case.check(("prompts", title, each), [*prompts, ids])
-    for number, each in enumerate(case.look("strings")):
-        (ids,) = backbone.text.tokenize([each["text"]]).ids
-        case.given("strings", number, "text")
+    for number in case.keys("strings"):
+        (ids,) = backbone.text.tokenize([case.given("strings", number, "text")]).ids
         case.check(("strings", number, "token_ids"), ids)
     check_long_text(case, backbone)
     check_teacher_templates(case, backbone, name)
@@ -88,22 +89,38 @@ def check_teacher_templates(case, backbone, name):
 
 
 def check_epoch_schedules(case, backbone):
-    for number, row in enumerate(case.look("schedules")):
+    """Schedules that a published recipe has keep the period of that recipe, also where they end before it shows."""
+    for number in case.keys("schedules"):
         path = "schedules", number
         recipe = Recipe(
             epochs=case.given(*path, "epochs"),
-            learning_rate=row["learning_rates"][0],
+            learning_rate=case.look(*path, "learning_rates")[0],
             warmup_epochs=case.given(*path, "warmup_epochs"),
             warmup_learning_rate=case.given(*path, "warmup_learning_rate"),
             schedule_period_epochs=case.given(*path, "period_epochs"),
         )
+        if not recipe.warmup_epochs:
+            case.check((*path, "warmup_learning_rate"), None)
+        period = recipe.schedule_period_epochs
+        periods = {row.schedule_period_epochs or row.epochs for row in _recipes_like(recipe)} or {period}
+        case.check((*path, "period_epochs"), period if period in periods else min(periods))
         for group, base in enumerate(case.given(*path, "learning_rates")):
             rates = [learning_rate(recipe, base, epoch, 0, 1) for epoch in range(recipe.epochs)]
             case.check((*path, "per_epoch", f"group {group}"), rates)
 
 
+@cache
+def _all_published():
+    return [row for name in plugins.names("method") for row in published(plugins.load("method", name)())]
+
+
+def _recipes_like(recipe):
+    keys = "epochs", "learning_rate", "warmup_epochs", "warmup_learning_rate"
+    return [row for row in _all_published() if all(getattr(row, key) == getattr(recipe, key) for key in keys)]
+
+
 def check_iteration_schedules(case, backbone):
-    for number in range(len(case.look("per_iteration"))):
+    for number in case.keys("per_iteration"):
         path = "per_iteration", number
         rate, iterations = case.given(*path, "learning_rate"), case.given(*path, "iterations")
         recipe = Recipe(
@@ -135,6 +152,7 @@ def check_selection(case, backbone):
         case.check("relabelled", labels.tolist())
         return
     assert len(mask) == classes
+    assert set(mask) <= {0, 1}
     mask = torch.tensor(mask, dtype=torch.bool)
     # what the released code does in its traps is ours on request; by default no class of the batch is lost
     kept, relabelled = select_classes(similarity, labels, mask, keep_labels=False)
@@ -145,19 +163,23 @@ def check_selection(case, backbone):
     assert torch.equal(kept[relabelled], labels), f"{case.name} loses a class of the batch"
 
 
+TAILS = {r"tail"}, {r"tail_first_\d+", r"tail_every_\d+th", r"tail_last_\d+"}
+
+
 def check_reserve_probability(case, backbone):
-    """A row has all of the probabilities of its tail, or the first, the last and every so many-th."""
-    for number, row in enumerate(case.look("reserve_probability")):
+    """A row has all of the probabilities of its tail, or the first, every so many-th and the last."""
+    for number in case.keys("reserve_probability"):
         path = "reserve_probability", number
         classes = case.given(*path, "classes")
         top = top_of(classes)
         case.check((*path, "n_top"), top)
         p = reserve_probabilities(classes, top, case.given(*path, "lambda"))
         assert torch.all(p[:top] == 1)
-        tail = p[top:]
         case.check((*path, "sum"), float(p.sum()), RATE)
-        for key in [key for key in row if key.startswith("tail")]:
-            case.check((*path, key), _part_of(tail, key), PROBABILITY)
+        tails = [key for key in case.keys(*path) if key.startswith("tail")]
+        assert any(all(any(map(re.compile(each).fullmatch, tails)) for each in form) for form in TAILS)
+        for key in tails:
+            case.check((*path, key), _part_of(p[top:], key), PROBABILITY)
 
 
 def _part_of(tail, key):
@@ -168,12 +190,15 @@ def _part_of(tail, key):
 
 
 def check_batches(case, backbone):
-    for number, row in enumerate(case.look("batch_statistics")):
+    for number in case.keys("batch_statistics"):
         path = "batch_statistics", number
         shots, classes = case.given(*path, "shots"), case.given(*path, "classes")
         size = case.given(*path, "batch_size")
         labels = [c for c in range(classes) for _ in range(shots)]
-        epochs = [list(epoch_batches(labels, size, random.Random(seed))) for seed in range(row["epochs_simulated"])]
+        epochs = [
+            list(epoch_batches(labels, size, random.Random(seed)))
+            for seed in range(case.look(*path, "epochs_simulated"))
+        ]
         for key, value in _batch_facts(labels, epochs, shots, size).items():
             case.check((*path, key), value)
         distinct = [[len({labels[i] for i in batch}) for batch in batches] for batches in epochs]
@@ -187,7 +212,7 @@ def check_batches(case, backbone):
             ("probability_that_consecutive_batches_share_the_class", pairs),
             ("probability_that_the_last_two_batches_share_the_class", [each[-1:] for each in pairs]),
         ):
-            if key in row:
+            if case.has(*path, key):
                 _check_mean(case, (*path, key), same)
 
 
@@ -218,7 +243,7 @@ def _check_mean(case, path, samples):
 
 
 def check_gaussian_weights(case, backbone):
-    for number in range(len(case.look("gaussian_weights"))):
+    for number in case.keys("gaussian_weights"):
         path = "gaussian_weights", number
         ours = gaussian_weights(*(case.given(*path, key) for key in ("epochs", "mean", "std")))
         case.check((*path, "weights"), ours, lambda expected, size: 1e-5 * np.abs(expected))

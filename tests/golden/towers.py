@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from golden.backbone import fill
+from golden.backbone import filled
 from golden.case import EXACT, LORA_STEP, NORM, RATE, rows
 from golden.training import (
     check_inference,
@@ -146,13 +146,16 @@ def _check_caches(case, model, inputs):
 
 def _check_values(case, path, cache, norms, sizes):
     """Rows [item, token, channel, value]: the places are the file's, the value is an entry of a feature."""
-    for number, (item, *_) in enumerate(case.look(*path)):
-        rms = float(norms[item]) / sizes[item] ** 0.5
-        case.check(
-            (*path, number),
-            lambda row: [*row[:3], float(cache[row[0], row[1], row[2]])],
-            lambda expected, size, rms=rms: 1e-3 * (abs(expected) + rms) * np.array([0, 0, 0, 1]),
-        )
+
+    def ours(row):
+        return [*row[:3], float(cache[row[0], row[1], row[2]])]
+
+    def demand(row, size):
+        item = int(row[0])
+        return 1e-3 * (np.abs(row) + float(norms[item]) / sizes[item] ** 0.5) * [0, 0, 0, 1]
+
+    for number in case.keys(*path):
+        case.check((*path, number), ours, demand)
 
 
 @torch.no_grad()
@@ -163,6 +166,7 @@ def _check_selection(case, model, inputs, labels):
     case.check("n_top", model.top)
     mask = case.given("reserve_mask_over_ranks") if case.has("reserve_mask_over_ranks") else None
     if mask is not None:
+        assert set(mask) <= {0, 1}
         model.mask = torch.tensor(mask, dtype=torch.bool)
     kept, relabelled = model._select(features, labels)
     case.check("kept_classes", list(range(len(model.prototypes))) if kept is None else kept.tolist())
@@ -189,8 +193,8 @@ def check_lora(case, backbone):
     with torch.no_grad():
         for role, parameter in own.items():
             shape = tuple(parameter.shape)
-            parameter.copy_(fill(role, shape, std_of_b if role.endswith("B") else shape[1] ** -0.5))
-    for role in case.look("extras"):
+            parameter.copy_(filled(role, shape, std_of_b if role.endswith("B") else shape[1] ** -0.5))
+    for role in case.keys("extras"):
         std = std_of_b if role.endswith("B") else own[role].shape[1] ** -0.5
         case.check(("extras", role, "std"), std, RATE)
     fill_extras(case, own, backbone)
@@ -215,9 +219,11 @@ def _check_schedule(case, recipe):
     """The schedule in words, with the numbers that the product's recipe has."""
 
     def ours(text):
-        total, minimum = re.search(r"total (\d+) iterations here, minimum (\S+)$", text).groups()
-        right = int(total) == len(case.look("learning_rates")) and float(minimum) == recipe.minimum_learning_rate
-        words = f"{recipe.schedule} per {recipe.schedule_step}, total {total} iterations here, minimum {minimum}"
-        return words if right else f"other than the {recipe}"
+        found = re.search(r"total (\d+) iterations here, minimum (\S+)$", text)
+        total, minimum = found.groups() if found else ("", "nan")
+        if (total, float(minimum)) != (str(len(rates)), recipe.minimum_learning_rate):
+            total, minimum = len(rates), recipe.minimum_learning_rate
+        return f"{recipe.schedule} per {recipe.schedule_step}, total {total} iterations here, minimum {minimum}"
 
+    rates = case.look("learning_rates")
     case.check("schedule", ours, EXACT)

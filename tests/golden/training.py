@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from golden.backbone import fill
+from golden.backbone import filled
 from golden.case import EXACT, FILL, RATE, entries, norm
 from harness.method import Batch
 from harness.training.loop import build_optimizer
@@ -16,7 +16,7 @@ LATER_STEPS = 2
 
 
 def images(case, key="images"):
-    value = fill(case.given(key, "key"), case.given(key, "shape"))
+    value = filled(case.given(key, "key"), tuple(case.given(key, "shape")))
     check_fill(case, key, value)
     return value
 
@@ -29,7 +29,7 @@ def check_fill(case, path, value):
 
 def fill_extras(case, parameters, backbone):
     """Give a model's own parameters, by role, the values of the case; those that start from words must have started so."""
-    for role in case.look("extras"):
+    for role in case.keys("extras"):
         path = "extras", role
         assert role in parameters, f"{case.name} has a tensor {role}; the model's are {', '.join(parameters)}"
         case.check((*path, "shape"), list(parameters[role].shape))
@@ -38,7 +38,7 @@ def fill_extras(case, parameters, backbone):
             start = backbone.text.word_embeddings(_words(case, path))
             assert torch.equal(parameters[role], start[: len(parameters[role])])
             continue
-        value = fill(role, case.look(*path, "shape"), case.given(*path, "std"), case.given(*path, "offset"))
+        value = filled(role, tuple(case.look(*path, "shape")), case.given(*path, "std"), case.given(*path, "offset"))
         check_fill(case, path, value)
         with torch.no_grad():
             parameters[role].copy_(value)
@@ -46,7 +46,7 @@ def fill_extras(case, parameters, backbone):
 
 def fill_all_extras(case, parameters, backbone):
     fill_extras(case, parameters, backbone)
-    assert case.look("extras").keys() == parameters.keys(), (
+    assert set(case.keys("extras")) == set(parameters), (
         f"{case.name} leaves some of {', '.join(parameters)} as they are"
     )
 
@@ -180,6 +180,8 @@ def check_training(case, model, rows, inputs, labels, parameters, step_demand=..
     `inputs` is a tuple for a model with several reads. The step is taken after the warm-up; where a case says `learning_rates`,
     they are those of its steps.
     """
+    optimizer, row = check_optimizer(case, model, rows)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
     batch = Batch(inputs if isinstance(inputs, tuple) else (inputs,), labels)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     loss = model.backward(batch, scaler)
@@ -187,8 +189,6 @@ def check_training(case, model, rows, inputs, labels, parameters, step_demand=..
     check_gradients(case, parameters)
     trainable = {id(p): p for p in model.parameters() if p.requires_grad}
     case.check("trainable_parameters", sum(p.numel() for p in trainable.values()))
-    optimizer, row = check_optimizer(case, model, rows)
-    base_rates = [group["lr"] for group in optimizer.param_groups]
     steps = 1 + LATER_STEPS
     if case.has("learning_rates"):
         row = replace(row, iterations=steps, iterations_per_shot=None)
