@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from harness import plugins
@@ -24,6 +25,10 @@ _KINDS: Mapping[str, plugins.Kind] = {
     "datasets": "dataset",
     "backbones": "backbone",
 }
+
+
+_WIDE = 250
+"""Columns of what is piped: the longest row of a recipe table."""
 
 
 def list_(
@@ -44,7 +49,9 @@ def list_(
             raise ConfigError(
                 f"{kind} have no recipes to list.", f"For those of a method: adaptbench list methods {name}"
             )
-        console.print(recipes(plugins.load("method", name), name))
+        table = recipes(plugins.load("method", name), name)
+        # a pipe has room for whole names of files
+        (console if console.is_terminal else Console(width=_WIDE)).print(table)
         return
     for plural in [kind] if kind else _KINDS:
         things = {name: plugins.load(_KINDS[plural], name) for name in plugins.names(_KINDS[plural])}
@@ -58,7 +65,8 @@ def list_(
 def recipes(method: Any, name: str) -> Table:
     """A method's recipe table: all fields of the default row, and in what others differ from it, each with its source."""
     title = f"recipes of {name}: the default row, and where others differ from it"
-    table = Table("row", "field", "value", "source", title=title, title_justify="left", title_style="bold", box=None)
+    table = Table("row", "field", "value", title=title, title_justify="left", title_style="bold", box=None)
+    table.add_column("source", overflow="fold")
     previous = ""
     for row, field, value, source in sourced_fields(method):
         table.add_row("" if row == previous else row, field, str(value), source)
