@@ -76,7 +76,10 @@ def named(spec: str) -> str:
     if not path.stem.isidentifier():
         raise ConfigError(f"'{path.name}' can't be imported: '{path.stem}' is no name of a module.", "Rename the file.")
     _search(path.parent)
-    at = importlib.util.find_spec(path.stem)
+    try:
+        at = importlib.util.find_spec(path.stem)
+    except ValueError:  # of a module that was made by hand, as `__main__` is
+        at = None
     if at is None or at.origin is None or Path(at.origin).resolve() != path:
         where = at.origin or "built in" if at else "not to be found"
         raise ConfigError(f"{source} is shadowed: the module '{path.stem}' is {where}.", "Rename the file.")

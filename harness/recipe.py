@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from harness.errors import ConfigError
 from harness.suite import PUBLISHED, Setting
 
 Positive = Annotated[float, Field(gt=0)]
@@ -94,14 +95,14 @@ def resolve(
 
     Keys: ``setting/dataset/8-shot``, ``setting/dataset``, ``setting/group``, the dataset, its group, ``setting/8-shot``, the
     setting, ``default``. Rows of a `choice` other than the published recipes (``cost:default``, ``cost:transfer``), where there are
-    any, come before all others.
+    any, come before all others. Raises ConfigError for a table without ``default``.
     """
     here, few = f"{setting}/{dataset}", f"{shots}-shot"
     keys = [f"{here}/{few}", here, f"{setting}/{group}", dataset, group, f"{setting}/{few}", f"{setting}", "default"]
     for key in (*(f"{choice}:{key}" for key in keys), *keys):
         if key in recipes:
             return key, recipes[key]
-    raise KeyError("default")
+    raise ConfigError("a method's recipes have no row 'default'.", 'Give it one: recipes = {"default": Recipe(...)}')
 
 
 def relevant_fields(method: Any, recipe: Recipe) -> dict[str, Any]:

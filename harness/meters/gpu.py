@@ -111,8 +111,8 @@ class Gpu:
             self.reason = (
                 "another package shadows NVML's bindings: pip uninstall pynvml nvidia-ml-py3; pip install nvidia-ml-py"
             )
-        except pynvml.NVMLError as error:
-            self.reason = f"NVML: {error}"
+        except Exception as error:
+            self.reason = f"NVML: {error}" if isinstance(error, pynvml.NVMLError) else _unusual(error)
 
     def _find(self, uuid: str) -> Any:
         """By UUID, since CUDA_VISIBLE_DEVICES renumbers indices; torch leaves out whether it is a whole GPU's or a MIG slice's."""
@@ -177,9 +177,7 @@ class Gpu:
         def ask(nvml: Any, handle: Any) -> dict[int, int | None]:
             try:
                 processes = nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)
-            except (
-                nvml.NVMLError_FunctionNotFound
-            ):  # drivers before 510; the unversioned function raises no NVMLError then
+            except nvml.NVMLError_FunctionNotFound:  # a driver before 510
                 processes = nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
             return {process.pid: process.usedGpuMemory for process in processes}
 
@@ -190,6 +188,12 @@ class Gpu:
             return None
         try:
             return ask(self._nvml, self._handle)
-        except (self._nvml.NVMLError, UnicodeDecodeError) as error:
-            self._errors[reading] = f"NVML: {error}"
+        except Exception as error:  # an old binding raises what it will: no reading is worth a run
+            self._errors[reading] = f"NVML: {error}" if isinstance(error, self._nvml.NVMLError) else _unusual(error)
             return None
+
+
+def _unusual(error: Exception) -> str:
+    return (
+        f"NVML's binding raised {type(error).__name__}: {error} (is nvidia-ml-py shadowed by another package, or old?)"
+    )

@@ -28,12 +28,16 @@ _STATE: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 
 @contextmanager
 def unchanged_by(method: str) -> Iterator[None]:
-    """What happens in here leaves torch's shared state as it was. Raises AdaptBenchError, having put it back, if it did not."""
+    """Whatever happens in here, torch's shared state is put back. Raises AdaptBenchError where that was needed."""
     before = {name: get() for name, (get, _) in _STATE.items()}
-    yield
-    changed = {name: get() for name, (get, _) in _STATE.items() if get() != before[name]}
-    for name in changed:
-        _STATE[name][1](before[name])
+    changed: dict[str, Any] = {}
+    try:
+        yield
+    finally:
+        for name, (get, put_back) in _STATE.items():
+            if get() != before[name]:
+                changed[name] = get()
+                put_back(before[name])
     if changed:
         calls = ", ".join(f"{name}({value})" for name, value in changed.items())
         raise AdaptBenchError(

@@ -49,9 +49,11 @@ class Change:
             del data[key]
         else:
             data[key] = self.value
-        yield
-        data.clear()
-        (data.extend if isinstance(data, list) else data.update)(before)
+        try:
+            yield
+        finally:
+            data.clear()
+            (data.extend if isinstance(data, list) else data.update)(before)
 
 
 @dataclass

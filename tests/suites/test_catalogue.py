@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from golden.tables import LISTS
 
 from harness.data.few_shot import classnames, few_shot, subset
 from harness.errors import DataError
@@ -52,16 +53,6 @@ CLASSES = {  # of the small copies: two base classes, one new
 }
 # What the released code makes of the class "red_panda"; its lists and ours, its data sets and ours.
 PROMPTS = json.loads((HERE.parents[1] / "methods" / "parity" / "prompts.json").read_text(encoding="utf-8"))["prompts"]
-LISTS = {
-    "zero_shot (list A)": "clip",
-    "clip_adapter": "clip",
-    "full fine-tuning and skip tuning (list B)": "fine-tuning",
-    "kgcoop and dept reference": "kgcoop",
-    "coprompt": "kgcoop",
-    "prograd teacher": "prograd",
-    "tcp reference": "tcp-reference",
-    "tcp prompt": "tcp-prompt",
-}
 REGISTERED = {
     "ImageNet": "imagenet",
     "Caltech101": "caltech101",
