@@ -1,12 +1,38 @@
-"""Files that are there whole or not at all, whatever ends the process, and the disk, that write them."""
+"""Files that are there whole or not at all, whatever ends the process, and the disk, that write them; and files that end."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+MOST_TEXT_BYTES = 1 << 28
+"""Lists of images are shorter: ImageNet's takes a quarter of it."""
+
+
+def require_regular(path: Path) -> None:
+    """Raises OSError for what is no file: a FIFO would be waited for, a device may never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def read_regular(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
+    """The content of a regular file of `most_bytes` at most. Raises OSError."""
+    require_regular(path)
+    with path.open("rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"it is longer than {most_bytes >> 20} MiB", str(path))
+    return data
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be encoded: bytes that are not UTF-8 are written out, as in ``caf\\udce9``."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:

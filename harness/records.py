@@ -15,8 +15,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticSerializationError
 
 from harness.errors import DataError
+from harness.files import printable
 from harness.recipe import Recipe
 from harness.suite import Execution
 
@@ -334,8 +336,20 @@ _NUMBERS = re.compile(rb"\[\n\s+([-+.\w]+(?:,\n\s+[-+.\w]+)*)\n\s+\]")  # no str
 
 def to_json(record: RunRecord) -> bytes:
     """The record as the text of its file: indented, with each list of numbers on a line of its own."""
-    text = _ADAPTER.dump_json(record, indent=1)
+    try:
+        text = _ADAPTER.dump_json(record, indent=1)
+    except PydanticSerializationError:  # of a name that is not UTF-8
+        text = _ADAPTER.dump_json(_ADAPTER.validate_python(_printable(_ADAPTER.dump_python(record))), indent=1)
     return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[1].split()) + b"]", text) + b"\n"
+
+
+def _printable(value: Any) -> Any:
+    """The same with every text such that it can be encoded."""
+    if isinstance(value, Mapping):
+        return {_printable(name): _printable(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(each) for each in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def from_json(data: bytes, source: str) -> RunRecord:

@@ -66,7 +66,9 @@ class ImageSet:
             image = self._test_view(image)
         else:
             key = f"{self._seed}/{epoch}/{view}/{self.items[index].image}"
-            rng = random.Random(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
+            rng = random.Random(
+                int.from_bytes(hashlib.sha256(key.encode(errors="surrogateescape")).digest()[:8], "big")
+            )
             image = self._augmented(image, rng)
         array = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
         return (array.float() / 255 - self._mean) / self._std
@@ -141,7 +143,11 @@ class ImageSet:
 
 
 def centre_square(image: Image.Image, size: int, interpolation: Image.Resampling) -> Image.Image:
-    """The shorter side to `size`, then the central square: torchvision's Resize(size) and CenterCrop(size)."""
+    """The shorter side to `size`, then the central square: torchvision's Resize(size) and CenterCrop(size).
+
+    Of a strip longer than 100 times its width, the middle is all that is resized: the whole would take gigabytes.
+    """
+    image = _middle(image, 100 * min(image.size))
     width, height = image.size
     if min(width, height) != size:
         scale = size / min(width, height)
@@ -150,3 +156,9 @@ def centre_square(image: Image.Image, size: int, interpolation: Image.Resampling
     width, height = image.size
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
+
+
+def _middle(image: Image.Image, longest: int) -> Image.Image:
+    width, height = image.size
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return image.crop((left, top, width - left, height - top)) if left or top else image

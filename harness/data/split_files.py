@@ -7,10 +7,12 @@ import os
 import re
 import reprlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import DataError
+from harness.files import read_regular, require_regular
 from harness.suite import Item, Splits
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 PARTS = ("train", "val", "test")
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
 """What images may be, in Pillow's words: no format that runs another program, as EPS does."""
+MOST_IMAGE_PIXELS = 89_478_485
+"""In RGB, a quarter of a GiB: a file of some hundred bytes may decode to any size."""
 PIXELS_VARIABLE = "ADAPTBENCH_MOST_IMAGE_PIXELS"
 """The environment variable that raises, or lowers, how many pixels an image may have."""
 MOST_NAME_CHARACTERS = 200
@@ -26,52 +30,71 @@ MOST_NAME_CHARACTERS = 200
 PUBLISHED_SPLITS = "folder splits/ of the GitHub repository linzhiqiu/cross_modal_adaptation"
 """Where the split files are found when their Google Drive links fail."""
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no path of a list and no class name has: control characters, and halves of a surrogate pair."""
 
 
-def open_image(path: Path) -> Image:
-    """The image at `path`, wholly decoded, in RGB; an EXIF orientation is not applied, as in the published evaluations.
+def open_image(source: Path | BytesIO, name: str | None = None, upright: bool = False) -> Image:
+    """An image file wholly decoded, in RGB; `name` is what an error calls it, if not by its path.
 
-    Raises DataError if the file is missing, of another format than `FORMATS`, too large, or can't be decoded to its end.
+    `upright` turns it as its EXIF orientation says, and lays what is transparent on white. The published evaluations do neither,
+    and so is it read without: transparent pixels keep the colour that is stored beneath. Raises DataError if the file is missing,
+    no regular file, of another format than `FORMATS`, too large, or can't be decoded to its end.
     """
     from PIL import Image, UnidentifiedImageError
 
-    wanted = os.environ.get(PIXELS_VARIABLE, "")
-    if wanted.isdecimal():
-        Image.MAX_IMAGE_PIXELS = int(wanted)  # Pillow warns from there on, and refuses twice as many
+    name = f"the image {name}" if name else f"the image '{source}'"
+    limit = _most_pixels()
+    Image.MAX_IMAGE_PIXELS = limit
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            return to_rgb(image, f"the image '{path}'")
+        if isinstance(source, Path):
+            require_regular(source)
+        with Image.open(source, formats=FORMATS) as image:
+            if image.width * image.height > limit:
+                raise Image.DecompressionBombError(f"{image.width * image.height} pixels, and the limit is {limit}")
+            return to_rgb(image, name, upright)
     except DataError:
         raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
-            f"the image '{path}' can't be read: it is larger than images usually are ({error}).",
+            f"{name} can't be read: it is larger than images usually are ({error}).",
             f"If it is what it should be, raise the limit: {PIXELS_VARIABLE}=PIXELS, with the number that is named.",
         ) from error
     except FileNotFoundError:
         raise DataError(
-            f"there is no image '{path}'.", "Complete the copy of the dataset and repeat the command."
+            f"there is no {name[4:]}.", "Complete the copy of the dataset and repeat the command."
         ) from None
-    except (PermissionError, IsADirectoryError) as error:
-        raise DataError(f"the image '{path}' can't be read: {error.strerror}.", "Check its permissions.") from error
     except UnidentifiedImageError:
         raise DataError(
-            f"the image '{path}' can't be read: it is none of {', '.join(FORMATS)}{_beginning(path)}.",
+            f"{name} can't be read: it is none of {', '.join(FORMATS)}{_beginning(source)}.",
             "If it should be one, unpack or download it again; of another format, convert it. Then repeat the command.",
         ) from None
     except Exception as error:  # OSError, SyntaxError, struct.error: whatever the parser of the file's format raises
+        if isinstance(error, OSError) and error.errno is not None:
+            what = f"{name} can't be read: {error.strerror}."
+            raise DataError(what, "Have it be a file that you may read, or take it out of the dataset.") from error
         raise DataError(
-            f"the image '{path}' can't be read: {error}.",
+            f"{name} can't be read: {error}.",
             "It is damaged or was cut short; delete it and unpack or download it again, then repeat the command.",
         ) from error
 
 
-def to_rgb(image: Image, name: str) -> Image:
-    """A decoded image in RGB; 16 bits of grey become 8. Raises DataError, by `name`, for pixels without a known range."""
-    if image.mode.startswith("I;16"):
+def _most_pixels() -> int:
+    wanted = os.environ.get(PIXELS_VARIABLE, "")
+    return int(wanted) if wanted.isdecimal() else MOST_IMAGE_PIXELS
+
+
+def to_rgb(image: Image, name: str, upright: bool = False) -> Image:
+    """An image in RGB, `upright` as `open_image` has it; 16 bits of grey become 8.
+
+    Raises DataError, by `name`, for pixels without a known range.
+    """
+    from PIL import Image, ImageOps
+
+    if upright:
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         import numpy as np
-        from PIL import Image
 
         grey = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
@@ -80,12 +103,16 @@ def to_rgb(image: Image, name: str) -> Image:
             f"{name} has pixels of 32 bits (Pillow's mode {image.mode}), and nothing says what is black and what is white.",
             "Convert it to 8 or 16 bits.",
         )
+    if upright and image.has_transparency_data:
+        over = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
     return image.convert("RGB")
 
 
-def _beginning(path: Path) -> str:
+def _beginning(source: Path | BytesIO) -> str:
     """How a file begins that is no image, where that says what it is."""
-    with path.open("rb") as file:
+    with source.open("rb") if isinstance(source, Path) else source as file:
+        file.seek(0)
         start = file.read(32)
     if not start:
         return ", it is empty"
@@ -94,12 +121,13 @@ def _beginning(path: Path) -> str:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The `Splits.open` of images named by their path below `image_folder`."""
+    """The `Splits.open` of images named by their path below `image_folder`; `upright` as `open_image` has it."""
 
     image_folder: Path
+    upright: bool = False
 
     def __call__(self, image: str) -> Image:
-        return open_image(self.image_folder / image)
+        return open_image(self.image_folder / image, upright=self.upright)
 
     def stamp(self, image: str) -> str:
         """Size and time of change of an image's file; empty where there is none."""
@@ -158,7 +186,7 @@ def _missing(splits: Splits, image_folder: Path) -> list[str]:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_regular(path))
     except FileNotFoundError:
         raise DataError(
             f"there is no split file '{path}'.",
@@ -166,7 +194,9 @@ def _parse(path: Path) -> dict[str, Any]:
             "its own: figures on it could not be compared with any others.",
         ) from None
     except OSError as error:
-        raise DataError(f"the split file '{path}' can't be read: {error}.", "Check its permissions.") from error
+        raise DataError(
+            f"the split file '{path}' can't be read: {error.strerror}.", "Put the published one there."
+        ) from error
     except (ValueError, RecursionError) as error:  # ValueError: not UTF-8 or not JSON
         raise _broken(path, f"is not JSON ({error})") from error
     if not isinstance(document, dict):
@@ -186,20 +216,21 @@ def _item(path: Path, where: str, row: object) -> Item:
     if not isinstance(row, list) or len(row) != 3:
         raise _broken(path, f"{where} is {reprlib.repr(row)}, not [path, label, class name]")
     image, label, classname = row
-    if not isinstance(image, str) or not image or _UNPRINTABLE.search(image):
+    if not isinstance(image, str) or not image or UNPRINTABLE.search(image):
         raise _broken(path, f"{where} has {reprlib.repr(image)} for a path")
-    if _leaves_the_folder(image):
+    if leaves_the_folder(image):
         raise _broken(path, f"{where} leads out of the image folder: {reprlib.repr(image)}")
     if type(label) is not int or label < 0:  # a bool is an int, and no label
         raise _broken(path, f"{where} has the label {reprlib.repr(label)}, not a whole number from 0 on")
-    if not isinstance(classname, str) or not classname.strip() or _UNPRINTABLE.search(classname):
+    if not isinstance(classname, str) or not classname.strip() or UNPRINTABLE.search(classname):
         raise _broken(path, f"{where} has {reprlib.repr(classname)} for a class name")
     if len(classname) > MOST_NAME_CHARACTERS:
         raise _broken(path, f"{where} has a class name of {len(classname)} characters, over {MOST_NAME_CHARACTERS}")
     return Item(image, label, classname)
 
 
-def _leaves_the_folder(image: str) -> bool:
+def leaves_the_folder(image: str) -> bool:
+    """Whether a path of a list leads out of the folder that it starts at."""
     windows = PureWindowsPath(image)  # knows both kinds of slash, and drives
     return bool(windows.anchor) or ".." in windows.parts
 
@@ -208,9 +239,10 @@ def _require_unique(path: Path, lists: dict[str, tuple[Item, ...]]) -> None:
     seen: dict[str, str] = {}
     for part, items in lists.items():
         for item in items:
-            if item.image in seen:
-                raise _broken(path, f"lists '{item.image}' twice, in '{seen[item.image]}' and in '{part}'")
-            seen[item.image] = part
+            image = os.path.normpath(item.image)
+            if image in seen:
+                raise _broken(path, f"lists '{item.image}' twice, in '{seen[image]}' and in '{part}'")
+            seen[image] = part
 
 
 def _broken(path: Path, what: str) -> DataError:

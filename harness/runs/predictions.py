@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ConfigError
-from harness.files import write_atomically
+from harness.files import printable, write_atomically
 from harness.suite import Item, Test
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write(path: Path, tests: Mapping[str, tuple[Sequence[Item], Predictions]]) -
                 {
                     "dataset": pa.array([Test.from_key(test).dataset] * count).dictionary_encode(),
                     "test": pa.array([test] * count).dictionary_encode(),
-                    "image": [item.image for item in items[:count]],
+                    "image": [printable(item.image) for item in items[:count]],
                     "label": pa.array(predictions.labels.tolist(), pa.int32()),
                     "predicted": pa.array(predictions.predicted.tolist(), pa.int32()),
                     "logit": pa.array(predictions.logits.tolist(), pa.float32()),

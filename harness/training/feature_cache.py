@@ -21,7 +21,7 @@ from torch import Tensor
 
 from harness.clip.backbone import Backbone
 from harness.data.image_set import ImageSet
-from harness.files import replacing
+from harness.files import replacing, require_regular
 from harness.training.reading import advance, autocast, extraction_batch_size
 
 _FORMAT = 1
@@ -90,6 +90,7 @@ class FeatureCache:
     def _load(self) -> tuple[list[str], Tensor, Tensor]:
         """Names, features and seconds on disk; none where there is no usable file."""
         try:
+            require_regular(self._path)
             with safe_open(self._path, "pt") as file:
                 names = json.loads(file.metadata()["images"])
                 return names, file.get_tensor("features"), file.get_tensor("seconds")

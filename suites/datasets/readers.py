@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.data.split_files import PARTS, ImageFolder, read_split_file, require_images
 from harness.errors import DataError
+from harness.files import read_regular
 from harness.suite import Folders, Item, Splits
 from suites.datasets.checksums import unpublished
 
@@ -101,7 +102,7 @@ def _home(folders: Folders, folder: str, contents: str) -> Path:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_regular(path).decode().splitlines()]
     except FileNotFoundError:
         raise DataError(
             f"there is no '{path}'.", "CoOp's DATASETS.md says where the dataset's files come from."

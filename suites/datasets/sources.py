@@ -6,19 +6,20 @@ sizes; not the pixels). Where a source has no split, `suites.datasets.splitting`
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
-from harness.data.split_files import ImageFolder, require_images
+from harness.data.split_files import UNPRINTABLE, ImageFolder, require_images
 from harness.errors import ConfigError
+from harness.files import printable, require_regular
 from harness.suite import Dataset, Folders, Splits
-from suites.datasets.splitting import PARTS, Row, part_named, split
+from suites.datasets.csv_lists import ADVICE, read_rows
+from suites.datasets.splitting import Row, part_named, split
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"
@@ -27,6 +28,8 @@ SUFFIXES = (
 _OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
 """What file systems and archivers leave in folders."""
 
+PIXELS = "EXIF orientation applied, transparency on white"
+"""How pixels of a user's own files are read, in the digest by which a dataset is known."""
 LAYOUT = (
     "It takes one folder a class with its images inside; or train/, test/ and perhaps val/ with such folders in each."
 )
@@ -63,17 +66,8 @@ def csv_file(path: str) -> Dataset:
     Raises ConfigError for a file that is none.
     """
     file = Path(path).expanduser().absolute()
-    advice = 'Its first line names the columns "image" and "label", and "split" (train, val, test) if it has one.'
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            lines = list(csv.DictReader(opened))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"csv:{path} can't be read: {error}.", advice) from error
-    if not lines or not {"image", "label"} <= set(lines[0]):
-        raise ConfigError(f"csv:{path} has no lines with an image and a label.", advice)
-    rows = [_csv_row(path, number, line) for number, line in enumerate(lines, start=2)]
-    _require_no_image_twice(path, rows)
-    _require_classes(f"csv:{path}", rows, advice)
+    rows = read_rows(path, file)
+    _require_classes(f"csv:{path}", rows, ADVICE)
     return _local("csv", file.stem, file.parent, rows)
 
 
@@ -101,10 +95,11 @@ def _remote(name: str, title: str, read: Callable[[Folders], Splits]) -> Dataset
 
 def _local(source: str, title: str, home: Path, rows: Sequence[Row], left_out: Sequence[str] = ()) -> Dataset:
     """`left_out` says what of the folder is no image that can be read, class by class: reading warns of it."""
-    digest = _digest((row.part, row.image, row.classname, _size(home / row.image)) for row in rows)
+    digest = _digest([(PIXELS,), *((row.part, row.image, row.classname, _size(home / row.image)) for row in rows)])
+    title = printable(title)
 
     def read(folders: Folders) -> Splits:
-        splits = split(rows, ImageFolder(home))
+        splits = split(rows, ImageFolder(home, upright=True))
         require_images(splits, home)
         for each in left_out:
             warnings.warn(f"{source}:{title}: {each}", UserWarning, stacklevel=2)
@@ -122,7 +117,16 @@ def _digest(entries: Iterable[tuple[object, ...]]) -> str:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+    """A file's bytes, -1 where there is none. Raises ConfigError for a FIFO, a device, or a link that leads nowhere."""
+    try:
+        require_regular(path)
+        return path.stat().st_size
+    except OSError as error:
+        if not path.is_symlink() and not path.exists():
+            return -1
+        raise ConfigError(
+            f"the image '{path}' can't be read: {error.strerror}.", "Take it out of the dataset."
+        ) from error
 
 
 def _class_folders(home: Path, below: str, part: str | None, left_out: list[str]) -> Iterable[Row]:
@@ -173,36 +177,16 @@ def _subfolders(home: Path) -> list[str]:
     )
 
 
-def _csv_row(path: str, number: int, line: dict[str, str | None]) -> Row:
-    image, label = (line["image"] or "").strip(), (line["label"] or "").strip()
-    windows = PureWindowsPath(image)
-    if not image or not label or windows.anchor or ".." in windows.parts:
-        raise ConfigError(
-            f"csv:{path}, line {number}: image '{image}', label '{label}'.",
-            "Each line needs a class name, and an image path that starts at the file's folder and stays inside it.",
-        )
-    text = (line.get("split") or "").strip()
-    part = part_named(text)
-    if text and part is None:
-        raise ConfigError(f"csv:{path}, line {number}: the split '{text}'.", f"It is one of: {', '.join(PARTS)}.")
-    return Row(image, label, part)
-
-
 def _require_classes(name: str, rows: Sequence[Row], advice: str) -> None:
     classes = {row.classname for row in rows}
+    unfit = next((each for each in classes if UNPRINTABLE.search(each)), None)
+    if unfit is not None:
+        raise ConfigError(
+            f"{name}: the class name {unfit!r} is not UTF-8, or has control characters in it: it can't go into a prompt.",
+            "Rename it.",
+        )
     if len(classes) < 2:
         raise ConfigError(f"{name} has images of {len(classes)} classes; telling apart takes 2.", advice)
-
-
-def _require_no_image_twice(path: str, rows: Sequence[Row]) -> None:
-    lines: dict[str, int] = {}
-    for number, row in enumerate(rows, start=2):
-        first = lines.setdefault(os.path.normpath(row.image), number)
-        if first != number:
-            raise ConfigError(
-                f"csv:{path}: the image '{row.image}' is in line {first} and in line {number}.",
-                "Keep one of them: an image has one class, and is to train on or to test on.",
-            )
 
 
 def _read_torchvision(name: str, folders: Folders) -> Splits:

@@ -76,7 +76,7 @@ def _ordered(items: Sequence[Item]) -> list[list[Item]]:
     for item in items:
         classes.setdefault(item.label, []).append(item)
     return [
-        sorted(classes[label], key=lambda item: hashlib.sha256(item.image.encode()).digest())
+        sorted(classes[label], key=lambda item: hashlib.sha256(item.image.encode(errors="surrogateescape")).digest())
         for label in sorted(classes)
     ]
 

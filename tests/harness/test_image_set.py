@@ -11,7 +11,7 @@ from open_clip.transform import image_transform
 from PIL import Image
 
 from harness.clip.backbone import Pixels
-from harness.data.image_set import ImageSet
+from harness.data.image_set import ImageSet, centre_square
 from harness.suite import Item
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -41,6 +41,12 @@ def test_the_test_transform_is_open_clips(side, resize_mode):
     ours = image_set(images, side, resize_mode=resize_mode)
     for index, image in enumerate(images):
         assert torch.equal(ours.pixels(index), theirs(image)), image.size
+
+
+def test_of_a_long_strip_the_middle_is_what_counts():
+    strip = Image.new("RGB", (1, 20_000))
+    strip.paste((255, 255, 255), (0, 9_900, 1, 10_100))
+    assert np.asarray(centre_square(strip, 224, Image.Resampling.BICUBIC)).min() == 255
 
 
 def test_epoch_none_is_the_test_transform():

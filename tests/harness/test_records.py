@@ -30,6 +30,12 @@ def test_a_round_trip_keeps_everything(record):
     assert data.endswith(b"}\n")
 
 
+def test_names_that_are_not_utf_8_lose_no_record(record):
+    odd = changed(record, warnings=("in caf\udce9.png",), missing={"a\udce9": "b"})
+    again = from_json(to_json(odd), "here")
+    assert again == changed(record, warnings=("in caf\\udce9.png",), missing={"a\\udce9": "b"})
+
+
 def test_a_list_of_numbers_stands_on_one_line_and_a_list_of_words_does_not(record):
     test = dataclasses.replace(
         record.accuracy["demo-digits/base"], confusion=((0, 1, 2),), class_names=("a [\n1\n]", "b")

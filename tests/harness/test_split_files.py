@@ -85,15 +85,33 @@ def test_a_missing_image_is_named_with_the_next_step(tmp_path):
 
 
 def test_an_image_of_absurd_size_is_refused_until_the_limit_is_raised(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     (tmp_path / "large.jpg").write_bytes(jpeg())
-    with pytest.raises(DataError, match=r"(?s)large\.jpg.*256 pixels.*ADAPTBENCH_MOST_IMAGE_PIXELS"):
-        open_image(tmp_path / "large.jpg")
+    for limit in ("100", "255"):
+        monkeypatch.setenv("ADAPTBENCH_MOST_IMAGE_PIXELS", limit)
+        with pytest.raises(DataError, match=r"(?s)large\.jpg.*256 pixels.*ADAPTBENCH_MOST_IMAGE_PIXELS"):
+            open_image(tmp_path / "large.jpg")
     monkeypatch.setenv("ADAPTBENCH_MOST_IMAGE_PIXELS", "256")
     assert open_image(tmp_path / "large.jpg").size == (16, 16)
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_published_pixels_are_the_authors(tmp_path):
+    turned = Image.new("RGB", (4, 2)).getexif()
+    turned[0x0112] = 6
+    Image.new("RGB", (4, 2)).save(tmp_path / "turned.jpg", exif=turned)
+    Image.new("RGBA", (4, 2), (9, 8, 7, 0)).save(tmp_path / "clear.png")
+    assert open_image(tmp_path / "turned.jpg").size == (4, 2)
+    assert open_image(tmp_path / "clear.png").getpixel((0, 0)) == (9, 8, 7)
+
+
+def test_pipes_are_no_images_and_no_split_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe' can't be read: it is no regular file"):
+        open_image(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe' can't be read: it is no regular file"):
+        read_split_file(tmp_path / "pipe", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_sixteen_bits_of_grey_are_the_eight_that_they_hold(tmp_path, suffix):
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(grey).save(tmp_path / "8.png")

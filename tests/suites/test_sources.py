@@ -1,6 +1,7 @@
 """Datasets that the command line names: folders, CSV files, torchvision's and Hugging Face's, from real files."""
 
 import gzip
+import os
 import shutil
 import struct
 
@@ -192,6 +193,40 @@ class TestFolder:
         with pytest.raises(ConfigError, match=r"(?s)--template.*Mark the place"):
             plan(Request(suite="few-shot", datasets=[f"folder:{animals}"], template=template), "demo")
 
+    def test_names_that_are_not_utf_8(self, animals, tmp_path):
+        odd = os.fsdecode(os.fsencode(animals / "zebra") + b"/caf\xe9.png")
+        (animals / "zebra" / "0.png").rename(odd)
+        splits = read(f"folder:{animals}", tmp_path)
+        (image,) = (i.image for i in (*splits.train, *splits.val, *splits.test) if "caf" in i.image)
+        assert splits.open(image).size == (20, 16)
+        animals.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+        (spec,) = (f"folder:{each}" for each in tmp_path.iterdir() if each.name.startswith("caf"))
+        assert load(spec).name.startswith(r"folder:caf\udce9@")
+        os.rename(f"{spec[7:]}/zebra", os.fsencode(spec[7:]) + b"/z\xe9bre")
+        with pytest.raises(ConfigError, match=r"'z\\udce9bre' is not UTF-8(.|\n)*Rename it"):
+            load(spec)
+
+    def test_only_files_are_images(self, animals):
+        os.mkfifo(animals / "zebra" / "pipe.png")
+        with pytest.raises(ConfigError, match=r"pipe\.png' can't be read: it is no regular file"):
+            load(f"folder:{animals}")
+        (animals / "zebra" / "pipe.png").unlink()
+        (animals / "zebra" / "link.png").symlink_to("nowhere.png")
+        with pytest.raises(ConfigError, match=r"link\.png' can't be read: No such file"):
+            load(f"folder:{animals}")
+
+    def test_pixels_are_upright_and_lie_on_white(self, animals, tmp_path):
+        turned = Image.new("RGB", (4, 2), "red").getexif()
+        turned[0x0112] = 6
+        Image.new("RGB", (4, 2), "red").save(animals / "zebra" / "turned.jpg", exif=turned)
+        for mode in ("RGBA", "LA"):
+            Image.new("RGBA", (4, 2), (0, 0, 0, 0)).convert(mode).save(animals / "zebra" / f"{mode}.png")
+        Image.new("P", (4, 2)).save(animals / "zebra" / "P.gif", transparency=0)
+        open_image = read(f"folder:{animals}", tmp_path).open
+        assert open_image("zebra/turned.jpg").size == (2, 4)
+        for clear in ("RGBA.png", "LA.png", "P.gif"):
+            assert open_image(f"zebra/{clear}").getpixel((0, 0)) == (255, 255, 255)
+
 
 class TestCsv:
     def test_columns_image_label_and_split(self, animals, tmp_path):
@@ -214,8 +249,20 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("", "no lines with an image and a label"),
-            ("file,class\na.png,b", "no lines with an image and a label"),
+            ("", "is empty"),
+            ("# exported today\n\n", "is empty"),
+            ("image,label\n\n", "a heading and no line with an image"),
+            ("file,class\na.png,b", "line 1: the columns are 'file', 'class'; expected are 'image' and 'label'"),
+            ("image,label,Image\na.png,b,c", "line 1: the columns are 'image', 'label', 'Image'"),
+            ("# note\nimage,label\n\na.png,b\n\nb.png,", "line 6: image 'b.png', label ''"),
+            ("image,label\na.png,b\nb.png,cats, big", "line 3: 3 fields, where the heading has 2"),
+            ("image,label\nb.png", "line 2: 1 fields, where the heading has 2"),
+            ('image,label\na.png,"b\nb.png,c\n', "line 2: unexpected end of data"),
+            ('image,label\na.png,"b\nb.png,c"\n', "line 2: a field goes on in the next line"),
+            ('image,label\n"a.png,b\nb.png,"c"\n', "line 2: .* expected after"),
+            ("image,label\na\0.png,b", r"line 2: image 'a\\x00.png'"),
+            (f"image,label\na.png,{'b' * 201}", "200 characters at most"),
+            (b"image,label\na.png,b\nb.png,caf\xe9", r"line 3: b'\\xe9' is not UTF-8"),
             ("image,label\n/etc/a.png,b", "line 2: image '/etc/a.png'"),
             ("image,label\n../a.png,b", "line 2: image"),
             ("image,label\na.png,", "line 2: image 'a.png', label ''"),
@@ -225,9 +272,27 @@ class TestCsv:
         ],
     )
     def test_a_wrong_file_is_told_where(self, tmp_path, text, message):
-        (tmp_path / "list.csv").write_text(text)
+        (tmp_path / "list.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(ConfigError, match=message):
             load(f"csv:{tmp_path / 'list.csv'}")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda text: text.replace(",", "\t"),
+            lambda text: text.replace(",", ";"),
+            lambda text: text.replace("image,label", "Image, Label"),
+            lambda text: f"# exported, by hand\n\n{text}\n\n",
+            lambda text: text.replace("/", "\\").replace("\n", "\r\n"),
+        ],
+        ids=["tabs", "semicolons", "capitals and blanks", "comment above", "of Windows"],
+    )
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_what_spreadsheets_write_is_read(self, animals, tmp_path, change, encoding):
+        lines = ["image,label", *(f"{name}/{n}.png,{name}" for name in CLASSES for n in range(10))]
+        (animals / "list.csv").write_text(change("\n".join(lines)), encoding=encoding, newline="")
+        splits = read(f"csv:{animals / 'list.csv'}", tmp_path)
+        assert sorted(images(splits.train)) == sorted(images(read(f"folder:{animals}", tmp_path).train))
 
     def test_missing_images_are_named(self, tmp_path):
         (tmp_path / "list.csv").write_text("image,label\n" + "\n".join(f"{n}.png,class {n % 2}" for n in range(9)))
