@@ -40,8 +40,8 @@ class Forward:
 
     The uppermost `text_blocks` and `image_blocks` (None: all), with the image `stem` below them and with `image_prompts` more
     tokens; a `frozen_image_tower` beside it, without prompts; every text once, or once an image (`texts_per_image`), of the
-    classes that are kept; the token embedding, and a module that puts prompts together, if their outputs count. `module_bytes`
-    and `module_bytes_per_class` are what modules of the method's own add.
+    classes that are kept; the token embedding, and a module that puts prompts together, if their outputs count. `views` of each
+    image are its input; `module_bytes` says what modules of the method's own add, for a number of classes and a batch size.
     """
 
     text_blocks: int | None = None
@@ -53,8 +53,8 @@ class Forward:
     kept_classes: Callable[[int], float] | None = None
     token_embedding: bool = False
     prompt_module: bool = False
-    module_bytes: int = 0
-    module_bytes_per_class: int = 0
+    views: int = 1
+    module_bytes: Callable[[int, int], int] = lambda classes, batch_size: 0
 
 
 def published_estimate_bytes(forward: Forward, classes: int, batch_size: int, towers: Towers | None = None) -> float:
@@ -65,8 +65,7 @@ def published_estimate_bytes(forward: Forward, classes: int, batch_size: int, to
         + _image_bytes(forward, towers, batch_size)
         + (_image_bytes(Forward(), towers, batch_size) if forward.frozen_image_tower else 0)
         + _input_bytes(forward, towers, batch_size)
-        + forward.module_bytes
-        + forward.module_bytes_per_class * classes
+        + forward.module_bytes(classes, batch_size)
     )
 
 
@@ -113,4 +112,4 @@ def _image_bytes(forward: Forward, towers: Towers, batch_size: int) -> int:
 def _input_bytes(forward: Forward, towers: Towers, batch_size: int) -> int:
     """Images, or tokens where the stem is left out, as the summary sees them in full precision, and their labels."""
     numbers = 3 * towers.image_side**2 if forward.stem else (1 + towers.patches) * towers.image_width
-    return batch_size * (_FULL * numbers + 8)
+    return batch_size * (_FULL * numbers * forward.views + 8)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from harness.published_estimate import Forward, linear_bytes
+from harness.published_estimate import linear_bytes
 
 
-def coupled_prompts(length: int, depth: int, *, frozen_image_tower: bool = False, adapter_bytes: int = 0) -> Forward:
-    """`length` prompts a depth; the first map in half precision, the others in full."""
+def coupled_maps_bytes(length: int, depth: int) -> int:
+    """The maps of `length` prompts a depth; the first in half precision, the others in full."""
     first, other = (linear_bytes(512, 768, rows=length, element=element) for element in (2, 4))
-    return Forward(
-        image_prompts=length,
-        frozen_image_tower=frozen_image_tower,
-        module_bytes=first + (depth - 1) * other + adapter_bytes,
-    )
+    return first + (depth - 1) * other

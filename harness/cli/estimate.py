@@ -70,6 +70,7 @@ def estimate(
     methods: Annotated[
         str, typer.Argument(help="Comma-separated names, module:attribute or FILE.py:attribute; 'all' for every one.")
     ],
+    recipes: options.Recipes = None,
     backbone: Annotated[str, typer.Option(help="Any open_clip model name; its weights are not needed.")] = _VIT_B_16[1],
     classes: Annotated[str, typer.Option(help="How many classes; comma-separated for several.")] = "100",
     shots: Annotated[int, typer.Option(help="Training images per class, for caches and extraction.", min=1)] = 16,
@@ -96,6 +97,7 @@ def estimate(
     request = Request(
         suite="harness.cli.estimate:SUITE",
         methods=options.names("methods", methods),
+        recipes=options.given("recipes", recipes),
         datasets=["harness.cli.estimate:CLASSES"],
         seeds=[1],
         shots=[shots],

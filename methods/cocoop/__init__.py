@@ -63,7 +63,10 @@ class CoCoOp:
     @property
     def published_forward(self) -> Forward:
         widths = ((512, 512 // self.reduction), (512 // self.reduction, 512))
-        return Forward(texts_per_image=True, module_bytes=sum(linear_bytes(*layer, rows=1) for layer in widths))
+        return Forward(
+            texts_per_image=True,
+            module_bytes=lambda _, batch_size: sum(linear_bytes(*layer, rows=batch_size) for layer in widths),
+        )
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner and a meta-net."""

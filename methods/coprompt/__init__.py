@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
-from methods._coupled import coupled_prompts
+from methods._coupled import coupled_maps_bytes
 from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
@@ -131,8 +131,18 @@ class CoPrompt:
 
     @property
     def published_forward(self) -> Forward:
-        adapters = 2 * sum(linear_bytes(*widths, rows=0, bias=False) for widths in ((512, 128), (128, 512)))
-        return coupled_prompts(self.context_length, self.prompt_depth, frozen_image_tower=True, adapter_bytes=adapters)
+        return Forward(
+            image_prompts=self.context_length,
+            frozen_image_tower=True,
+            views=2,
+            module_bytes=self._module_bytes,
+        )
+
+    def _module_bytes(self, classes: int, batch_size: int) -> int:
+        """The maps between the towers, and an adapter of texts and one of images."""
+        layers = ((512, 128), (128, 512))
+        adapters = (linear_bytes(*layer, rows=rows, bias=False) for layer in layers for rows in (classes, batch_size))
+        return coupled_maps_bytes(self.context_length, self.prompt_depth) + sum(adapters)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with prompts and adapters. Raises ConfigError for a depth it lacks, and for an unusable file."""

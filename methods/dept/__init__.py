@@ -28,6 +28,13 @@ _FILE = "DP configs/trainers/ExtrasLinearProbeKgCoOp/vit_b16_ep10_ctxv1_bs4_lr35
 _COST_FILE = "S configs/trainers/KgDePT/vit_b16_ep10_ctxv1_bs4_lr35"
 
 
+def _module_bytes(classes: int, batch_size: int) -> int:
+    """Channel scales and shifts of texts and images, then the head, which reads each image and the text of its label."""
+    scales_and_shifts = 4 * 2 * (512 + 512)
+    scaled = linear_bytes(0, 512, rows=classes + batch_size, bias=False)
+    return scales_and_shifts + scaled + linear_bytes(512, classes, rows=2 * batch_size)
+
+
 def _cost_sources(file: str) -> dict[str, str]:
     lines = {"similarity_weight": f"{file}:42", "classification_weight": f"{file}:43"}
     return {
@@ -90,7 +97,7 @@ class DePT:
 
     @property
     def published_forward(self) -> Forward:
-        return Forward(module_bytes_per_class=linear_bytes(512, 1, rows=0))
+        return Forward(module_bytes=_module_bytes)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner and, from the first list of classes on, a linear head."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
-from methods._coupled import coupled_prompts
+from methods._coupled import coupled_maps_bytes
 from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class MaPLe:
 
     @property
     def published_forward(self) -> Forward:
-        return coupled_prompts(self.context_length, self.prompt_depth)
+        maps = coupled_maps_bytes(self.context_length, self.prompt_depth)
+        return Forward(image_prompts=self.context_length, module_bytes=lambda classes, batch_size: maps)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with coupled prompts. Raises ConfigError for a depth the towers don't have."""

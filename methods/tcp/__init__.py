@@ -87,10 +87,7 @@ class TCP:
     @property
     def published_forward(self) -> Forward:
         layers = ((512, 128), (128, 4 * 512))
-        return Forward(
-            module_bytes=sum(linear_bytes(*widths, rows=0) for widths in layers),
-            module_bytes_per_class=sum(linear_bytes(0, outputs, rows=1, bias=False) for _, outputs in layers),
-        )
+        return Forward(module_bytes=lambda classes, _: sum(linear_bytes(*widths, rows=classes) for widths in layers))
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner and a meta-net. Raises ConfigError for a block the text tower lacks."""

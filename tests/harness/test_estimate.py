@@ -12,22 +12,23 @@ from harness.meters.flops import FlopCount
 @pytest.mark.usefixtures("tinyworld")
 def test_every_execution_and_class_count_is_a_row(adaptbench_here):
     """Eight simulations, shared between processes where there are cores for it."""
-    words = "zero_shot,coop --backbone tiny-clip --classes 4,9 --execution reference,fast --json"
+    words = "zero_shot,kgcoop --recipes cost --backbone tiny-clip --classes 4,9 --execution reference,fast --json"
     done = adaptbench_here("estimate", *words.split())
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert {(r["method"], r["classes"], r["execution"]) for r in rows} == {
         (method, classes, execution)
-        for method in ("zero_shot", "coop")
+        for method in ("zero_shot", "kgcoop")
         for classes in (4, 9)
         for execution in ("reference", "fast")
     }
     by = {(r["method"], r["classes"], r["execution"]): r for r in rows}
-    assert by["coop", 9, "fast"]["step_flops"] < by["coop", 9, "reference"]["step_flops"]
-    assert by["coop", 4, "reference"]["step_flops"] < by["coop", 9, "reference"]["step_flops"]
+    assert by["kgcoop", 9, "fast"]["step_flops"] < by["kgcoop", 9, "reference"]["step_flops"]
+    assert by["kgcoop", 4, "reference"]["step_flops"] < by["kgcoop", 9, "reference"]["step_flops"]
     assert by["zero_shot", 4, "fast"]["step_flops"] is None
-    peaks = by["coop", 9, "reference"]["peaks"]["train"]["category_bytes"]
-    assert sum(peaks.values()) - peaks.get("host", 0) == by["coop", 9, "reference"]["peaks"]["train"]["total_bytes"]
+    assert by["kgcoop", 9, "fast"]["batch_size"] == 32  # 128 in the published recipes
+    peaks = by["kgcoop", 9, "reference"]["peaks"]["train"]["category_bytes"]
+    assert sum(peaks.values()) - peaks.get("host", 0) == by["kgcoop", 9, "reference"]["peaks"]["train"]["total_bytes"]
 
 
 @pytest.mark.parametrize(("size", "verdict"), [("80GiB", "fits"), ("1MiB", "does not fit")])
