@@ -8,14 +8,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter
 
 from harness import plugins
 from harness.cli.list import list_
+from harness.cli.plan import plan_
 from harness.errors import ConfigError
 from harness.plan import Request, plan
 from harness.recipe import relevant_fields, source_of
-from harness.records import RunKey
 from harness.suite import RECIPES
 from methods._sources import REPOSITORIES
 from suites.base2new import PUBLISHED
@@ -163,13 +162,11 @@ Of two lines on one field, the one that names the dataset or the shots counts, a
 """
 
 
-def planned(suite):
+def planned(suite, capsys):
     """What ``plan --json`` prints of every method on the published datasets."""
-    runs = plan(Request(suite=suite, methods=METHODS, seeds=[1]), "published")
-    return {
-        (key.method, key.dataset, str(key.shots)): json.loads(TypeAdapter(RunKey).dump_json(key))
-        for key in (r.key for r in runs)
-    }
+    plan_(suite, methods=",".join(METHODS), datasets="published", seeds="1", as_json=True)
+    runs = json.loads(capsys.readouterr().out)
+    return {(run["method"], run["dataset"], str(run["shots"])): run for run in runs}
 
 
 def expected(method, setting, dataset, shots):
@@ -196,9 +193,9 @@ def alike(value, text):
 
 
 @pytest.mark.parametrize("setting", SUITE_OF)
-def test_plans_of_the_published_suites_are_the_authors(setting):
+def test_plans_of_the_published_suites_are_the_authors(setting, capsys):
     compared = 0
-    for (method, dataset, shots), run in planned(SUITE_OF[setting]).items():
+    for (method, dataset, shots), run in planned(SUITE_OF[setting], capsys).items():
         for field, text in expected(method, setting, dataset, shots).items():
             value = ours(run, field)
             assert alike(value, text), (
