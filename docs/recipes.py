@@ -16,10 +16,10 @@ A row is of a setting (base-to-new, few-shot, transfer), a dataset, a number of 
 counts. Below stand all fields of the default row, and in what the others differ from it. A source is a file of the authors'
 repository at the commit that was read, and a line, or says why the value is ours.
 
-`cost:`, `released:` and `paper:` begin the rows of `--recipes`, which a method has only where they differ from what gave its published
-accuracy: its authors' own files for KgCoOp (weight 8, batch 128; the cost columns have 1.5 and 32), DePT, MaPLe and most others. We read
-repositories, not the text of every paper. Only ProGrad's says that the paper did otherwise than the published figures' recipe, so
-`paper:` rows are ProGrad's alone; with the others, `--recipes paper` is the default."""
+`cost:`, `released:` and `paper:` begin the rows of `--recipes`, which a method has only where they differ from what gave its
+published accuracy: its authors' own files for KgCoOp (weight 8, batch 128; the cost columns have 1.5 and 32), DePT, MaPLe and most
+others. We read repositories, not the text of every paper. Only ProGrad's says that the paper did otherwise than the published
+figures' recipe, so `paper:` rows are ProGrad's alone; with the others, `--recipes paper` is the default."""
 
 
 def page() -> str:
