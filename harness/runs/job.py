@@ -33,7 +33,9 @@ def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:
     """The command line that repeats a run; of a path, a checkpoint's or a dataset's, only the last part is kept."""
     key = run.key
     source, separator, rest = run.sources.get(key.dataset, key.dataset).partition(":")
-    dataset = source + separator + (Path(rest).name if Path(rest).exists() else rest)
+    path = rest if Path(rest).exists() else rest.partition(":")[0]  # hf:FOLDER:label=coarse
+    last = Path(path).name if Path(path).exists() else path
+    dataset = f"{source}{separator}{last}{rest[len(path) :]}"
     parts = ["adaptbench", "run", key.suite, "--methods", key.method, "--datasets", dataset]
     choice, chosen, _ = run.recipe_row.partition(":")
     parts += ["--recipes", choice] if chosen else []

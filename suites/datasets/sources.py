@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from harness.data.split_files import UNPRINTABLE, ImageFolder, require_images
-from harness.errors import ConfigError
+from harness.errors import ConfigError, did_you_mean
 from harness.files import printable, require_regular
 from harness.suite import Dataset, Folders, Splits
 from suites.datasets.csv_lists import ADVICE, read_rows
@@ -28,6 +29,8 @@ SUFFIXES = (
 _OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
 """What file systems and archivers leave in folders."""
 
+HF_CHOICES = ("config", "split", "image", "label")
+_CHOICE = re.compile(r"(.+):(\w+)=([^:]+)")
 PIXELS = "EXIF orientation applied, transparency on white"
 """How pixels of a user's own files are read, in the digest by which a dataset is known."""
 LAYOUT = (
@@ -71,22 +74,48 @@ def csv_file(path: str) -> Dataset:
     return _local("csv", file.stem, file.parent, rows)
 
 
-def torchvision(name: str) -> Dataset:
-    """A dataset class of torchvision, downloaded if torchvision can (the network path is untested)."""
-    return _remote(f"torchvision:{name}", name, partial(_read_torchvision, name))
+def torchvision(text: str) -> Dataset:
+    """A dataset class of torchvision, downloaded if torchvision can (the network path is untested).
+
+    ``NAME``, or with arguments of its constructor: ``NAME:argument=value``.
+    """
+    name, choices = _with_choices(text)
+    own = f"{name}{_told(choices)}"
+    return _remote(f"torchvision:{own}", own, partial(_read_torchvision, name, choices))
 
 
-def hugging_face(name: str) -> Dataset:
-    """An image classification dataset of the Hugging Face hub, or in a local folder (the network path is untested)."""
-    if not os.path.isdir(name):
-        own = name.replace("/", "--")
-        return _remote(f"hf:{own}", own, partial(_read_hugging_face, name))
-    home = Path(name).absolute()
-    files = sorted(
-        (path.relative_to(home).as_posix(), path.stat().st_size) for path in home.rglob("*") if path.is_file()
-    )
-    digest = _digest(file for file in files if "/." not in f"/{file[0]}")
-    return _remote(f"hf:{home.name}@{digest}", home.name, partial(_read_hugging_face, name))
+def hugging_face(text: str) -> Dataset:
+    """An image classification dataset of the Hugging Face hub, or in a local folder (the network path is untested).
+
+    ``NAME``, or with choices behind it: ``NAME:config=...:split=...:image=...:label=...``. Raises ConfigError for other choices.
+    """
+    name, choices = _with_choices(text)
+    for choice in choices:
+        if choice not in HF_CHOICES:
+            raise ConfigError(f"hf:{text}: '{choice}' can't be chosen.", did_you_mean(choice, HF_CHOICES))
+    own = printable(name.replace("/", "--"))
+    if os.path.isdir(name):
+        home = Path(name).absolute()
+        files = sorted(
+            (path.relative_to(home).as_posix(), path.stat().st_size) for path in home.rglob("*") if path.is_file()
+        )
+        own = f"{printable(home.name)}@{_digest(file for file in files if '/.' not in f'/{file[0]}')}"
+    own += _told(choices)
+    return _remote(f"hf:{own}", own, partial(_read_hugging_face, name, choices))
+
+
+def _with_choices(text: str) -> tuple[str, dict[str, str]]:
+    """``NAME:key=value:key=value`` apart; a folder's name may have colons of its own."""
+    choices: dict[str, str] = {}
+    while not os.path.isdir(text) and (found := _CHOICE.fullmatch(text)):
+        text, key, value = found.groups()
+        choices[key] = value
+    return text, dict(sorted(choices.items()))
+
+
+def _told(choices: Mapping[str, str]) -> str:
+    """Choices as a dataset's name ends with them; a slash would end the name."""
+    return "".join(f":{key}={value.replace('/', '--')}" for key, value in choices.items())
 
 
 def _remote(name: str, title: str, read: Callable[[Folders], Splits]) -> Dataset:
@@ -189,13 +218,13 @@ def _require_classes(name: str, rows: Sequence[Row], advice: str) -> None:
         raise ConfigError(f"{name} has images of {len(classes)} classes; telling apart takes 2.", advice)
 
 
-def _read_torchvision(name: str, folders: Folders) -> Splits:
+def _read_torchvision(name: str, choices: Mapping[str, str], folders: Folders) -> Splits:
     from suites.datasets import hosted
 
-    return hosted.read_torchvision(name, (folders.data_root or folders.cache) / "torchvision")
+    return hosted.read_torchvision(name, choices, (folders.data_root or folders.cache) / "torchvision")
 
 
-def _read_hugging_face(name: str, folders: Folders) -> Splits:
+def _read_hugging_face(name: str, choices: Mapping[str, str], folders: Folders) -> Splits:
     from suites.datasets import hosted
 
-    return hosted.read_hugging_face(name)
+    return hosted.read_hugging_face(name, choices)

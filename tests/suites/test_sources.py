@@ -6,6 +6,8 @@ import shutil
 import struct
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -349,12 +351,41 @@ class TestTorchvision:
         [
             ("NoSuch", "no dataset 'NoSuch'"),
             ("FakeData", "has no class names"),
-            ("UCF101", "can't be read from its name alone"),
+            ("UCF101", "(?s)can't be read from its name alone.*has: .*annotation_path"),
+            ("LSUN", "runs what a file of the current folder says"),
+            ("EMNIST", "(?s)no split for train, val or test.*letters.*EMNIST:split=NAME"),
+            ("EMNIST:split=letter", "(?s)refuses its arguments: .*letters"),
+            ("EMNIST:root=/", "(?s)no argument 'root' to choose.*split"),
         ],
     )
     def test_what_it_cannot_give(self, root, name, message):
         with pytest.raises(ConfigError, match=message):
             load(f"torchvision:{name}").read(Folders(root, root))
+
+    def test_emnist_has_its_parts_once_its_split_is_chosen(self, root):
+        raw = root / "torchvision" / "EMNIST" / "raw"
+        raw.mkdir(parents=True)
+        for part, count in (("train", 20), ("test", 10)):
+            for name, body in (
+                ("images-idx3", struct.pack(">IIII", 0x803, count, 28, 28) + bytes(count * 784)),
+                ("labels-idx1", struct.pack(">II", 0x801, count) + bytes(i % 10 for i in range(count))),
+            ):
+                (raw / f"emnist-digits-{part}-{name}-ubyte").write_bytes(body)
+        dataset = load("torchvision:EMNIST:split=digits")
+        splits = dataset.read(Folders(root, root))
+        assert dataset.name == "torchvision:EMNIST:split=digits"
+        assert (len(splits.train) + len(splits.val), len(splits.test)) == (20, 10)
+        assert classnames(splits) == tuple("0123456789")
+
+    def test_parts_by_any_word_and_images_of_sixteen_bits(self, root):
+        home = root / "torchvision" / "country211"
+        for part, count in (("train", 2), ("valid", 1), ("test", 1)):
+            paint(home / part, count=count)
+        grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
+        Image.fromarray(grey * 257).save(home / "test" / "zebra" / "0.png")
+        splits = load("torchvision:Country211").read(Folders(root, root))
+        assert (len(splits.train), len(splits.val), len(splits.test), splits.rule) == (6, 3, 3, None)
+        assert np.array_equal(np.asarray(splits.open(splits.test[-1].image))[..., 0], grey)
 
     def test_a_failed_download_says_where_the_files_go(self, root):
         with pytest.raises(DataError, match=r"(?s)StanfordCars is not in .*torchvision"):
@@ -397,12 +428,86 @@ class TestHuggingFace:
 
     def test_a_name_of_the_hub_has_no_slash(self):
         assert load("hf:ethz/food101").name == "hf:ethz--food101"
+        assert load("hf:a/b:label=x/y:config=c").name == "hf:a--b:config=c:label=x--y"
+        with pytest.raises(ConfigError, match=r"(?s)'labels' can't be chosen.*'label'"):
+            load("hf:a/b:labels=x")
+
+    @pytest.mark.parametrize(
+        ("columns", "choices", "message"),
+        [
+            (("fine", "coarse"), "", "(?s)several columns of class labels.*fine, coarse: hf:.*:label=fine"),
+            (("fine", "coarse"), ":label=image", "(?s)no class labels in the column 'image'.*fine, coarse"),
+            (("label",), ":split=dev", "(?s)no split 'dev'.*train"),
+            (("label",), ":config=other", "(?s)can't be loaded.*config=NAME"),
+        ],
+    )
+    def test_what_is_not_clear_is_asked(self, tmp_path, columns, choices, message):
+        home = tmp_path / "pictures"
+        home.mkdir()
+        parquet(home / "train.parquet", [1, 0] * 5, columns)
+        with pytest.raises((ConfigError, DataError), match=message):
+            load(f"hf:{home}{choices}").read(Folders(None, tmp_path))
+
+    def test_what_is_chosen_is_read(self, tmp_path):
+        home = tmp_path / "pictures"
+        home.mkdir()
+        parquet(home / "train.parquet", [1, 0] * 5, ("fine", "coarse"))
+        parquet(home / "test.parquet", [1, 0] * 5, ("fine", "coarse"))
+        dataset = load(f"hf:{home}:split=test:label=coarse")
+        assert dataset.name.startswith("hf:pictures@")
+        assert dataset.name.endswith(":label=coarse:split=test")
+        assert {image.partition("/")[0] for image in images(dataset.read(Folders(None, tmp_path)).train)} == {"test"}
+
+    def test_null_images_and_splits_of_other_names_are_named(self, tmp_path):
+        home = tmp_path / "pictures"
+        home.mkdir()
+        for word in ("train", "test", "extra"):
+            parquet(home / f"{word}.parquet", [1, 0] * 5, nulls=1 if word == "test" else 0)
+        (home / "README.md").write_text(
+            "---\nconfigs:\n- config_name: default\n  data_files:\n"
+            + "".join(f"  - split: {word}\n    path: {word}.parquet\n" for word in ("train", "test", "extra"))
+            + "---\n"
+        )
+        with pytest.warns(UserWarning, match="left out") as said:
+            splits = load(f"hf:{home}").read(Folders(None, tmp_path))
+        assert [str(each.message).partition(": ")[2] for each in said] == [
+            "left out, since they are neither train, val nor test: the splits extra",
+            "1 of 10 images are null and left out, the first is image 0.",
+        ]
+        assert len(splits.test) == 9
+
+    def test_images_are_those_of_the_dataset_alone(self, tmp_path):
+        home = tmp_path / "pictures"
+        home.mkdir()
+        outside = paint(tmp_path / "outside", {"cat": (1, 2, 3)}, 1) / "cat" / "0.png"
+        parquet(home / "train.parquet", [1, 0] * 5)
+        inside = pq.read_table(home / "train.parquet")
+        for path in (outside, "0.png", "https://example.org/0.png", home / ".." / "outside" / "cat" / "0.png"):
+            stored = pa.array([{"bytes": None, "path": str(path)}] * 10, inside.schema.field("image").type)
+            pq.write_table(inside.set_column(0, inside.schema.field("image"), stored), home / "train.parquet")
+            with pytest.raises(DataError, match="outside of the dataset"):
+                load(f"hf:{home}").read(Folders(None, tmp_path))
+
+    def test_pixels_are_scaled_turned_and_on_white(self, tmp_path):
+        home = paint(tmp_path / "pictures")
+        grey = np.arange(320, dtype=np.uint16).reshape(16, 20) * 200
+        Image.fromarray(grey).save(home / "zebra" / "0.png")
+        turned = Image.new("RGB", (20, 16)).getexif()
+        turned[0x0112] = 6
+        Image.new("RGB", (20, 16)).save(home / "zebra" / "1.png", exif=turned)
+        Image.new("RGBA", (20, 16)).save(home / "zebra" / "2.png")
+        own, theirs = (read(f"{source}:{home}", tmp_path).open for source in ("folder", "hf"))
+        for number in range(3):
+            expected = np.asarray(own(f"zebra/{number}.png"))
+            assert np.array_equal(np.asarray(theirs(f"train/{20 + number:06}")), expected)
 
 
-def parquet(path, labels):
+def parquet(path, labels, columns=("label",), nulls=0):
     """Images whose red counts them, with these labels of two classes, which are not in the order of their names."""
     import datasets
 
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["zebra", "Tiger"])})
+    classes = datasets.ClassLabel(names=["zebra", "Tiger"])
+    features = datasets.Features({"image": datasets.Image(), **dict.fromkeys(columns, classes)})
     pictures = [Image.new("RGB", (4, 4), (number, 0, 0)) for number in range(len(labels))]
-    datasets.Dataset.from_dict({"image": pictures, "label": labels}, features).to_parquet(path)
+    pictures[:nulls] = [None] * nulls
+    datasets.Dataset.from_dict({"image": pictures, **dict.fromkeys(columns, labels)}, features).to_parquet(path)
