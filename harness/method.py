@@ -231,7 +231,8 @@ class Method(Protocol):
     """A frozen dataclass of hyper-parameters. `recipes` has a row "default"; see `harness.recipe.resolve` for other keys.
 
     It may also say its `family` and what it `needs` of a backbone or beside it; and `trains`, a formula in E, K and C, if its
-    trainable weights are made of the training images. These are for ``adaptbench list``.
+    trainable weights are made of the training images. These are for ``adaptbench list``. Fields have their ranges and choices in
+    their types (`harness.settings`); a method `conflicts(recipe)` says which contradict others, or have no effect beside them.
     """
 
     recipes: ClassVar[Mapping[str, Recipe]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness import plugins
 from harness.errors import ConfigError, did_you_mean
-from harness.recipe import Recipe, resolve
+from harness.recipe import LENGTHS, Recipe, resolve, without_effect
 from harness.records import Precision, RunKey, key_json
+from harness.settings import Chosen, Conflicts, is_template
 from harness.suite import RECIPES, Dataset, Execution, Suite, Task
 
 
@@ -92,9 +93,13 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
     weights = _weights_label(pretrained)
     datasets = {task.dataset: plugins.load("dataset", sources.get(task.dataset, task.dataset)) for task in tasks}
     runs: dict[str, PlannedRun] = {}
+    lists = _template_lists(request.template, datasets.values())
+    used: set[str] = set()
     for task, shots, name in product(tasks, request.shots or suite.shots, methods):
         dataset = datasets[task.dataset]
-        for configured in _configurations(suite, choice, dataset, shots, name, methods[name], request.settings):
+        given = _Given(request.settings, lists, request.template)
+        for configured in _configurations(suite, choice, dataset, shots, name, methods[name], given):
+            used |= configured.overrides.keys()
             for execution, seed in product(request.executions or suite.executions, request.seeds or suite.seeds):
                 key = RunKey(
                     suite=suite.shares_runs_of or suite.name,
@@ -124,6 +129,12 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
                     profile=suite.profile or request.profile,
                 )
                 runs.setdefault(key_json(key), run)
+    for setting in request.settings.keys() - used:
+        raise ConfigError(
+            f"--set {setting}={request.settings[setting]} has no effect: the selected methods train in no steps, or are "
+            "set by name.",
+            "Leave it out, or select a method that trains in steps (adaptbench list methods).",
+        )
     return list(runs.values())
 
 
@@ -137,19 +148,39 @@ class _Configuration:
     recipe: Recipe
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What the command line says to all methods: its settings, the lists of templates that there are, and a template of its own."""
+
+    settings: Mapping[str, str]
+    template_lists: Collection[str]
+    template: str | None
+
+
 def _configurations(
-    suite: Suite, choice: str, dataset: Dataset, shots: int, name: str, method: Any, settings: Mapping[str, str]
+    suite: Suite, choice: str, dataset: Dataset, shots: int, name: str, method: Any, given: _Given
 ) -> Iterator[_Configuration]:
     """One for every variant that the suite has of a method. A setting of the user's that they vary takes their place."""
     row, recipe = resolve(method.recipes, suite.setting, dataset.name, dataset.group, shots, choice)
     variants = suite.variants.get(name, ({},))
-    if {key.rpartition(".")[2] for key in settings} & set().union(*variants):
+    if {key.rpartition(".")[2] for key in given.settings} & set().union(*variants):
         variants = ({},)
     for variant in variants:
         chosen = {f"{name}.{key}": text for key, text in variant.items()}
-        overrides = _overrides(method, name, recipe, {**chosen, **settings})
-        values, resolved = _apply(method, name, recipe, overrides)
-        yield _Configuration(row, overrides, values, resolved.for_shots(shots))
+        settings = {**chosen, **_overrides(method, name, recipe, given.settings)}
+        values, resolved = _apply(method, name, recipe, settings, given)
+        yield _Configuration(row, settings, values, resolved.for_shots(shots))
+
+
+def doubts(key: RunKey) -> list[str]:
+    """What is to be said of a run's settings that can be used."""
+    recipe = key.recipe
+    if not recipe.only_warms_up:
+        return []
+    return [
+        f"{key.method}: all {recipe.epochs} epochs are warm-up, at {recipe.warmup_learning_rate:g} instead of "
+        f"{recipe.learning_rate:g}: train longer, or without it (--set warmup_epochs=0)."
+    ]
 
 
 def build_method(name: str, settings: Mapping[str, Any]) -> Any:
@@ -191,17 +222,18 @@ def _method_names(suite: Suite, names: Sequence[str]) -> list[str]:
 
 
 def _check_template(template: str | None) -> None:
-    if template is None:
-        return
-    try:
-        right = template.count("{}") == 1 and "\0" in template.format("\0")
-    except (LookupError, ValueError):  # of other braces
-        right = False
-    if not right:
+    if template is not None and not is_template(template):
         raise ConfigError(
             f"--template '{template}' doesn't say once where the class name goes.",
             "Mark the place by {}, with no other braces, as in: --template 'a photo of a {}.'",
         )
+
+
+def _template_lists(template: str | None, datasets: Iterable[Dataset]) -> set[str]:
+    """The lists that a method may name: those of the datasets, a numbered one by its name; "clip" alone beside a template."""
+    if template is not None:
+        return {"clip"}
+    return {name.rstrip("0123456789").rstrip() for dataset in datasets for name in dataset.templates}
 
 
 def _check_settings_are_known(settings: Mapping[str, str], methods: Mapping[str, Any]) -> None:
@@ -219,38 +251,87 @@ def _check_settings_are_known(settings: Mapping[str, str], methods: Mapping[str,
 
 
 def _overrides(method: Any, name: str, recipe: Recipe, settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings that concern a method: those that name it, and unnamed ones it has a field for.
+    """The settings that concern a method: those that name it, and unnamed ones it has a field for, unless a named one says it.
 
-    An unnamed length of training is none of a method that doesn't train.
+    How to train is nothing to a method that doesn't; and one whose length is given by name is not asked for another.
     """
     known = {f.name for f in (*fields(method), *fields(Recipe))}
+    named = {key.rpartition(".")[2]: text for key, text in settings.items() if key.rpartition(".")[0] == name}
+    known -= named.keys()
+    if any(named.get(length, "null") != "null" for length in LENGTHS):
+        known -= LENGTHS
     if not recipe.trains:
-        known -= {"epochs", "iterations"}
+        known -= without_effect(recipe).keys() | conflicts_of(method(), recipe).keys()
     owners = {key: key.rpartition(".")[0] for key in settings}
     return {key: text for key, text in settings.items() if owners[key] == name or (not owners[key] and key in known)}
 
 
-def _apply(method: Any, name: str, recipe: Recipe, overrides: Mapping[str, str]) -> tuple[dict[str, Any], Recipe]:
+def conflicts_of(method: Any, recipe: Recipe) -> Conflicts:
+    """The fields of a method, or of the recipe for it, that it says contradict others: none where it says nothing."""
+    return method.conflicts(recipe) if hasattr(method, "conflicts") else {}
+
+
+def _apply(
+    method: Any, name: str, recipe: Recipe, overrides: Mapping[str, str], given: _Given
+) -> tuple[dict[str, Any], Recipe]:
     """The method's fields and the recipe, after the recipe row's settings and then ``--set``, read as their fields' types."""
     method_values: dict[str, Any] = {**asdict(method()), **recipe.settings}
     recipe_values: dict[str, Any] = {**asdict(recipe), "settings": {}}
-    for key, text in overrides.items():
-        field_name = key.rpartition(".")[2]
+    texts = {key.rpartition(".")[2]: (key, text) for key, text in overrides.items()}
+    for field_name, (_, text) in texts.items():
         (method_values if field_name in method_values else recipe_values)[field_name] = _value(text)
     try:
-        checked = _adapter(method).validate_python(method_values)
-        recipe = _adapter(Recipe).validate_python(recipe_values)
+        checked = _adapter(method).validate_python(method_values, context=Chosen(texts.keys(), given.template_lists))
+        resolved: Recipe = _adapter(Recipe).validate_python(recipe_values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(
-            f"--set {where}={first['input']}: {first['msg']}.", f"It is a setting of '{name}' or of its recipe."
-        ) from error
-    if recipe.trains and recipe.learning_rate is None:
+        raise _wrong_value(method, name, recipe, texts, error) from error
+    if resolved.trains and resolved.learning_rate is None:
         raise ConfigError(
             f"the recipe of '{name}' trains without a learning rate.", f"Give it one: --set {name}.learning_rate=0.002"
         )
-    return asdict(checked), recipe
+    _check_conflicts(name, recipe, checked, resolved, texts)
+    own = method_values.get("template")
+    if given.template is not None and own and own != given.template:
+        raise ConfigError(
+            f"--template '{given.template}' has no effect on '{name}', which has a template of its own, '{own}'.",
+            f"Set that one: --set {name}.template=, which takes --template, or --set {name}.template='{given.template}'.",
+        )
+    return asdict(checked), resolved
+
+
+def _check_conflicts(
+    name: str, recipe: Recipe, method: Any, resolved: Recipe, texts: Mapping[str, tuple[str, str]]
+) -> None:
+    """Raise ConfigError for a setting that has no effect beside the others, or contradicts them.
+
+    `recipe` is the row's, `resolved` with the settings in it; `texts` are theirs by field, as (key, text).
+    """
+    conflicts = {**without_effect(resolved), **conflicts_of(method, resolved)}
+    if resolved.learning_rate is not None and resolved.minimum_learning_rate > resolved.learning_rate:
+        why = f"learning_rate={resolved.learning_rate:g} would rise to minimum_learning_rate={resolved.minimum_learning_rate:g}"
+        conflicts |= dict.fromkeys(("learning_rate", "minimum_learning_rate"), why)
+    ends_training = LENGTHS if recipe.trains and not resolved.trains else frozenset()
+    for field_name, (key, text) in texts.items():
+        if field_name in conflicts and text != "null" and field_name not in ends_training:
+            raise ConfigError(
+                f"--set {key}={text} does not go with the other settings of '{name}': {conflicts[field_name]}.",
+                f"Leave it out, or change the other setting; for other methods alone: --set METHOD.{field_name}={text}",
+            )
+
+
+def _wrong_value(
+    method: Any, name: str, recipe: Recipe, texts: Mapping[str, tuple[str, str]], error: ValidationError
+) -> ConfigError:
+    """What a field's type says of a value, and the value that the recipe has."""
+    first = error.errors(include_url=False)[0]
+    where = str(first["loc"][0]) if first["loc"] else name
+    key, text = texts.get(where, (where, first["input"]))
+    right = first["msg"].removeprefix("Value error, ")
+    usual = {**asdict(recipe), **asdict(method()), **recipe.settings}.get(where)
+    return ConfigError(
+        f"--set {key}={text}: {right}.",
+        f"It is a setting of '{name}' or of its recipe, which has {where}={usual}.",
+    )
 
 
 @cache

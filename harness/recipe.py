@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from harness.errors import ConfigError
+from harness.settings import AtLeastOne, Conflicts, Count, Decay, NotNegative, Positive, PositiveShare
 from harness.suite import PUBLISHED, Setting
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-
 _IF_SET = ("iterations", "iterations_per_shot", "schedule_period_epochs", "learning_rates")
+LENGTHS = frozenset(("epochs", "iterations", "iterations_per_shot"))
+"""The fields that say how long to train."""
+_OF_SCHEDULE = ("schedule", "schedule_step", "schedule_period_epochs", "minimum_learning_rate")
 _OF_TRAINING = (
-    "epochs", "batch_size", "learning_rate", "learning_rates", "optimizer", "momentum", "weight_decay", "epsilon", "schedule",
-    "schedule_step", "minimum_learning_rate", "warmup_epochs", "warmup_learning_rate",
+    "epochs", "batch_size", "learning_rate", "learning_rates", "optimizer", "momentum", "weight_decay", "epsilon",
+    "warmup_epochs", "warmup_learning_rate", *_OF_SCHEDULE,
 )  # fmt: skip
 
 
@@ -32,11 +33,11 @@ class Recipe:
 
     epochs: Count = 0
     """Times that training sees every image."""
-    iterations: Count | None = None
+    iterations: AtLeastOne | None = None
     """Steps of training, which replace `epochs` where a method counts steps."""
-    iterations_per_shot: Count | None = None
+    iterations_per_shot: AtLeastOne | None = None
     """Becomes `iterations` in the plan, once the number of shots is known (CLIP-LoRA)."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: AtLeastOne = 32
     """Images per step."""
     learning_rate: Positive | None = None
     """The rate that the schedule starts from; null for methods without steps."""
@@ -44,9 +45,9 @@ class Recipe:
     """Rates of single parameter groups, which replace it there (Skip Tuning's image tower)."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """The optimiser."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Decay = 0.9
     """Momentum of SGD."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: NotNegative = 5e-4
     """Weight decay on every trained weight."""
     epsilon: Positive = 1e-8
     """Epsilon of Adam and AdamW."""
@@ -54,9 +55,9 @@ class Recipe:
     """The curve of the learning rate."""
     schedule_step: Literal["epoch", "iteration"] = "epoch"
     """How often the rate moves along it."""
-    schedule_period_epochs: Count | None = None
+    schedule_period_epochs: AtLeastOne | None = None
     """Epochs of the cosine's period; null for as many as are trained."""
-    minimum_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    minimum_learning_rate: NotNegative = 0.0
     """Where the cosine ends."""
     warmup_epochs: Count = 0
     """Epochs at `warmup_learning_rate`, after which the schedule starts."""
@@ -64,9 +65,9 @@ class Recipe:
     """One constant rate for all groups during warm-up; null for none."""
     augmentation: Literal["random-resized-crop-flip", "resize-randaugment", "none"] = "random-resized-crop-flip"
     """What is done to a training image."""
-    crop_scale_minimum: Annotated[float, Field(gt=0, le=1)] = 0.08
+    crop_scale_minimum: PositiveShare = 0.08
     """The smallest share of an image's area that a random crop takes."""
-    test_batch_size: Annotated[int, Field(ge=1)] = 100
+    test_batch_size: AtLeastOne = 100
     """Images per batch of a test."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Values of the method's own fields in this row of its recipe table (MaPLe's depth in transfer suites)."""
@@ -74,6 +75,12 @@ class Recipe:
     @property
     def trains(self) -> bool:
         return self.epochs > 0 or bool(self.iterations) or bool(self.iterations_per_shot)
+
+    @property
+    def only_warms_up(self) -> bool:
+        """Whether training ends before the schedule starts: every step has the warm-up's rate."""
+        counts_epochs = self.iterations is None and self.iterations_per_shot is None
+        return self.warmup_learning_rate is not None and counts_epochs and 0 < self.epochs <= self.warmup_epochs
 
     def for_shots(self, shots: int) -> Recipe:
         """This recipe with the length of training that so many shots call for, unless `iterations` says another."""
@@ -112,18 +119,41 @@ def relevant_fields(method: Any, recipe: Recipe) -> dict[str, Any]:
 
 def effective_fields(recipe: Recipe) -> dict[str, Any]:
     """The fields of a recipe, but for `settings` and those that have no effect beside the others (Adam's momentum)."""
-    unused = {"settings"}
-    if not recipe.trains:
-        unused |= set(_OF_TRAINING)
+    unused = {"settings", *without_effect(recipe)}
     unused |= {name for name in _IF_SET if getattr(recipe, name) in (None, {})}
-    if recipe.iterations is not None or recipe.iterations_per_shot is not None:
-        unused.add("epochs")
-    unused.add("epsilon" if recipe.optimizer == "sgd" else "momentum")
-    if not recipe.warmup_epochs:
-        unused.add("warmup_learning_rate")
-    if recipe.augmentation != "random-resized-crop-flip":
-        unused.add("crop_scale_minimum")
     return {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in unused}
+
+
+def without_effect(recipe: Recipe) -> Conflicts:
+    """The fields of a recipe that change nothing beside the others, each with the reason and what to do about it."""
+    unused: dict[str, str] = {}
+    if not recipe.trains:
+        unused |= dict.fromkeys(_OF_TRAINING, "it trains in no steps")
+    if recipe.only_warms_up:
+        why = f"all {recipe.epochs} epochs are warm-up: shorten warmup_epochs={recipe.warmup_epochs}, or train longer"
+        unused |= dict.fromkeys(("learning_rate", "learning_rates", *_OF_SCHEDULE), why)
+    if recipe.schedule == "constant":
+        unused |= dict.fromkeys(_OF_SCHEDULE[1:], "the schedule is constant")
+    if recipe.schedule_step == "iteration":
+        unused["schedule_period_epochs"] = "the schedule moves by iterations, over all of them"
+    if recipe.iterations is not None:
+        unused["iterations_per_shot"] = f"iterations={recipe.iterations} takes its place"
+    if recipe.iterations is not None or recipe.iterations_per_shot is not None:
+        name = "iterations" if recipe.iterations is not None else "iterations_per_shot"
+        unused["epochs"] = (
+            f"{name}={getattr(recipe, name)} is the length of training. Set that, or {name}=null for epochs"
+        )
+    if recipe.optimizer == "sgd":
+        unused["epsilon"] = "the optimizer is sgd; adam and adamw have an epsilon"
+    else:
+        unused["momentum"] = f"the optimizer is {recipe.optimizer}; sgd has a momentum"
+    if not recipe.warmup_epochs:
+        unused["warmup_learning_rate"] = "there is no warm-up: set warmup_epochs too"
+    elif recipe.warmup_learning_rate is None:
+        unused["warmup_epochs"] = "there is no rate to warm up with: set warmup_learning_rate too"
+    if recipe.augmentation != "random-resized-crop-flip":
+        unused["crop_scale_minimum"] = f"the augmentation is {recipe.augmentation}, which crops nothing at random"
+    return unused
 
 
 def sourced_fields(method: Any) -> Iterator[tuple[str, str, Any, str]]:

@@ -37,8 +37,6 @@ class DeepPromptModel(ClassFeatureModel):
                 f"prompt_depth={depth} is outside 1..{deepest}, the blocks of this backbone.",
                 f"The published depths are 9 of 12 blocks and 3 in transfer suites: --set prompt_depth={min(9, deepest)}.",
             )
-        if length < 0:
-            raise ConfigError(f"context_length={length} is no number of vectors.", "The published lengths are 2 and 4.")
         self.reads: tuple[Read, ...] = (Read(0),)
         self.depth = depth
         self.length = length

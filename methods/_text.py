@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.clip.text_batches import TextState, Tokens
-from harness.errors import ConfigError
 from harness.method import AdaptedModel, Classes, ClassFeatureModel
 
 INITIALISATION_STD = 0.02
@@ -52,8 +51,6 @@ class ContextPrompts(AdaptedModel):
         super().__init__(backbone)
         words = words.replace("_", " ")
         self.length = len(words.split()) if words else length
-        if self.length < 1:
-            raise ConfigError("context_length must be at least 1.", "Use --set context_length=16, the paper's length.")
         self._placeholder = words or " ".join(["X"] * self.length)
         shape = (self.length, backbone.text.width)
         start = torch.empty(shape, dtype=backbone.dtype, device=backbone.device).normal_(std=INITIALISATION_STD)

@@ -133,13 +133,21 @@ def executions_of(text: str | None) -> list[Execution]:
 
 def settings_of(texts: Sequence[str] | None) -> dict[str, str]:
     """What ``--set KEY=VALUE`` says, however often it was given."""
-    return dict(map(_setting, texts or ()))
+    settings: dict[str, str] = {}
+    for text in texts or ():
+        key, value = _setting(text)
+        if key in settings:
+            raise ConfigError(
+                f"--set {key} is given twice, as {settings[key]} and as {value}.", "Leave one of them out."
+            )
+        settings[key] = value
+    return settings
 
 
 def _setting(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise ConfigError(
-            f"--set {text} is no KEY=VALUE.", "For example: --set epochs=5, or --set coop.context_length=4"
+            f"--set {text} is no KEY=VALUE.", "For example: --set epochs=5, or --set coop.class_position=middle"
         )
     return key.strip(), value.strip()

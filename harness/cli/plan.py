@@ -83,6 +83,11 @@ def _recipe_text(key: RunKey) -> str:
     recipe = key.recipe
     if not recipe.trains:
         return "no training"
-    length = f"{recipe.iterations} iterations" if recipe.iterations else f"{recipe.epochs} epochs"
-    length = f"{key.steps} steps" if key.steps else length
-    return f"{length}, batch {recipe.batch_size}, {recipe.optimizer} {recipe.learning_rate:g}"
+    count, unit = (recipe.iterations, "iteration") if recipe.iterations else (recipe.epochs, "epoch")
+    count, unit = (key.steps, "step") if key.steps else (count, unit)
+    batches = f"{count} {unit}{'s' * (count != 1)}, batch {recipe.batch_size}, {recipe.optimizer}"
+    if recipe.only_warms_up:
+        return f"{batches} {recipe.warmup_learning_rate:g} (all of it warm-up)"
+    warm = recipe.warmup_epochs and recipe.warmup_learning_rate
+    after = f" after {recipe.warmup_epochs} at {recipe.warmup_learning_rate:g}" if warm and not key.steps else ""
+    return f"{batches} {recipe.learning_rate:g}{after}"

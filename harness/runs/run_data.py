@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from harness import plan
 from harness.clip.backbone import Pixels
 from harness.data.checks import doubts
 from harness.data.few_shot import classnames, few_shot, held_out, subset
@@ -67,7 +68,7 @@ def read_data(job: Job, pixels: Pixels) -> RunData:
     key = job.run.key
     dataset = job.run.dataset(key.dataset)
     splits = dataset.read(job.folders)
-    for doubt in doubts(dataset, splits, key.shots):
+    for doubt in (*plan.doubts(key), *doubts(dataset, splits, key.shots)):
         warnings.warn(doubt, UserWarning, stacklevel=2)
     drawn = few_shot(splits, key.shots, key.seed)
     if splits.val == splits.test:

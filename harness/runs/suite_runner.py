@@ -13,10 +13,10 @@ from typing import Protocol
 
 import platformdirs
 
-from harness.data.checks import doubts, require_classes
+from harness.data import checks
 from harness.errors import AdaptBenchError, ConfigError, DataError
 from harness.meters.environment import cpu_threads
-from harness.plan import PlannedRun, Request, default_group, plan
+from harness.plan import PlannedRun, Request, default_group, doubts, plan
 from harness.records import RunRecord, to_json
 from harness.runs.events import Event
 from harness.runs.job import Job, repeat_command
@@ -107,6 +107,8 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     store.check_writable()
     todo, outcome = pending(runs, store, options, progress.note)
     progress.planned(runs, todo)
+    for text in dict.fromkeys(text for run in todo for text in doubts(run.key)):
+        progress.note(text)
     check_data(todo, options.folders, progress.note)
     try:
         with Isolation(options.time_limit_seconds) as isolation:
@@ -191,9 +193,9 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
             warnings.simplefilter("always", UserWarning)
             dataset = source[name].dataset(name)
             splits = dataset.read(folders)
-        require_classes(dataset, splits, parts[name])
+        checks.require_classes(dataset, splits, parts[name])
         said = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
-        said += [text for count in sorted(shots[name]) for text in doubts(dataset, splits, count)]
+        said += [text for count in sorted(shots[name]) for text in checks.doubts(dataset, splits, count)]
         for text in dict.fromkeys(said):
             note(text)
 

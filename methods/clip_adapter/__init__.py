@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Share, TemplateList
 from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ _PUBLISHED = Recipe(epochs=100, batch_size=32, learning_rate=2e-3, warmup_epochs
 class ClipAdapter:
     """f' = ratio * A(f) + (1 - ratio) * f with f not normalised, A = relu(W2 relu(W1 f)), width E / reduction, no biases."""
 
-    ratio: float = 0.2
-    reduction: int = 4
-    template_list: str = "clip"
+    ratio: Share = 0.2
+    reduction: AtLeastOne = 4
+    template_list: TemplateList = "clip"
 
     family: ClassVar[str] = "adapter"
     recipes: ClassVar[Mapping[str, Recipe]] = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Decay, Positive, Template
 from methods._sources import DEMO, SAME_RESULT, cited
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ class ClipLora:
     iterations a shot, whatever the number of classes.
     """
 
-    rank: int = 2
-    alpha: float = 1.0
-    dropout: float = 0.25
-    template: str = "a photo of a {}."
+    rank: AtLeastOne = 2
+    alpha: Positive = 1.0
+    dropout: Decay = 0.25
+    template: Template = "a photo of a {}."
 
     family: ClassVar[str] = "low-rank"
     needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"

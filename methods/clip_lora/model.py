@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.clip.blocks import QkvUpdate, Rows
-from harness.errors import ConfigError
 from harness.method import Batch, Classes, ClassFeatureModel, Read, cosine_logits
 from methods._batches import all_in_batches
 from methods._deep import full_precision
@@ -64,10 +63,6 @@ class ClipLoraModel(ClassFeatureModel):
 
     def __init__(self, backbone: Backbone, method: ClipLora) -> None:
         super().__init__(backbone)
-        if method.rank < 1 or not 0 <= method.dropout < 1:
-            raise ConfigError(
-                "rank must be at least 1, and dropout in 0..1.", "The paper's are rank=2 and dropout=0.25."
-            )
         self.reads = (Read(0),)
         self._method = method
         text, image = backbone.text, backbone.image

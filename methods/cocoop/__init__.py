@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, context_conflicts
 from methods._sources import DEMO, SAME_RESULT, TWO_RUNS, cited, configuration
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ class CoCoOp:
     test, which gives every batch the logits of the first; the published accuracies are the CoCoOp paper's and don't have it.
     """
 
-    context_length: int = 4
+    context_length: AtLeastOne = 4
     context_init: str = "a photo of a"
-    reduction: int = 16
-    sequences_per_pass: int = 1024
+    reduction: AtLeastOne = 16
+    sequences_per_pass: AtLeastOne = 1024
     as_released: bool = False
 
     family: ClassVar[str] = "prompt tuning"
@@ -67,6 +68,10 @@ class CoCoOp:
             texts_per_image=True,
             module_bytes=lambda _, batch_size: sum(linear_bytes(*layer, rows=batch_size) for layer in widths),
         )
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings that contradict others."""
+        return context_conflicts(self.context_init, self.context_length)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner and a meta-net."""

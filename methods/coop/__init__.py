@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, context_conflicts
 from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class CoOp:
     which starts four vectors from words.
     """
 
-    context_length: int = 16
+    context_length: AtLeastOne = 16
     context_init: str = ""
     class_position: Literal["end", "middle", "front"] = "end"
     class_specific: bool = False
@@ -81,6 +82,10 @@ class CoOp:
     @property
     def published_forward(self) -> Forward:
         return Forward(prompt_module=True)
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings that contradict others."""
+        return context_conflicts(self.context_init, self.context_length)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner."""

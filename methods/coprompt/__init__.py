@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, ExistingPath, NotNegative, Share, deep_context_conflicts
 from methods._coupled import coupled_maps_bytes
 from methods._sources import DEMO, cited, configuration
 
@@ -71,14 +72,14 @@ class CoPrompt:
     of ours, not the paper's method. The defaults are the values for ImageNet; the authors take a dataset's own in every setting.
     """
 
-    prompt_depth: int = 12
-    context_length: int = 4
+    prompt_depth: AtLeastOne = 12
+    context_length: AtLeastOne = 4
     context_init: str = "a photo of a"
-    consistency_weight: float = 8.0
-    image_ratio: float = 0.1
-    text_ratio: float = 0.2
-    reduction: int = 4
-    descriptions: str = ""
+    consistency_weight: NotNegative = 8.0
+    image_ratio: Share = 0.1
+    text_ratio: Share = 0.2
+    reduction: AtLeastOne = 4
+    descriptions: ExistingPath = ""
 
     family: ClassVar[str] = "prompt tuning"
     needs: ClassVar[str] = (
@@ -143,6 +144,10 @@ class CoPrompt:
         layers = ((512, 128), (128, 512))
         adapters = (linear_bytes(*layer, rows=rows, bias=False) for layer in layers for rows in (classes, batch_size))
         return coupled_maps_bytes(self.context_length, self.prompt_depth) + sum(adapters)
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings that contradict others."""
+        return deep_context_conflicts(self.context_init, self.context_length)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with prompts and adapters. Raises ConfigError for a depth it lacks, and for an unusable file."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, NotNegative, TemplateList, context_conflicts
 from methods._sources import DEMO, TWO_RUNS, cited, configuration
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ class DePT:
     transfer suites, and never trains the head and the scales: `as_released` leaves them as they are initialised.
     """
 
-    context_length: int = 4
+    context_length: AtLeastOne = 4
     context_init: str = "a photo of a"
-    similarity_weight: float = 0.3
-    classification_weight: float = 0.7
-    weight: float = 2.0
-    template_list: str = "kgcoop"
+    similarity_weight: NotNegative = 0.3
+    classification_weight: NotNegative = 0.7
+    weight: NotNegative = 2.0
+    template_list: TemplateList = "kgcoop"
     as_released: bool = False
 
     family: ClassVar[str] = "prompt tuning"
@@ -98,6 +99,10 @@ class DePT:
     @property
     def published_forward(self) -> Forward:
         return Forward(module_bytes=_module_bytes)
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings that contradict others."""
+        return context_conflicts(self.context_init, self.context_length)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner and, from the first list of classes on, a linear head."""

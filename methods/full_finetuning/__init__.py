@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from harness.settings import TemplateList
 from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class FullFinetuning:
     Published recipe: batch 4, SGD 1e-5, cosine, no warm-up, 10 epochs (4 in transfer suites).
     """
 
-    template_list: str = "fine-tuning"
+    template_list: TemplateList = "fine-tuning"
 
     family: ClassVar[str] = "fine-tuning"
     needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, NotNegative, TemplateList, context_conflicts
 from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ class KgCoOp:
     `weight` is the paper's lambda, w above. Default: the authors' repository, which gave the published accuracy.
     """
 
-    context_length: int = 4
+    context_length: AtLeastOne = 4
     context_init: str = "a photo of a"
-    weight: float = 8.0
-    template_list: str = "kgcoop"
+    weight: NotNegative = 8.0
+    template_list: TemplateList = "kgcoop"
 
     family: ClassVar[str] = "prompt tuning"
     needs: ClassVar[str] = "CLIP's text tower"
@@ -56,6 +57,10 @@ class KgCoOp:
     @property
     def published_forward(self) -> Forward:
         return Forward()
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings that contradict others."""
+        return context_conflicts(self.context_init, self.context_length)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner."""

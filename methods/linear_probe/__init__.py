@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne
 from methods._sources import SAME_RESULT, cited
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ class LinearProbe:
     would mean nothing. Its accuracy on new classes is zero-shot CLIP's, and is no merit of the probe.
     """
 
-    maximum_iterations: int = 1000
-    search_steps: int = 8
+    maximum_iterations: AtLeastOne = 1000
+    search_steps: AtLeastOne = 8
 
     family: ClassVar[str] = "linear"
     recipes: ClassVar[Mapping[str, Recipe]] = {"default": Recipe(augmentation="none")}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Decay, NotNegative, TemplateList
 from methods._sources import DEMO, TWO_RUNS, cited
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ class LPPlusPlus:
     variants.
     """
 
-    steps: int = 300
-    momentum: float = 0.9
-    alpha_start: float = 250.0
-    alpha_period: int = 10
-    template_list: str = "ensemble"
+    steps: AtLeastOne = 300
+    momentum: Decay = 0.9
+    alpha_start: NotNegative = 250.0
+    alpha_period: AtLeastOne = 10
+    template_list: TemplateList = "ensemble"
     as_released: bool = False
 
     family: ClassVar[str] = "linear"

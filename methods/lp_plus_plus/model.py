@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.errors import ConfigError
 from harness.method import Classes, ClassFeatureModel, ImageSource
 from methods._deep import full_precision
 from methods._text import averaged_features
@@ -24,8 +23,6 @@ class LPPlusPlusModel(ClassFeatureModel):
 
     def __init__(self, backbone: Backbone, method: LPPlusPlus) -> None:
         super().__init__(backbone)
-        if method.steps < 1 or method.alpha_period < 1:
-            raise ConfigError("steps and alpha_period must be at least 1.", "The published ones are 300 and 10.")
         self._method = method
         self._trained_names: tuple[str, ...] = ()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, deep_context_conflicts
 from methods._coupled import coupled_maps_bytes
 from methods._sources import DEMO, cited, configuration
 
@@ -27,8 +28,8 @@ class MaPLe:
     random. Trains J * (n D + D W + W) parameters for widths D of the text and W of the image tower.
     """
 
-    prompt_depth: int = 9
-    context_length: int = 2
+    prompt_depth: AtLeastOne = 9
+    context_length: AtLeastOne = 2
     context_init: str = "a photo of a"
 
     family: ClassVar[str] = "prompt tuning"
@@ -60,6 +61,10 @@ class MaPLe:
     def published_forward(self) -> Forward:
         maps = coupled_maps_bytes(self.context_length, self.prompt_depth)
         return Forward(image_prompts=self.context_length, module_bytes=lambda classes, batch_size: maps)
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings that contradict others."""
+        return deep_context_conflicts(self.context_init, self.context_length)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with coupled prompts. Raises ConfigError for a depth the towers don't have."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, Positive, Share, TemplateList, context_conflicts
 from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ class ProGrad:
     KgCoOp's re-run with four context vectors; the authors' own scripts have RN50, 4 shots and 16 vectors (``--recipes released``).
     """
 
-    context_length: int = 4
+    context_length: AtLeastOne = 4
     context_init: str = "a photo of a"
     template_context: bool = False
-    conflict_weight: float = 1.0
-    temperature: float = 1.0
-    template_list: str = "prograd"
+    conflict_weight: Share = 1.0
+    temperature: Positive = 1.0
+    template_list: TemplateList = "prograd"
 
     family: ClassVar[str] = "prompt tuning"
     needs: ClassVar[str] = "CLIP's text tower"
@@ -110,6 +111,13 @@ class ProGrad:
     @property
     def published_forward(self) -> Forward:
         return Forward(prompt_module=True)
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings that contradict others."""
+        if self.template_context and self.context_init:
+            what = "with template_context the words come from the dataset's template, and context_init has to be empty"
+            return {"template_context": what, "context_init": what}
+        return context_conflicts(self.context_init, self.context_length)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner."""

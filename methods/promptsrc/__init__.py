@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
 
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, NotNegative, Positive, deep_context_conflicts
 from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
@@ -63,15 +66,15 @@ class PromptSRC:
     counted from 1. Only prompts are averaged, in float32; the released code averages every tensor in half, frozen ones too.
     """
 
-    prompt_depth: int = 9
-    context_length: int = 4
+    prompt_depth: AtLeastOne = 9
+    context_length: AtLeastOne = 4
     context_init: str = "a photo of a"
-    text_weight: float = 25.0
-    image_weight: float = 10.0
-    logit_weight: float = 1.0
-    teacher_templates: int = 60
-    averaging_mean: float = 15.0
-    averaging_std: float = 1.0
+    text_weight: NotNegative = 25.0
+    image_weight: NotNegative = 10.0
+    logit_weight: NotNegative = 1.0
+    teacher_templates: Annotated[int, Field(ge=1, le=80)] = 60
+    averaging_mean: Positive = 15.0
+    averaging_std: Positive = 1.0
 
     family: ClassVar[str] = "prompt tuning"
     needs: ClassVar[str] = "CLIP's text tower, a ViT image tower"
@@ -133,6 +136,10 @@ class PromptSRC:
     @property
     def published_forward(self) -> Forward:
         return Forward(image_prompts=self.context_length, frozen_image_tower=True)
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings that contradict others."""
+        return deep_context_conflicts(self.context_init, self.context_length)
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with prompts in both towers. Raises ConfigError for a depth the towers don't have."""

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.errors import ConfigError
 from harness.method import Batch, ImageSource, Read, cosine_logits
 from methods._deep import DeepPromptModel
 from methods.promptsrc import PromptSRC
@@ -23,12 +22,6 @@ class PromptSRCModel(DeepPromptModel):
     def __init__(self, backbone: Backbone, method: PromptSRC) -> None:
         super().__init__(backbone, method.context_init, method.context_length, method.prompt_depth)
         self._method = method
-        available = len(open_clip.OPENAI_IMAGENET_TEMPLATES)
-        if not 1 <= method.teacher_templates <= available or method.averaging_std <= 0:
-            raise ConfigError(
-                f"teacher_templates must be in 1..{available}, and averaging_std above 0.",
-                "The paper's are teacher_templates=60 and averaging_std=1.",
-            )
         self.reads = (Read(0), Read("features"))
         self.deep_text = self.deep_text_prompts()
         width = backbone.image.width

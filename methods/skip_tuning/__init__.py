@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.errors import ConfigError
 from harness.published_estimate import Forward
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, Count, Positive, PositiveShare, TemplateList
 from methods._sources import DEMO, TWO_RUNS, cited, configuration
 
 if TYPE_CHECKING:
@@ -46,20 +47,20 @@ def _divided(file: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SkipTuning:
-    """`start_layer` is the paper's omega, `top_ratio` its r (above 1: a number of classes), `decay` its lambda.
+    """`start_layer` is the paper's omega, `top_ratio` its r, `decay` its lambda.
 
     `layer_skip` and `class_skip` switch LSkip and CSkip off for ablations (omega = 0; r = 1). At most `maximum_top` classes
     count as top, as in the released code. `as_released` keeps two of its slips: a class of the batch may be lost when the
     batch holds more distinct labels than are kept (its images are then scored as class 0), and a tail of one class is never kept.
     """
 
-    start_layer: int = 6
-    top_ratio: float = 0.5
-    maximum_top: int = 50
-    decay: float = 0.3
+    start_layer: Count = 6
+    top_ratio: PositiveShare = 0.5
+    maximum_top: AtLeastOne = 50
+    decay: Positive = 0.3
     layer_skip: bool = True
     class_skip: bool = True
-    template_list: str = "fine-tuning"
+    template_list: TemplateList = "fine-tuning"
     as_released: bool = False
 
     family: ClassVar[str] = "fine-tuning"
@@ -122,6 +123,19 @@ class SkipTuning:
         falling = (math.exp(-5 * i / max(1, tail - 1) / self.decay) for i in range(tail))
         return classes - tail + sum((p - last) / (1 - last) for p in falling)
 
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings of a skip that is switched off."""
+        off: dict[str, str] = {}
+        if not self.layer_skip:
+            off |= {"start_layer": "layer_skip is off, and training starts in block 0"}
+        if not self.class_skip:
+            off |= dict.fromkeys(
+                ("top_ratio", "maximum_top", "decay"), "class_skip is off, and every step has all classes"
+            )
+        elif self.top_ratio == 1:
+            off |= dict.fromkeys(("maximum_top", "decay"), "with top_ratio=1 every step has all classes")
+        return off
+
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """Both towers trainable from `start_layer` on. Raises ConfigError for a layer the towers don't have."""
         deepest = min(backbone.text.depth, backbone.image.depth) if backbone.image.staged else backbone.text.depth
@@ -130,8 +144,6 @@ class SkipTuning:
                 f"start_layer={self.start_layer} is outside 0..{deepest - 1}, the blocks of this backbone.",
                 f"The paper's omega is half of the depth: --set start_layer={deepest // 2}.",
             )
-        if self.top_ratio <= 0 or self.decay <= 0:
-            raise ConfigError("top_ratio and decay must be above 0.", "The paper's are top_ratio=0.5 and decay=0.3.")
         from methods.skip_tuning.model import SkipTunedModel
 
         return SkipTunedModel(backbone, self)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.errors import ConfigError
 from harness.published_estimate import Forward, linear_bytes
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, Count, NotNegative, TemplateList, context_conflicts
 from methods._sources import DEMO, cited, configuration
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ class TCP:
     `new_classes_epoch` is the epoch whose weights classes other than the trained ones are tested with; 0 for the last one's.
     """
 
-    context_length: int = 4
+    context_length: AtLeastOne = 4
     context_init: str = ""
-    class_aware_block: int = 8
-    reduction: int = 4
-    weight: float = 8.0
-    new_classes_epoch: int = 0
-    template_list: str = "tcp-prompt"
-    reference_list: str = "tcp-reference"
+    class_aware_block: AtLeastOne = 8
+    reduction: AtLeastOne = 4
+    weight: NotNegative = 8.0
+    new_classes_epoch: Count = 0
+    template_list: TemplateList = "tcp-prompt"
+    reference_list: TemplateList = "tcp-reference"
 
     family: ClassVar[str] = "prompt tuning"
     needs: ClassVar[str] = "CLIP's text tower"
@@ -88,6 +89,13 @@ class TCP:
     def published_forward(self) -> Forward:
         layers = ((512, 128), (128, 4 * 512))
         return Forward(module_bytes=lambda classes, _: sum(linear_bytes(*widths, rows=classes) for widths in layers))
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """Settings that contradict others."""
+        late = {}
+        if self.new_classes_epoch > recipe.epochs > 0:
+            late["new_classes_epoch"] = f"training ends after {recipe.epochs} epochs; 0 takes the last one's weights"
+        return {**context_conflicts(self.context_init, self.context_length), **late}
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a prompt learner and a meta-net. Raises ConfigError for a block the text tower lacks."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne, Conflicts, NotNegative, Positive, Template, TemplateList
 from methods._sources import DEMO, SAME_RESULT, cited
 
 if TYPE_CHECKING:
@@ -93,13 +94,13 @@ class TipAdapter:
     A class that the cache has no images of is scored by its text alone, so on new classes only this is zero-shot CLIP.
     """
 
-    alpha: float = 1.17
-    beta: float = 1.0
-    alpha_maximum: float = 3.0
-    beta_maximum: float = 7.0
-    views: int = 10
-    templates: tuple[str, ...] = ()
-    template_list: str = "ensemble"
+    alpha: NotNegative = 1.17
+    beta: Positive = 1.0
+    alpha_maximum: Positive = 3.0
+    beta_maximum: Positive = 7.0
+    views: AtLeastOne = 10
+    templates: tuple[Template, ...] = ()
+    template_list: TemplateList = "ensemble"
 
     family: ClassVar[str] = "cache"
     recipes: ClassVar[Mapping[str, Recipe]] = {
@@ -108,6 +109,10 @@ class TipAdapter:
         "demo": Recipe(augmentation="none", settings={"views": 1}),
     }
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = _SOURCES
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """A list of templates beside templates of one's own."""
+        return {"template_list": "`templates` takes its place"} if self.templates else {}
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The frozen backbone with a cache, empty until training."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.errors import ConfigError
 from harness.method import Batch, Classes, ClassFeatureModel, ImageSource, Read, cosine_logits
 from methods._batches import all_in_batches
 from methods._text import averaged_features
@@ -27,8 +26,6 @@ class TipAdapterModel(ClassFeatureModel):
 
     def __init__(self, backbone: Backbone, method: TipAdapter) -> None:
         super().__init__(backbone)
-        if method.views < 1:
-            raise ConfigError("views must be at least 1.", "The paper's cache averages 10: --set views=10.")
         self._method = method
         self.alpha, self.beta = method.alpha, method.beta
         self.keys = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.recipe import Recipe
+from harness.settings import Conflicts, TemplateList
 from methods._sources import NO_TRAINING, cited
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class ZeroShot:
     """One prompt a class, no training. `template_list` "fine-tuning" gives the starting point of FT and Skip Tuning."""
 
-    template_list: str = "clip"
+    template_list: TemplateList = "clip"
 
     family: ClassVar[str] = "zero-shot"
     recipes: ClassVar[Mapping[str, Recipe]] = {"default": Recipe(augmentation="none")}
@@ -31,6 +32,10 @@ class ZeroShot:
             }
         }
     )
+
+    def conflicts(self, recipe: Recipe) -> Conflicts:
+        """What is done to training images, of which there are none."""
+        return dict.fromkeys(("augmentation", "crop_scale_minimum"), "zero-shot CLIP reads no training images")
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
         """The backbone with a text classifier."""

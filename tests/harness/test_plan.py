@@ -8,7 +8,7 @@ import pytest
 
 from harness import plugins
 from harness.errors import ConfigError
-from harness.plan import Request, build_method, plan
+from harness.plan import Request, build_method, conflicts_of, doubts, plan
 from harness.recipe import Recipe, resolve
 from harness.suite import Test
 
@@ -157,17 +157,18 @@ class TestSettings:
                 "learning_rate": "1e-3",
                 "learning_rates": '{"image": 0.5}',
                 "start_layer": "4",
-                "layer_skip": "false",
+                "class_skip": "true",
                 "warmup_learning_rate": "null",
-                "top_ratio": "7",
+                "warmup_epochs": "0",
+                "top_ratio": "0.7",
             },
         )
         recipe, settings = run.key.recipe, run.key.settings
         assert (recipe.epochs, recipe.learning_rate, recipe.learning_rates) == (3, 1e-3, {"image": 0.5})
         assert recipe.warmup_learning_rate is None
-        assert (settings["start_layer"], settings["layer_skip"], settings["top_ratio"]) == (4, False, 7.0)
+        assert (settings["start_layer"], settings["class_skip"], settings["top_ratio"]) == (4, True, 0.7)
         method = build_method("skip_tuning", settings)
-        assert (method.start_layer, method.layer_skip) == (4, False)
+        assert (method.start_layer, method.class_skip) == (4, True)
 
     def test_a_setting_with_an_owner_is_that_methods_alone(self):
         chosen = runs(datasets=["dtd"], methods=["coop", "clip_adapter"], seeds=[1], settings={"coop.epochs": "7"})
@@ -199,11 +200,73 @@ class TestSettings:
             ("context_length", "4.5", r"--set context_length=4.5: "),
             ("class_position", "back", r"--set class_position=back: Input should be 'end', 'middle' or 'front'"),
             ("learning_rate", "null", r"trains without a learning rate"),
+            ("context_length", "1000", r"context_init 'a photo of a' has 4 words(?s:.*)--set context_init="),
+            ("context_init", "a b", r"has 2 words(?s:.*)context_length is 4"),
+            ("minimum_learning_rate", "5", r"learning_rate=0.002 would rise to minimum_learning_rate=5"),
+            ("learning_rate", "inf", r"learning_rate=inf: Input should be a finite number"),
+            ("momentum", "1", r"momentum=1: Input should be less than 1"),
+            ("epsilon", "1", r"epsilon=1 does not go with(?s:.*)the optimizer is sgd"),
+            ("crop_scale_minimum", "2", r"less than or equal to 1"),
         ],
     )
     def test_wrong_settings_are_named(self, setting, value, message):
         with pytest.raises(ConfigError, match=message):
             one("coop", "dtd", settings={setting: value})
+
+    @pytest.mark.parametrize(
+        ("method", "settings", "message"),
+        [
+            ("clip_lora", {"epochs": "2"}, r"iterations_per_shot=500 is the length(?s:.*)iterations_per_shot=null"),
+            ("coop", {"epochs": "1", "iterations": "8"}, r"epochs=1 does not go with(?s:.*)iterations=8 is the length"),
+            ("coop", {"epochs": "1", "learning_rate": "1"}, r"all 1 epochs are warm-up: shorten warmup_epochs=1"),
+            ("coop", {"epochs": "0", "batch_size": "1"}, r"it trains in no steps"),
+            ("coop", {"warmup_epochs": "0", "warmup_learning_rate": "1"}, r"there is no warm-up: set warmup_epochs"),
+            ("full_finetuning", {"warmup_epochs": "2"}, r"set warmup_learning_rate too"),
+            ("coop", {"schedule": "constant", "schedule_period_epochs": "3"}, r"the schedule is constant"),
+            ("coop", {"augmentation": "none", "crop_scale_minimum": "0.5"}, r"crops nothing at random"),
+            ("skip_tuning", {"class_skip": "false", "top_ratio": "0.3"}, r"class_skip is off"),
+            ("skip_tuning", {"top_ratio": "1", "decay": "0.3"}, r"with top_ratio=1 every step has all classes"),
+            ("skip_tuning", {"layer_skip": "false", "start_layer": "3"}, r"layer_skip is off"),
+            ("skip_tuning", {"top_ratio": "7"}, r"top_ratio=7: Input should be less than or equal to 1(?s:.*)top_ratio=0.5"),
+            ("maple", {"context_length": "5"}, r"has 4 words, too few for context_length=5(?s:.*)--set context_init="),
+            ("prograd", {"template_context": "true"}, r"context_init has to be empty"),
+            ("tcp", {"new_classes_epoch": "60"}, r"training ends after 50 epochs"),
+            ("tip_adapter", {"templates": '["a {}."]', "template_list": "clip"}, r"`templates` takes its place"),
+            ("tip_adapter", {"templates": '["a"]'}, r"says once, by \{\}, where the class name goes"),
+            ("zero_shot", {"zero_shot.augmentation": "none"}, r"reads no training images"),
+            ("zero_shot", {"epochs": "2"}, r"epochs=2 has no effect: the selected methods train in no steps"),
+            ("zero_shot", {"template_list": "nosuch"}, r"have these lists of templates: (?s:.*)clip(?s:.*)template_list=clip"),
+            ("coprompt", {"descriptions": "nosuch.json"}, r"descriptions=nosuch.json: there is no such file"),
+        ],
+    )  # fmt: skip
+    def test_settings_without_effect_and_contradictions_are_refused(self, method, settings, message):
+        with pytest.raises(ConfigError, match=message):
+            one(method, "dtd", settings=settings)
+
+    def test_a_template_has_no_effect_on_a_method_with_its_own(self):
+        with pytest.raises(ConfigError, match=r"own, 'a photo of a \{\}.'(?s:.*)--set clip_lora.template="):
+            one("clip_lora", "dtd", template="a {}.")
+        assert one("clip_lora", "dtd", template="a {}.", settings={"clip_lora.template": ""}).key.template == "a {}."
+        with pytest.raises(ConfigError, match="lists of templates: clip"):
+            one("zero_shot", "dtd", template="a {}.", settings={"template_list": "fine-tuning"})
+
+    def test_what_a_named_setting_says_is_not_said_again_by_an_unnamed_one(self):
+        chosen = runs(datasets=["dtd"], methods=["coop", "clip_lora"], seeds=[1],
+                      settings={"clip_lora.iterations": "9", "coop.batch_size": "5", "epochs": "7", "batch_size": "6"})  # fmt: skip
+        recipes = [run.key.recipe for run in chosen]
+        assert [(r.epochs, r.iterations, r.batch_size) for r in recipes] == [(7, None, 5), (0, 9, 6)]
+
+    def test_warm_up_throughout_is_said(self):
+        said = "coop: all 1 epochs are warm-up, at 1e-05 instead of 0.002: train longer, or without it (--set warmup_epochs=0)."
+        assert doubts(one("coop", "dtd", settings={"epochs": "1"}).key) == [said]
+        assert doubts(one("coop", "dtd").key) == []
+
+    def test_every_row_of_every_card_goes_with_itself(self):
+        for name in plugins.names("method"):
+            method = plugins.load("method", name)
+            for row, recipe in method.recipes.items():
+                built = method(**recipe.settings)
+                assert not (conflicts_of(built, recipe).keys() & recipe.settings.keys()), (name, row)
 
 
 class TestPlugIns:

@@ -567,7 +567,7 @@ class TestSkipTuning:
 
     @pytest.mark.parametrize(
         ("fields", "advice"),
-        [({"start_layer": 12}, "start_layer=6"), ({"start_layer": -1}, "0..11"), ({"top_ratio": 0}, "top_ratio=0.5")],
+        [({"start_layer": 12}, "start_layer=6"), ({"start_layer": -1}, "0..11")],
     )
     def test_impossible_settings_advise(self, world, fields, advice):
         from harness.errors import ConfigError
