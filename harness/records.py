@@ -250,6 +250,8 @@ class Environment:
     """Tracked files differed from that commit."""
     load_average: float | None = None
     """Processes that ran or waited to, averaged over the last minute of the run."""
+    concurrent_runs: Annotated[int, Field(ge=1)] | None = None
+    """The most runs of the same results folder that were under way on the machine at once, this one included."""
 
     @property
     def machine(self) -> str:

@@ -266,7 +266,7 @@ def left_to_do(pictures, results):
         suite="few-shot", datasets=[f"folder:{pictures}"], template="a drawing of a {}.", methods=["clip_adapter"],
         shots=[2], seeds=[1], settings={"epochs": "1"}, backbone="tiny-clip",
     )  # fmt: skip
-    todo, _ = pending(plan(request, "demo"), Store(results), RunOptions(results=results, predictions=True), print)
+    todo, *_ = pending(plan(request, "demo"), Store(results), RunOptions(results=results, predictions=True), print)
     return len(todo)
 
 

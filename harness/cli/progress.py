@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import assert_never
 
@@ -70,36 +71,51 @@ class Eta:
     """Remaining seconds, from how long finished runs of the same method took, else of any method."""
 
     def __init__(self, methods: Sequence[str]) -> None:
-        self._left = deque(methods)
+        self._left = Counter(methods)
         self._seconds: dict[str, list[float]] = defaultdict(list)
 
-    def ended(self, seconds: float) -> None:
-        self._seconds[self._left.popleft()].append(seconds)
+    def ended(self, method: str, seconds: float) -> None:
+        self.done_elsewhere(method)
+        self._seconds[method].append(seconds)
+
+    def done_elsewhere(self, method: str) -> None:
+        self._left[method] -= 1
 
     def seconds(self) -> float | None:
         known = [s for values in self._seconds.values() for s in values]
         if not known:
             return None
-        return sum(statistics.fmean(self._seconds.get(method) or known) for method in self._left)
+        return sum(count * statistics.fmean(self._seconds.get(method) or known) for method, count in self._left.items())
 
 
 class _Tally:
-    """Where a suite stands: the run in hand, of how many, and the time left; every display reads the same one."""
+    """Where a suite stands: the runs in hand, those done, of how many, and the time left; every display reads the same one."""
 
     def __init__(self, methods: Sequence[str]) -> None:
-        self.number, self.total = 0, len(methods)
-        self._eta, self._start = Eta(methods), 0.0
+        self.done, self.total = 0, len(methods)
+        self._eta, self._at_once = Eta(methods), 1
+        self._in_hand: dict[int, tuple[str, float]] = {}
 
-    def started(self, number: int) -> None:
-        self.number, self._start = number, time.monotonic()
+    def started(self, number: int, method: str) -> None:
+        self._in_hand[number] = method, time.monotonic()
+        self._at_once = max(self._at_once, len(self._in_hand))
 
-    def ended(self) -> None:
-        self._eta.ended(time.monotonic() - self._start)
+    def ended(self, number: int) -> None:
+        method, start = self._in_hand.pop(number)
+        self._eta.ended(method, time.monotonic() - start)
+        self.done += 1
+
+    def dropped(self, number: int) -> None:
+        del self._in_hand[number]
+
+    def done_elsewhere(self, method: str) -> None:
+        self._eta.done_elsewhere(method)
+        self.done += 1
 
     def left(self) -> str:
         """``about 2 min 3 s left``, or nothing while no run has told, or none is left."""
         seconds = self._eta.seconds()
-        return f"about {_duration(seconds)} left" if seconds else ""
+        return f"about {_duration(seconds / self._at_once)} left" if seconds else ""
 
 
 class _Lines:
@@ -114,22 +130,35 @@ class _Lines:
     def close(self) -> None:
         """Nothing to clean up."""
 
-    def started(self, run: PlannedRun) -> None:
+    def started(self, number: int, run: PlannedRun) -> None:
         """A log names a run when it is over."""
 
-    def event(self, event: Event) -> None:
+    def event(self, number: int, event: Event) -> None:
         """Epochs are too many for a log."""
 
-    def ended(self, record: RunRecord) -> None:
+    def ended(self, number: int, record: RunRecord) -> None:
         """A run is over and its record written."""
         left = self._tally.left()
-        say(
-            self._console, f"[{self._tally.number}/{self._tally.total}] {summary(record)}{f' ({left})' if left else ''}"
-        )
+        say(self._console, f"[{self._tally.done}/{self._tally.total}] {summary(record)}{f' ({left})' if left else ''}")
+
+    def dropped(self, number: int) -> None:
+        """A run is another's."""
+
+    def done_elsewhere(self) -> None:
+        """The process that did it has said it."""
+
+
+@dataclass
+class _InHand:
+    """A run as the bars show it: what it is, what it does, and since when it trains."""
+
+    title: str
+    doing: str = "starting"
+    train_start: float = 0.0
 
 
 class _Bars(_Lines):
-    """The run in hand with its epoch, loss and images/s, and the suite with the time left, below the lines.
+    """A line for each run in hand with its epoch, loss and images/s, and the suite with the time left, below the lines.
 
     Drawn when something happens, in the caller's thread: what goes wrong with it is raised there.
     """
@@ -143,46 +172,62 @@ class _Bars(_Lines):
             TextColumn("{task.fields[eta]}"),
             console=console,
         )
-        self._task = self._suite.add_task("suite", total=tally.total, eta="")
-        self._text = Text()
-        self._title = ""
+        self._task = self._suite.add_task("suite", total=tally.total, completed=tally.done, eta="")
+        self._text = Text("Reading the datasets", no_wrap=True, overflow="ellipsis")
+        self._runs: dict[int, _InHand] = {}
         self._live = Live(Group(self._text, self._suite), console=console, auto_refresh=False, transient=True)
-        self._train_start = self._drawn = 0.0
+        self._drawn = 0.0
 
     def open(self) -> None:
         self._live.start()
-        self._show("Reading the datasets")
+        self._draw()
 
     def close(self) -> None:
         self._live.stop()
 
-    def started(self, run: PlannedRun) -> None:
-        self._title = f"{run.key.method} on {run.key.dataset}, seed {run.key.seed}: "
-        self._show("starting")
+    def started(self, number: int, run: PlannedRun) -> None:
+        self._runs[number] = _InHand(f"{run.key.method} on {run.key.dataset}, seed {run.key.seed}: ")
+        self._show()
 
-    def event(self, event: Event) -> None:
+    def event(self, number: int, event: Event) -> None:
         """What the run's process tells: its phase, each epoch, each test."""
+        run = self._runs[number]
         match event:
             case PhaseStarted(phase):
                 if phase == "train":
-                    self._train_start = time.monotonic()
-                self._show(_doing(phase))
+                    run.train_start = time.monotonic()
+                run.doing = _doing(phase)
             case EpochEnded(epoch, epochs, loss, images):
-                if epoch == epochs or time.monotonic() - self._drawn >= _REDRAW_SECONDS:
-                    rate = images / max(time.monotonic() - self._train_start, 1e-9)
-                    self._show(f"epoch {epoch}/{epochs}  loss {loss:.3f}  {rate:,.0f} images/s")
+                rate = images / max(time.monotonic() - run.train_start, 1e-9)
+                run.doing = f"epoch {epoch}/{epochs}  loss {loss:.3f}  {rate:,.0f} images/s"
+                if epoch < epochs and time.monotonic() - self._drawn < _REDRAW_SECONDS:
+                    return
             case TestEnded(test, accuracy_percent):
-                self._show(f"{test}: {accuracy_percent:.1f} %")
+                run.doing = f"{test}: {accuracy_percent:.1f} %"
             case _:
                 assert_never(event)
+        self._show()
 
-    def ended(self, record: RunRecord) -> None:
+    def ended(self, number: int, record: RunRecord) -> None:
         """A run is over and its record written."""
-        self._suite.update(self._task, advance=1, eta=self._tally.left())
-        super().ended(record)
+        del self._runs[number]
+        self.done_elsewhere()
+        super().ended(number, record)
 
-    def _show(self, doing: str) -> None:
-        self._text.plain = f"{self._title}{doing}"
+    def dropped(self, number: int) -> None:
+        del self._runs[number]
+        self._show()
+
+    def done_elsewhere(self) -> None:
+        """A run fewer to do."""
+        self._suite.update(self._task, completed=self._tally.done, eta=self._tally.left())
+        self._show()
+
+    def _show(self) -> None:
+        self._text.plain = "\n".join(f"{run.title}{run.doing}" for run in self._runs.values())
+        self._draw()
+
+    def _draw(self) -> None:
         self._live.refresh()
         self._drawn = time.monotonic()
 
@@ -218,18 +263,28 @@ class Display:
         say(self._errors, text)
 
     def started(self, number: int, run: PlannedRun) -> None:
-        """A run begins, the first with number 1."""
-        self._tally.started(number)
-        self._try(lambda shown: shown.started(run))
+        """A run begins, the first with number 1; others may be in hand."""
+        self._tally.started(number, run.key.method)
+        self._try(lambda shown: shown.started(number, run))
 
-    def event(self, event: Event) -> None:
+    def event(self, number: int, event: Event) -> None:
         """What the run's process tells."""
-        self._try(lambda shown: shown.event(event))
+        self._try(lambda shown: shown.event(number, event))
 
-    def ended(self, record: RunRecord) -> None:
+    def ended(self, number: int, record: RunRecord) -> None:
         """A run is over and its record written."""
-        self._tally.ended()
-        self._try(lambda shown: shown.ended(record))
+        self._tally.ended(number)
+        self._try(lambda shown: shown.ended(number, record))
+
+    def dropped(self, number: int) -> None:
+        """What a run found is not wanted: another process has taken it over."""
+        self._tally.dropped(number)
+        self._try(lambda shown: shown.dropped(number))
+
+    def done_elsewhere(self, run: PlannedRun) -> None:
+        """Another process has done one of the runs that were to do."""
+        self._tally.done_elsewhere(run.key.method)
+        self._try(lambda shown: shown.done_elsewhere())
 
     def _try(self, show: Callable[[_Lines], None]) -> None:
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +57,21 @@ def run_(
             "--trace", help="Also trace two training steps for Perfetto, with memory on a GPU, beside the record."
         ),
     ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            help="Runs at a time: on a CPU they share its cores; of several GPUs, each run sees one. Runs about time share none.",
+            min=1,
+        ),
+    ] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads of a run. [default: the cores, divided by --jobs]", min=1, show_default=False),
+    ] = None,
+    share_device: Annotated[
+        bool,
+        typer.Option("--share-device", help="Let runs about time share a device; their records say how many did."),
+    ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")] = False,
     time_limit: Annotated[
         float | None,
@@ -93,9 +111,12 @@ def run_(
         predictions=predictions,
         trace=trace,
         retry_failed=retry_failed,
+        jobs=jobs,
+        threads=threads,
+        share_device=share_device,
     )
     try:
-        with Display(console, errors) as display:
+        with _terminated_as_by_ctrl_c(), Display(console, errors) as display:
             outcome = run_suite(request, how, display)
     except Interrupted as interrupted:
         outcome = interrupted.outcome
@@ -110,3 +131,13 @@ def run_(
     if outcome.not_ok:
         say(errors, f"{outcome.not_ok} failed: see the lines above or the report. To try again: --retry-failed.")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@contextmanager
+def _terminated_as_by_ctrl_c() -> Iterator[None]:
+    """What asks the process to end, as schedulers do, lets it leave its runs: finished records are kept, others take the rest."""
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

@@ -16,6 +16,7 @@ class Job:
 
     `predictions` is the file that the predictions on every test image go to, `trace` the one for a trace of two training steps, if
     anyone wants them. `features` is the folder in which runs leave the test features of frozen image towers for each other.
+    `gpu` is the UUID of the only GPU that the run is to see; None for all there are.
     """
 
     run: PlannedRun
@@ -27,6 +28,7 @@ class Job:
     predictions: Path | None = None
     trace: Path | None = None
     features: Path | None = None
+    gpu: str | None = None
 
 
 def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:

@@ -79,6 +79,15 @@ def check(job: Job) -> tuple[str, str] | None:
     return None
 
 
+def gpus(job: Job) -> tuple[str, ...]:
+    """UUIDs of the GPUs that the job's device may mean, as CUDA_VISIBLE_DEVICES has them; none for a CPU and for simulations."""
+    device = device_of("cpu" if job.run.key.simulated else job.device)
+    if device.type == "cpu":
+        return ()
+    indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
+    return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in indices)
+
+
 def _run(job: Job, findings: Findings, emit: Emit) -> None:
     reset_peak_rss()
     baseline_bytes = peak_rss_bytes()

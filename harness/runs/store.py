@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import NamedTuple, cast
 
 from harness.errors import ConfigError
 from harness.files import write_atomically
-from harness.records import RunKey, RunRecord, from_json, key_json, to_json
+from harness.records import RunKey, RunRecord, Status, from_json, key_json, to_json
 
 LEAST_FREE_BYTES = 16 << 20
 """A suite doesn't start with less: some hundred records, with what a file system keeps of its own."""
+
+
+_OUTCOME = re.compile(rb'\n "status": "(\w+)",\n.*?\n "total_seconds": ([-+.\w]+),\n', re.DOTALL)
+_LAST = b"\n}\n"
+_GLANCE_BYTES = 1 << 16
+
+
+Version = tuple[int, int, int]
+"""Of a file: its number, when it was changed, and its size."""
+
+
+class Glance(NamedTuple):
+    """How a run ended, and its seconds in all."""
+
+    status: Status
+    total_seconds: float
 
 
 class Store:
@@ -40,10 +58,44 @@ class Store:
                 f"Free {LEAST_FREE_BYTES >> 20} MiB, or choose another folder by --results DIR.",
             )
 
-    def path(self, key: RunKey) -> Path:
+    def name(self, key: RunKey) -> str:
+        """Of a run's record, the path in the folder, with slashes."""
         digest = hashlib.sha256(key_json(key).encode()).hexdigest()[:10]
         name = f"{_safe(key.dataset)}-{key.shots}shots-seed{key.seed}-{digest}.json"
-        return self.folder / _safe(key.suite) / _safe(key.method) / name
+        return f"{_safe(key.suite)}/{_safe(key.method)}/{name}"
+
+    def path(self, key: RunKey) -> Path:
+        return self.folder / self.name(key)
+
+    def names(self) -> set[str]:
+        """The records that are there, by `name`: folders are listed, no file is opened."""
+        methods = [method for suite in _folders(self.folder) for method in _folders(suite)]
+        return {
+            f"{method.parent.name}/{method.name}/{file}"
+            for method in methods
+            for file in os.listdir(method)
+            if file.endswith(".json")
+        }
+
+    def version(self, name: str) -> Version | None:
+        """What changes when a record is written anew; None if there is none."""
+        try:
+            found = (self.folder / name).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def glance(self, name: str) -> Glance:
+        """What a record says first, without reading all of it. Raises DataError for a file that is no record."""
+        path = self.folder / name
+        with path.open("rb") as file:
+            found = _OUTCOME.search(file.read(_GLANCE_BYTES))
+            file.seek(max(0, path.stat().st_size - len(_LAST)))
+            whole = file.read() == _LAST
+        if found and whole:
+            return Glance(cast(Status, found[1].decode()), float(found[2]))
+        record = from_json(path.read_bytes(), str(path))
+        return Glance(record.status, record.total_seconds)
 
     def predictions_path(self, key: RunKey) -> Path:
         """Where a run's predictions lie, if it was asked for them: beside its record."""
@@ -52,6 +104,11 @@ class Store:
     def trace_path(self, key: RunKey) -> Path:
         """Where the trace of a run's steps lies, if it was asked for one: beside its record."""
         return self.path(key).with_suffix(".trace.json.gz")
+
+    @property
+    def claims_folder(self) -> Path:
+        """Where processes that share the results say which runs they have in hand: `harness.runs.claims`."""
+        return self.folder / ".claims"
 
     @property
     def features_folder(self) -> Path:
@@ -69,6 +126,10 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, to_json(record))
         return path
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def _safe(name: str) -> str:

@@ -1,13 +1,14 @@
-"""A suite from request to records: plan, skip what is done, do the rest one by one, write each record the moment it exists."""
+"""A suite from request to records: plan, skip what is done, do the rest, write each record the moment it exists."""
 
 from __future__ import annotations
 
 import re
 import tempfile
+import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,14 +19,18 @@ from harness.errors import AdaptBenchError, ConfigError, DataError
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, doubts, plan
 from harness.records import RunRecord, to_json
+from harness.runs.claims import LEASE_SECONDS, Claims
 from harness.runs.events import Event
 from harness.runs.job import Job, repeat_command
 from harness.runs.predictions import require_parquet
-from harness.runs.store import Store
+from harness.runs.store import Store, Version
+from harness.runs.todo import Todo
 from harness.runs.worker_process import Isolation
 from harness.suite import ClassSubset, Folders, Test
 
 CACHE = platformdirs.user_cache_path("adaptbench")
+_POLL_SECONDS = 1.0
+"""How often a process with nothing to do looks whether others have left it a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +39,9 @@ class RunOptions:
 
     `results` is the folder of the records, `cache` that of generated data, `data_root` that of downloaded datasets. `device` is
     auto, cpu, cuda or cuda:N. A run that takes longer than `time_limit_seconds` counts as hung. `predictions` and a `trace` are
-    kept beside the record where asked for. `retry_failed` does failed runs again. Raises ConfigError for what is no device.
+    kept beside the record where asked for. `retry_failed` does failed runs again. `jobs` runs are under way at a time, with
+    `threads` each, by default an equal share of the cores; runs that are about time share a device only with `share_device`. Who
+    else does runs of these results counts as dead after `lease_seconds` of silence. Raises ConfigError for what is no device.
     """
 
     results: Path
@@ -45,6 +52,10 @@ class RunOptions:
     predictions: bool = False
     trace: bool = False
     retry_failed: bool = False
+    jobs: int = 1
+    threads: int | None = None
+    share_device: bool = False
+    lease_seconds: float = LEASE_SECONDS
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device):
@@ -62,13 +73,15 @@ class Progress(Protocol):
     def planned(self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> None: ...
     def note(self, text: str) -> None: ...
     def started(self, number: int, run: PlannedRun) -> None: ...
-    def event(self, event: Event) -> None: ...
-    def ended(self, record: RunRecord) -> None: ...
+    def event(self, number: int, event: Event) -> None: ...
+    def ended(self, number: int, record: RunRecord) -> None: ...
+    def dropped(self, number: int) -> None: ...
+    def done_elsewhere(self, run: PlannedRun) -> None: ...
 
 
 @dataclass
 class Outcome:
-    """What a suite came to, in runs: planned, done before, and done now. What they came to stands in their records."""
+    """What a suite came to, in runs: planned, done before or by others, done here. What they came to stands in their records."""
 
     planned: int
     skipped: int = 0
@@ -96,7 +109,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outcome:
-    """Do the runs of a suite that have no record yet, in order: what the command, a notebook and a cluster's worker call.
+    """Do the runs of a suite that have no record yet: what the command, a notebook and a cluster's worker call.
+
+    Several processes may do so at once, on whatever machines share the results: each run is done by one of them.
 
     Raises ConfigError or DataError before the first run if none could start, and `Interrupted` on Ctrl-C between them.
     """
@@ -105,25 +120,139 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     runs = plan(request, default_group(options.data_root))
     store = Store(options.results)
     store.check_writable()
-    todo, outcome = pending(runs, store, options, progress.note)
+    todo, replaced, outcome = pending(runs, store, options, progress.note)
     progress.planned(runs, todo)
     for text in dict.fromkeys(text for run in todo for text in doubts(run.key)):
         progress.note(text)
     check_data(todo, options.folders, progress.note)
     try:
-        with Isolation(options.time_limit_seconds) as isolation:
-            for number, job in enumerate(_jobs(todo, store, options), start=1):
-                progress.started(number, job.run)
-                if number == 1:
-                    isolation.check(job)
-                record = isolation.run(job, progress.event)
-                _write(record, store)
-                outcome.ok += record.status == "ok"
-                outcome.failed += record.status != "ok"
-                progress.ended(record)
+        if todo:
+            with Claims(store.claims_folder, options.lease_seconds) as claims:
+                _do(Todo(todo, replaced, store, claims), todo, options, progress, outcome)
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
     return outcome
+
+
+def _do(todo: Todo, runs: Sequence[PlannedRun], options: RunOptions, progress: Progress, outcome: Outcome) -> None:
+    with Isolation(options.time_limit_seconds) as isolation:
+        gpus = isolation.check(_job(runs[0], todo.store, options, gpu=None))
+        _Session(todo, slots(runs, gpus, options), isolation, options, progress, outcome).run()
+
+
+@dataclass
+class _InHand:
+    """A run under way: its number, the slot it took, and the most runs that were under way at once, itself included."""
+
+    number: int
+    slot: str | None
+    concurrent: int = 1
+
+
+@dataclass
+class _Session:
+    """The runs to do, as many at a time as there are slots; a slot is the UUID of a GPU, or None for whatever device there is."""
+
+    todo: Todo
+    slots: list[str | None]
+    isolation: Isolation
+    options: RunOptions
+    progress: Progress
+    outcome: Outcome
+    in_hand: dict[str, _InHand] = field(default_factory=dict)
+    started: int = 0
+    look_again_at: float = 0.0
+    has_waited: bool = False
+
+    def run(self) -> None:
+        """Do runs until all have a record; for those that other processes have in hand it waits."""
+        while True:
+            self._start_runs()
+            if not self.todo:
+                return
+            idle_seconds = max(0.0, self.look_again_at - time.monotonic()) if self._is_idle() else None
+            if not self.in_hand:
+                self._say_that_it_waits()
+                time.sleep(idle_seconds or 0.0)
+                continue
+            for name, told in self.isolation.wait(idle_seconds):
+                if isinstance(told, RunRecord):
+                    self._end(name, told)
+                else:
+                    self.progress.event(self.in_hand[name].number, told)
+
+    def _is_idle(self) -> bool:
+        """Whether it could do a run more, if others left it one."""
+        return bool(self.slots) and len(self.todo) > len(self.in_hand)
+
+    def _start_runs(self) -> None:
+        while self._is_idle() and time.monotonic() >= self.look_again_at:
+            taken, done = self.todo.take()
+            self._note_done(done)
+            if taken is None:
+                self.look_again_at = time.monotonic() + _POLL_SECONDS
+                return
+            name, run = taken
+            self.started += 1
+            slot = self.slots.pop(0)
+            self.in_hand[name] = _InHand(self.started, slot)
+            self.progress.started(self.started, run)
+            self.isolation.start(name, _job(run, self.todo.store, self.options, gpu=slot))
+            self._look_around()
+
+    def _end(self, name: str, record: RunRecord) -> None:
+        self._look_around()
+        run = self.in_hand.pop(name)
+        self.slots.append(run.slot)
+        self.look_again_at = 0.0
+        if not self.todo.is_ours(name):
+            self.todo.claims.give_back(name)
+            self.progress.note(
+                f"{name} was taken over while this process was suspended: what it found here is dropped."
+            )
+            self.progress.dropped(run.number)
+            return
+        record = replace(record, environment=replace(record.environment, concurrent_runs=run.concurrent))
+        _write(record, self.todo.store)
+        self.todo.finish(name)
+        self.outcome.ok += record.status == "ok"
+        self.outcome.failed += record.status != "ok"
+        self.progress.ended(run.number, record)
+
+    def _look_around(self) -> None:
+        """Note for every run in hand how many are under way on this machine."""
+        here = self.todo.claims.runs_here()
+        for run in self.in_hand.values():
+            run.concurrent = max(run.concurrent, here)
+
+    def _say_that_it_waits(self) -> None:
+        if not self.has_waited:
+            self.has_waited = True
+            self.progress.note(f"Waiting for {len(self.todo)} runs that other processes have in hand.")
+
+    def _note_done(self, done: Mapping[str, PlannedRun]) -> None:
+        for name, run in done.items():
+            self.outcome.skipped += 1
+            self.outcome.earlier_failures += self.todo.store.glance(name).status != "ok"
+            self.progress.done_elsewhere(run)
+
+
+def slots(runs: Sequence[PlannedRun], gpus: Sequence[str], options: RunOptions) -> list[str | None]:
+    """Where `jobs` runs at a time compute: the UUID of the GPU that each is to see, None for the only device there is.
+
+    Raises ConfigError where runs that are about time would share a device.
+    """
+    devices = max(1, len(gpus))
+    timed = any(run.profile and not run.key.simulated for run in runs)
+    if timed and options.jobs > devices and not options.share_device:
+        shared = "the processor" if not gpus else "a GPU" if devices == 1 else f"{devices} GPUs"
+        raise ConfigError(
+            f"--jobs {options.jobs} would have runs that are about time share {shared}: none would take as long as alone.",
+            f"Use --jobs {devices}, or --share-device: the records will say how many runs were under way.",
+        )
+    if options.jobs == 1 or len(gpus) <= 1:
+        return [None] * options.jobs
+    return [gpus[number % len(gpus)] for number in range(options.jobs)]
 
 
 def _write(record: RunRecord, store: Store) -> None:
@@ -148,31 +277,40 @@ def _write(record: RunRecord, store: Store) -> None:
 
 def pending(
     runs: Sequence[PlannedRun], store: Store, options: RunOptions, note: Callable[[str], object]
-) -> tuple[list[PlannedRun], Outcome]:
-    """The runs without a usable record. Finished runs are done again only if predictions, a trace or a profile are wanted and
-    missing, failed ones only on request.
+) -> tuple[list[PlannedRun], dict[str, Version], Outcome]:
+    """The runs without a usable record, and the versions of the records among them that are to be written anew.
+
+    Finished runs are done again only if predictions, a trace or a profile are wanted and missing, failed ones only on request.
+    Records are looked at, not read whole.
     """
     todo, outcome = [], Outcome(planned=len(runs))
+    replaced: dict[str, Version] = {}
+    present = store.names()
     for run in runs:
-        try:
-            record = store.find(run.key)
-        except AdaptBenchError as error:
-            note(f"{error.what} It will be run again.")
-            record = None
-        ok = record is not None and record.status == "ok"
-        wanted = [store.predictions_path(run.key)] * options.predictions + [store.trace_path(run.key)] * options.trace
-        lacking = ok and not (all(path.exists() for path in wanted) and _is_profiled(run, record))
-        if record is None or lacking or (options.retry_failed and not ok):
+        name, status = store.name(run.key), None
+        version = store.version(name) if name in present else None
+        if version is not None:
+            try:
+                status = store.glance(name).status
+            except AdaptBenchError as error:
+                note(f"{error.what} It will be run again.")
+        lacking = status == "ok" and not _has_all(run, store, options)
+        if status is None or lacking or (options.retry_failed and status != "ok"):
             todo.append(run)
+            replaced |= {name: version} if version is not None else {}
         else:
             outcome.skipped += 1
-            outcome.earlier_failures += not ok
-    return todo, outcome
+            outcome.earlier_failures += status != "ok"
+    return todo, replaced, outcome
 
 
-def _is_profiled(run: PlannedRun, record: RunRecord | None) -> bool:
-    """Whether a finished run has the profile it should have, or the reason why not."""
-    return not run.profile or (record is not None and bool(record.profile or "profile" in record.missing))
+def _has_all(run: PlannedRun, store: Store, options: RunOptions) -> bool:
+    """Whether a finished run has the predictions, the trace and the profile it should have, or the reason why not."""
+    wanted = [store.predictions_path(run.key)] * options.predictions + [store.trace_path(run.key)] * options.trace
+    if not all(path.exists() for path in wanted):
+        return False
+    record = store.find(run.key) if run.profile else None
+    return record is None or bool(record.profile or "profile" in record.missing)
 
 
 def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str], object]) -> None:
@@ -200,20 +338,19 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
             note(text)
 
 
-def _jobs(runs: Sequence[PlannedRun], store: Store, options: RunOptions) -> Iterator[Job]:
-    threads = cpu_threads()
-    for run in runs:
-        yield Job(
-            run=run,
-            pretrained=_absolute(run.pretrained),
-            folders=options.folders,
-            device=options.device,
-            threads=threads,
-            command=repeat_command(run, run.pretrained, options.device),
-            predictions=store.predictions_path(run.key).absolute() if options.predictions else None,
-            trace=store.trace_path(run.key).absolute() if options.trace else None,
-            features=store.features_folder.absolute(),
-        )
+def _job(run: PlannedRun, store: Store, options: RunOptions, gpu: str | None) -> Job:
+    return Job(
+        run=run,
+        pretrained=_absolute(run.pretrained),
+        folders=options.folders,
+        device=options.device,
+        threads=options.threads or max(1, cpu_threads() // options.jobs),
+        command=repeat_command(run, run.pretrained, options.device),
+        predictions=store.predictions_path(run.key).absolute() if options.predictions else None,
+        trace=store.trace_path(run.key).absolute() if options.trace else None,
+        features=store.features_folder.absolute(),
+        gpu=gpu,
+    )
 
 
 def _absolute(pretrained: str | None) -> str | None:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -27,12 +28,41 @@ from harness.runs.events import Event
 from harness.runs.job import Job
 
 _STOP_GRACE_SECONDS = 5.0
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _LONGEST_SOCKET_NAME = 103
 """In bytes, on the system that allows the fewest (macOS)."""
 
 
+@dataclass
+class _RunProcess:
+    """A run under way: its process, the end of the pipe that it tells things by, and when it began."""
+
+    job: Job
+    process: Any
+    receiver: Connection
+    started_at: str
+    start: float
+
+    def receive(self) -> Event | RunRecord | None:
+        """What it tells next; None if it ended without a word."""
+        try:
+            message = self.receiver.recv()
+        except EOFError:
+            self.process.join(_STOP_GRACE_SECONDS)
+            return None
+        return from_json(message, "a run's process") if isinstance(message, bytes) else message
+
+    def stop(self) -> None:
+        self.receiver.close()
+        if self.process.is_alive():
+            self.process.join(0.5)
+            if self.process.is_alive():
+                self.process.kill()
+            self.process.join(_STOP_GRACE_SECONDS)
+
+
 class Isolation:
-    """Runs jobs one after the other, each in a fresh process. Use as a context; leaving it ends a run in hand."""
+    """Runs jobs, each in a fresh process, as many at a time as are started. Use as a context; leaving it ends the runs in hand."""
 
     def __init__(self, time_limit_seconds: float | None = None) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when the child imports torch
@@ -42,89 +72,95 @@ class Isolation:
         if method == "forkserver":
             self._context.set_forkserver_preload(["harness.runs.forkserver_preload"])
         self._time_limit_seconds = time_limit_seconds
-        self._process: Any = None
+        self._runs: dict[str, _RunProcess] = {}
 
     def __enter__(self) -> Isolation:
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        self._stop()
+        for run in self._runs.values():
+            run.stop()
 
-    def check(self, job: Job) -> None:
-        """Raises ConfigError if no run like this one could start: before a suite, rather than once in each of its runs."""
-        receiver = self._start(_check, job)
+    @property
+    def in_hand(self) -> int:
+        """How many runs are under way."""
+        return len(self._runs)
+
+    def check(self, job: Job) -> tuple[str, ...]:
+        """The UUIDs of the GPUs that runs like this one may use, none where they compute on the CPU.
+
+        Raises ConfigError if no run like it could start: before a suite, rather than once in each of its runs.
+        """
+        run = self._start(_check, job)
         try:
-            problem = receiver.recv()
+            problem, gpus = run.receiver.recv()
         except EOFError:
-            problem = None  # a crash: the runs will say more
+            problem, gpus = None, ()  # a crash: the runs will say more
         finally:
-            receiver.close()
-            self._stop()
+            run.stop()
         if problem is not None:
             raise ConfigError(*problem)
+        return gpus
 
-    def run(self, job: Job, on_event: Callable[[Event], None]) -> RunRecord:
-        """Do a job; a crash or a hang of its process becomes a record too."""
-        started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        start = time.monotonic()
-        receiver = self._start(_execute, job)
-        try:
-            record = self._listen(receiver, start, on_event)
-        finally:
-            receiver.close()
-            timed_out = self._process.is_alive() and self._over(start)
-            self._stop()
-        if record is not None:
-            return record
+    def start(self, name: str, job: Job) -> None:
+        """Begin a job; `wait` tells of it by this name."""
+        self._runs[name] = self._start(_execute, job)
+
+    def wait(self, seconds: float | None = None) -> list[tuple[str, Event | RunRecord]]:
+        """What the runs tell next, each by its name; a record is the last of a run, and a crash or a hang becomes one too.
+
+        Waits until there is something, or for so many seconds at most.
+        """
+        limits = [left for run in self._runs.values() if (left := self._left(run)) is not None]
+        limits += [] if seconds is None else [seconds]
+        ready = wait([run.receiver for run in self._runs.values()], timeout=max(0.0, min(limits)) if limits else None)
+        told: list[tuple[str, Event | RunRecord]] = []
+        for name, run in list(self._runs.items()):
+            left = self._left(run)
+            late = left is not None and left <= 0
+            if run.receiver not in ready and not late:
+                continue
+            message = run.receive() if run.receiver in ready else None
+            if message is None or isinstance(message, RunRecord):
+                timed_out = late and run.process.is_alive()
+                run.stop()
+                del self._runs[name]
+                message = message or self._without_record(run, timed_out)
+            told.append((name, message))
+        return told
+
+    def _left(self, run: _RunProcess) -> float | None:
+        """Seconds until the run counts as hung."""
+        limit = self._time_limit_seconds
+        return None if limit is None else limit - (time.monotonic() - run.start)
+
+    def _without_record(self, run: _RunProcess, timed_out: bool) -> RunRecord:
+        job = run.job
         return RunRecord(
             key=job.run.key,
             recipe_row=job.run.recipe_row,
-            status="timeout" if timed_out else _status_of_exit(self._process.exitcode),
+            status="timeout" if timed_out else _status_of_exit(run.process.exitcode),
             reason=(
                 f"the run did not end within the limit of {self._time_limit_seconds:g} s (--time-limit)."
                 if timed_out
-                else _reason_of_exit(self._process.exitcode)
+                else _reason_of_exit(run.process.exitcode)
             ),
-            started_at=started_at,
-            total_seconds=time.monotonic() - start,
+            started_at=run.started_at,
+            total_seconds=time.monotonic() - run.start,
             environment=describe(job.device, job.threads),
             missing={"windows": "the process ended before it could report"},
             command=job.command,
         )
 
-    def _start(self, work: Callable[[Job, Connection], None], job: Job) -> Connection:
-        with _ctrl_c_waits():
+    def _start(self, work: Callable[[Job, Connection], None], job: Job) -> _RunProcess:
+        started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        start = time.monotonic()
+        with _signals_wait():
             receiver, sender = self._context.Pipe(duplex=False)
-            self._process = self._context.Process(target=_child, args=(work, job, sender), daemon=True)
-            self._process.start()
+            process = self._context.Process(target=_child, args=(work, job, sender), daemon=True)
+            process.start()
             sender.close()
-        return receiver
-
-    def _listen(self, receiver: Connection, start: float, on_event: Callable[[Event], None]) -> RunRecord | None:
-        while True:
-            left = None if self._time_limit_seconds is None else self._time_limit_seconds - (time.monotonic() - start)
-            if left is not None and left <= 0:
-                return None
-            if not wait([receiver], timeout=left):
-                return None
-            try:
-                message = receiver.recv()
-            except EOFError:
-                self._process.join(_STOP_GRACE_SECONDS)
-                return None
-            if isinstance(message, bytes):
-                return from_json(message, "a run's process")
-            on_event(message)
-
-    def _over(self, start: float) -> bool:
-        return self._time_limit_seconds is not None and time.monotonic() - start >= self._time_limit_seconds
-
-    def _stop(self) -> None:
-        if self._process is not None and self._process.is_alive():
-            self._process.join(0.5)
-            if self._process.is_alive():
-                self._process.kill()
-            self._process.join(_STOP_GRACE_SECONDS)
+        return _RunProcess(job, process, receiver, started_at, start)
 
 
 def _start_method() -> str:
@@ -135,30 +171,35 @@ def _start_method() -> str:
 
 
 @contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Ctrl-C is heard once the block ends, and never by processes that it starts.
+def _signals_wait() -> Iterator[None]:
+    """Ctrl-C, and what asks a process to end, is heard once the block ends, and never by processes that it starts.
 
     Within the block it could leave a process without its orders, or get lost in a finalizer, where Python drops exceptions.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python raises it in the main thread alone
         return
-    heard = []
+    heard: list[int] = []
     with ExitStack() as restored:
-        restored.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, lambda *_: heard.append(True)))
+        for ending in _ENDING:
+            earlier = signal.signal(ending, lambda number, _: heard.append(number))
+            restored.callback(signal.signal, ending, earlier)
         if hasattr(signal, "pthread_sigmask"):
             resource_tracker.ensure_running()  # its start would end the blocking
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # children inherit it
             restored.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
         yield
-    if heard:
-        signal.raise_signal(signal.SIGINT)
+    for number in dict.fromkeys(heard):
+        signal.raise_signal(number)
 
 
 def _child(work: Callable[[Job, Connection], None], job: Job, sender: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for ending in _ENDING:  # the parent's to handle, also where a scheduler tells every process of a job
+        signal.signal(ending, signal.SIG_IGN)
     logging.getLogger().setLevel(logging.CRITICAL)  # what open_clip logs as errors, it raises too
     _die_with_parent()
+    if job.gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpu  # read when CUDA starts, in this process
     try:
         work(job, sender)
     except BrokenPipeError:
@@ -172,9 +213,10 @@ def _execute(job: Job, sender: Connection) -> None:
 
 
 def _check(job: Job, sender: Connection) -> None:
-    from harness.runs.runner import check
+    from harness.runs.runner import check, gpus
 
-    sender.send(check(job))
+    problem = check(job)
+    sender.send((problem, () if problem else gpus(job)))
 
 
 def _die_with_parent() -> None:

@@ -1,5 +1,6 @@
 """What a log and a terminal say of runs, whatever comes."""
 
+import re
 from dataclasses import replace
 from io import StringIO
 from types import SimpleNamespace
@@ -55,11 +56,37 @@ def show(a_record):
             for number, run in enumerate(runs, start=1):
                 display.started(number, run)
                 for event in told:
-                    display.event(event)
-                display.ended(record)
+                    display.event(number, event)
+                display.ended(number, record)
         return console.file.getvalue()
 
     return run
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_runs_at_a_time_have_a_line_each_and_a_log_one_when_each_is_over(a_record, terminal):
+    console = Console(file=StringIO(), force_terminal=terminal, width=80, color_system=None, _environ={})
+    records = [a_record(seeds=[seed]) for seed in (1, 2, 3)]
+    runs = [SimpleNamespace(key=record.key) for record in records]
+    with Display(console, console) as display:
+        display.planned(runs, runs)
+        display.started(1, runs[0])
+        display.started(2, runs[1])
+        display.event(2, PhaseStarted("train"))
+        display.event(2, events.TestEnded("a-dataset-with-quite-a-long-name-for-a-terminal/new", 12.34))
+        display.ended(2, records[1])
+        display.dropped(1)
+        display.done_elsewhere(runs[0])
+        display.started(3, runs[2])
+        display.ended(3, records[2])
+    out = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", console.file.getvalue())
+    for number, seed in ((1, 2), (3, 3)):
+        assert f"[{number}/3] {LINE.replace('seed 1', f'seed {seed}')}" in out
+    assert len(re.findall(r"\[\d/3\]", out)) == 2
+    both = "skip_tuning on demo-digits, seed 1: starting\nskip_tuning on demo-digits, seed 2: training"
+    assert (both in "\n".join(line.rstrip() for line in out.splitlines())) == terminal
+    assert ("seed 2: a-dataset-with-quite-a-long-name-for-a-term…" in out) == terminal
+    assert "broke" not in out
 
 
 EVENTS = [*map(PhaseStarted, PHASES), EpochEnded(2, 2, 0.25, 64), events.TestEnded("demo-digits/new", 12.34)]
@@ -128,6 +155,6 @@ def test_a_terminal_that_knows_no_cursor_gets_lines(a_record):
     run = SimpleNamespace(key=a_record().key)
     with Display(console, console) as display:
         display.planned([run, run], [run])
-        display.event(PhaseStarted("setup"))
+        display.event(1, PhaseStarted("setup"))
         display.note("a note [in brackets]")
     assert console.file.getvalue() == "1 of 2 runs are done already.\na note [in brackets]\n"

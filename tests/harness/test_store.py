@@ -116,10 +116,10 @@ class TestPending:
         store.write(failed)
         runs = self.planned(ok, failed, new)
         notes = []
-        todo, outcome = pending(runs, store, RunOptions(results=store.folder), notes.append)
+        todo, _, outcome = pending(runs, store, RunOptions(results=store.folder), notes.append)
         assert todo == runs[2:]
         assert (outcome.skipped, outcome.earlier_failures, notes) == (2, 1, [])
-        todo, outcome = pending(runs, store, RunOptions(results=store.folder, retry_failed=True), notes.append)
+        todo, _, outcome = pending(runs, store, RunOptions(results=store.folder, retry_failed=True), notes.append)
         assert todo == runs[1:]
         assert (outcome.skipped, outcome.earlier_failures) == (1, 0)
 
@@ -131,7 +131,7 @@ class TestPending:
             store.find(a_record().key)
         notes = []
         runs = self.planned(a_record())
-        todo, _ = pending(runs, store, RunOptions(results=store.folder), notes.append)
+        todo, *_ = pending(runs, store, RunOptions(results=store.folder), notes.append)
         assert todo == runs
         assert len(notes) == 1
         assert "will be run again" in notes[0]

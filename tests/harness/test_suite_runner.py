@@ -1,6 +1,10 @@
 """A suite by one call, without the command: what a notebook does."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +12,7 @@ from harness.errors import ConfigError, DataError
 from harness.plan import Request, plan
 from harness.records import from_json
 from harness.runs.store import Store
-from harness.runs.suite_runner import Interrupted, Outcome, RunOptions, pending, run_suite
+from harness.runs.suite_runner import Interrupted, Outcome, RunOptions, pending, run_suite, slots
 
 REQUEST = Request(
     suite="tiny",
@@ -35,10 +39,16 @@ class Heard:
     def started(self, number, run):
         self.told.append(("started", number, run.key.method))
 
-    def event(self, event):
+    def event(self, number, event):
         pass
 
-    def ended(self, record):
+    def done_elsewhere(self, run):
+        self.told.append(("done elsewhere", run.key.method))
+
+    def dropped(self, number):
+        self.told.append(("dropped", number))
+
+    def ended(self, number, record):
         self.told.append(("ended", record.key.method, record.status))
         if self._interrupt_after == len([what for what, *_ in self.told if what == "ended"]):
             raise KeyboardInterrupt
@@ -62,6 +72,100 @@ def test_one_call_plans_runs_and_records(tinyworld, tmp_path):
     assert run_suite(REQUEST, options, third) == Outcome(planned=2, skipped=2, earlier_failures=1)
     assert third.told == [("planned", 2, 0)]
     assert len(list(Store(options.results).folder.rglob("*.json"))) == 2
+
+
+def test_two_calls_at_a_time_with_two_jobs_each_do_every_run_once_and_as_one_does(tinyworld, tmp_path):
+    request = replace(REQUEST, seeds=[1, 2])
+    alone = RunOptions(results=tmp_path / "alone", cache=tmp_path / "cache", device="cpu", threads=1)
+    shared = replace(alone, results=tmp_path / "shared", jobs=2)
+    run_suite(request, alone, Heard())
+    heard = [Heard(), Heard()]
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(lambda progress: run_suite(request, shared, progress), heard))
+    ended = [[run for what, *run in each.told if what == "ended"] for each in heard]
+    assert sorted(ended[0] + ended[1]) == sorted([["zero_shot", "ok"], ["tinyworld:Diverges", "diverged"]] * 2)
+    for outcome, here in zip(outcomes, ended, strict=True):
+        assert (outcome.planned, outcome.recorded, outcome.not_ok) == (4, 4, 2)
+        assert outcome.ok + outcome.failed == len(here)
+    one, two = (
+        {path.name: from_json(path.read_bytes(), path.name) for path in options.results.rglob("*.json")}
+        for options in (alone, shared)
+    )
+    assert {record.environment.concurrent_runs for record in one.values()} == {1}
+    assert 2 <= max(record.environment.concurrent_runs for record in two.values()) <= 4
+    assert one.keys() == two.keys()
+    for name, record in one.items():
+        assert two[name].accuracy == record.accuracy
+        assert two[name].epoch_losses == record.epoch_losses
+        assert two[name].environment.threads == 1
+    assert os.listdir(shared.results / ".claims") == []
+
+
+class TakenOver:
+    """Stands for the processes of runs: each comes back with its record after another process has written it."""
+
+    def __init__(self, write):
+        self._write, self._jobs = write, {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+    def check(self, job):
+        return ()
+
+    def start(self, name, job):
+        self._jobs[name] = job
+
+    def wait(self, seconds):
+        name, job = self._jobs.popitem()
+        return [(name, self._write(job.run.key))]
+
+
+def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp_path, a_record, monkeypatch):
+    options = RunOptions(results=tmp_path / "results", device="cpu")
+
+    def write(key):
+        Store(options.results).write(replace(a_record(), key=key, command="the other's"))
+        return replace(a_record(), key=key)
+
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit: TakenOver(write))
+    progress = Heard()
+    outcome = run_suite(replace(REQUEST, methods=["zero_shot"]), options, progress)
+    assert outcome == Outcome(planned=1, skipped=1)
+    (note,) = [text for what, text, *_ in progress.told if what == "note"]
+    assert "was taken over" in note
+    assert progress.told[-2:] == [("dropped", 1), ("done elsewhere", "zero_shot")]
+    (path,) = options.results.rglob("*.json")
+    assert from_json(path.read_bytes(), path.name).command == "the other's"
+
+
+def runs(profile, simulated=False):
+    return [SimpleNamespace(profile=profile, key=SimpleNamespace(simulated=simulated))]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "jobs", "slots_"),
+    [
+        ([], 1, [None]),
+        ([], 2, [None, None]),
+        (["GPU-a"], 2, [None, None]),
+        (["GPU-a", "GPU-b"], 1, [None]),
+        (["GPU-a", "GPU-b"], 2, ["GPU-a", "GPU-b"]),
+        (["GPU-a", "GPU-b"], 3, ["GPU-a", "GPU-b", "GPU-a"]),
+    ],
+)
+def test_every_gpu_gets_a_run_before_one_gets_two(tmp_path, gpus, jobs, slots_):
+    options = RunOptions(results=tmp_path, jobs=jobs)
+    assert slots(runs(profile=False), gpus, options) == slots(runs(True, simulated=True), gpus, options) == slots_
+    assert slots(runs(profile=True), gpus, replace(options, share_device=True)) == slots_
+    if jobs > max(1, len(gpus)):
+        with pytest.raises(ConfigError, match=rf"Use --jobs {max(1, len(gpus))}, or --share-device"):
+            slots(runs(profile=True), gpus, options)
+    else:
+        assert slots(runs(profile=True), gpus, options) == slots_
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:one", "cuda:0 ", "CPU", ""])
@@ -92,7 +196,7 @@ def test_a_record_that_finds_no_place_is_kept_elsewhere(tinyworld, tmp_path, mon
     to.parent.mkdir(parents=True)
     kept.rename(to)
     assert from_json(to.read_bytes(), "here").status == "ok"
-    todo, _ = pending(plan(REQUEST, "demo"), Store(options.results), options, print)
+    todo, *_ = pending(plan(REQUEST, "demo"), Store(options.results), options, print)
     assert [run.key.method for run in todo] == ["tinyworld:Diverges"]
 
 

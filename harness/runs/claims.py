@@ -1,0 +1,222 @@
+"""Who does which run: processes on whatever machines share a results folder do each run once.
+
+A claim is a file that only one process can create; it names its owner, and never changes. An owner that lives keeps changing
+another file, its heartbeat. Once that has stayed the same for as long as a lease lasts, on the clock of whoever looks, the owner
+counts as dead, and the run's next claim takes over: numbered one higher, so that of several who want to take over one can. No two
+clocks have to agree, and no file is locked, which file systems over a network may break.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+LEASE_SECONDS = 120.0
+"""Longer than network file systems keep attributes of files (a minute), and than any pause of a healthy process."""
+BEATS_A_LEASE = 12
+_HEARTBEAT = "worker-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """What a heartbeat tells: where its process is, how often it has beaten, and the runs in hand with the seconds so far.
+
+    `machine` is a digest of what makes process numbers comparable: the host, its boot and the namespace. `job` is the number that a
+    cluster's scheduler gave it.
+    """
+
+    host: str
+    machine: str
+    pid: int
+    job: str | None
+    beat: int
+    runs: dict[str, float]
+
+
+class Claims:
+    """The claims of one process. Use as a context: entering it starts the heartbeat, leaving it gives back what is still held."""
+
+    def __init__(self, folder: Path, lease_seconds: float = LEASE_SECONDS) -> None:
+        """folder: of the claims; it is made. lease_seconds: an owner that is silent for longer counts as dead."""
+        self._folder, self._lease_seconds = folder, lease_seconds
+        self._owner = secrets.token_hex(8)
+        self._heartbeat = folder / f"{_HEARTBEAT}{self._owner}"
+        self._held: dict[str, tuple[int, float]] = {}  # the claim's number, and since when
+        self._heard: dict[str, tuple[str, float]] = {}  # an owner's last new heartbeat, and when it came
+        self._beat, self._writing = 0, threading.Lock()
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._keep_beating, daemon=True)
+
+    def __enter__(self) -> Claims:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._write_heartbeat()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        for name in list(self._held):
+            self.give_back(name)
+        self._leaving.set()
+        self._thread.join()
+        self._heartbeat.unlink(missing_ok=True)
+
+    def take(self, names: Iterable[str]) -> str | None:
+        """Claim the first of the runs that nobody has; None if all are held by processes that live. The folder is listed once."""
+        numbers = claim_numbers(self._folder)
+        for name in names:
+            latest = numbers.get(_digest(name))
+            if name in self._held or (latest is not None and not self._is_dead(self._owner_of(name, latest))):
+                continue
+            number = 0 if latest is None else latest + 1
+            try:
+                with self._path(name, number).open("x") as file:
+                    json.dump({"owner": self._owner, "run": name}, file)
+            except FileExistsError:
+                continue
+            self._held[name] = number, time.monotonic()
+            self._write_heartbeat()
+            return name
+        return None
+
+    def holds(self, name: str) -> bool:
+        """Whether a run is still this process's: one that was suspended for longer than a lease may have lost it."""
+        number = self._held[name][0]
+        return claim_numbers(self._folder).get(_digest(name)) == number and self._owner_of(name, number) == self._owner
+
+    def give_back(self, name: str) -> None:
+        """Let others have a run that has no record."""
+        number, _ = self._held.pop(name)
+        if self._owner_of(name, number) == self._owner:
+            self._path(name, number).unlink(missing_ok=True)
+
+    def finish(self, name: str) -> None:
+        """A run has its record: no claim of it is needed any more, neither ours nor those of dead owners before us."""
+        number, _ = self._held.pop(name)
+        for each in range(number + 1):
+            self._path(name, each).unlink(missing_ok=True)
+
+    def runs_here(self) -> int:
+        """How many runs are in hand on this machine, by all who share the folder and live; this process's own included."""
+        others = [w for owner, w in workers(self._folder).items() if owner != self._owner and w.machine == _machine()]
+        return len(self._held) + sum(len(worker.runs) for worker in others if not _is_gone(worker.pid))
+
+    def _path(self, name: str, number: int) -> Path:
+        return self._folder / f"{_digest(name)}-{number}"
+
+    def _owner_of(self, name: str, number: int) -> str:
+        """The owner that a claim names; of one that its process never finished writing, a name that no owner has."""
+        path = self._path(name, number)
+        try:
+            return str(json.loads(path.read_text())["owner"])
+        except (OSError, ValueError, TypeError):
+            return path.name
+
+    def _is_dead(self, owner: str) -> bool:
+        """Whether an owner is gone from this machine, or was silent for a lease as the clock here has it."""
+        try:
+            text = (self._folder / f"{_HEARTBEAT}{owner}").read_text()
+        except OSError:
+            text = ""
+        worker = _worker(text)
+        if worker and worker.machine == _machine() and _is_gone(worker.pid):
+            return True
+        now = time.monotonic()
+        last, since = self._heard.get(owner, (None, now))
+        if text != last:
+            self._heard[owner] = text, now
+            return False
+        return now - since > self._lease_seconds
+
+    def _keep_beating(self) -> None:
+        while not self._leaving.wait(self._lease_seconds / BEATS_A_LEASE):
+            with suppress(OSError):  # who can't beat is dead to the others, and finds out when it has a record to write
+                self._write_heartbeat()
+
+    def _write_heartbeat(self) -> None:
+        """In place: network file systems see new contents of a file sooner than a new file of the same name."""
+        with self._writing:
+            self._beat += 1
+            self._heartbeat.write_text(json.dumps(asdict(self._worker())))
+
+    def _worker(self) -> Worker:
+        now = time.monotonic()
+        return Worker(
+            host=platform.node(),
+            machine=_machine(),
+            pid=os.getpid(),
+            job=os.environ.get("SLURM_JOB_ID"),
+            beat=self._beat,
+            runs={name: round(now - since, 1) for name, (_, since) in self._held.copy().items()},
+        )
+
+
+def claim_numbers(folder: Path) -> dict[str, int]:
+    """The highest number of a claim by the digest of its run's name. Listed, as network file systems show a new file only so."""
+    numbers: dict[str, int] = {}
+    for file in _listed(folder):
+        digest, _, number = file.rpartition("-")
+        if not file.startswith(_HEARTBEAT) and number.isdecimal():
+            numbers[digest] = max(int(number), numbers.get(digest, 0))
+    return numbers
+
+
+def workers(folder: Path) -> dict[str, Worker]:
+    """All processes that have left a heartbeat in a folder of claims, by owner, dead ones included."""
+    found = {}
+    for file in _listed(folder):
+        if file.startswith(_HEARTBEAT):
+            with suppress(OSError):
+                if worker := _worker((folder / file).read_text()):
+                    found[file.removeprefix(_HEARTBEAT)] = worker
+    return found
+
+
+def _listed(folder: Path) -> Collection[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return ()
+
+
+def _worker(text: str) -> Worker | None:
+    """None for a heartbeat that is just being written."""
+    try:
+        return Worker(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+@cache
+def _machine() -> str:
+    parts = [platform.node()]
+    for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with suppress(OSError):
+            parts.append(os.readlink(source) if source.endswith("pid") else Path(source).read_text().strip())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether no process of this machine has a number; one that ended and waits for its parent to notice is gone, too."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
