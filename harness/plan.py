@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness import plugins
+from harness import plugins, weights
 from harness.errors import ConfigError, did_you_mean
 from harness.recipe import LENGTHS, Recipe, resolve, without_effect
 from harness.records import Precision, RunKey, key_json
@@ -90,7 +89,7 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
         raise ConfigError(f"no recipes '{choice}'.", did_you_mean(choice, RECIPES))
     backbone = request.backbone or suite.backbone
     pretrained = request.pretrained or (suite.pretrained if backbone == suite.backbone else None)
-    weights = _weights_label(pretrained)
+    backbone, pretrained, label = weights.of_backbone(backbone, pretrained)
     datasets = {task.dataset: plugins.load("dataset", sources.get(task.dataset, task.dataset)) for task in tasks}
     runs: dict[str, PlannedRun] = {}
     lists = _template_lists(request.template, datasets.values())
@@ -112,7 +111,7 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
                     settings=configured.settings,
                     recipe=configured.recipe,
                     backbone=backbone,
-                    pretrained=weights,
+                    pretrained=label,
                     precision=request.precision,
                     execution=execution,
                     steps=request.steps or suite.steps,
@@ -347,12 +346,3 @@ def _value(text: str) -> Any:
         with suppress(json.JSONDecodeError):
             return json.loads(text)
     return text
-
-
-def _weights_label(pretrained: str | None) -> str | None:
-    """What a key says of the weights: a tag as it is; a file by its name and the start of its SHA-256, never by its folder."""
-    if pretrained is None or not Path(pretrained).is_file():
-        return pretrained
-    with open(pretrained, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{Path(pretrained).name}@{digest[:12]}"

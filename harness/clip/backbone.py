@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -14,11 +18,12 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from harness import plugins
+from harness import plugins, weights
+from harness.clip import checkpoint
 from harness.clip.image_tower import ImageTower, Stage
 from harness.clip.opaque_text_tower import WholeTextTower
 from harness.clip.text_tower import TextTower
-from harness.errors import BackboneError, did_you_mean
+from harness.errors import AdaptBenchError, BackboneError, did_you_mean
 from harness.meters.memory_tracker import in_host_memory, on_device
 from harness.suite import BackboneFiles
 
@@ -147,47 +152,93 @@ def load(
 ) -> Backbone:
     """A backbone by registered name, or by open_clip model name with a pretrained tag or a local checkpoint.
 
-    `pretrained` None means the files a registered backbone ships with, or random weights for an open_clip name when it is
-    the word "random". Raises BackboneError for unknown names and tags, unreadable checkpoints and failed downloads.
+    `pretrained` None means the weights that a backbone comes with (a registered one, local-dir: or hf-hub:), the word "random"
+    random ones. What open_clip logs, and what is doubtful of a file, is warned of. Raises BackboneError for unknown names and tags,
+    for weights that don't load or that no training leaves, and for failed downloads.
     """
-    weights = pretrained
     known = {*plugins.names("backbone"), *open_clip.list_models()}
-    if name not in known and not name.startswith(("hf-hub:", "local-dir:")):
+    if name not in known and not name.startswith((weights.HUB, weights.LOCAL)):
         raise BackboneError(f"no backbone '{name}'.", did_you_mean(name, known))
-    if name in plugins.names("backbone"):
+    model_name, source = name, pretrained
+    if name.startswith(weights.LOCAL):
+        folder = weights.folder_of(name)
+        model_name, source = f"{weights.LOCAL}{folder}", pretrained or str(weights.find(folder))
+    elif name in plugins.names("backbone"):
         files: BackboneFiles = plugins.load("backbone", name)
         open_clip.add_model_config(files.config)
-        weights = pretrained or str(files.weights)
+        source = pretrained or str(files.weights)
     elif pretrained is None and name in known:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise BackboneError(
             f"the backbone '{name}' needs --pretrained.",
             f"Tags of open_clip for it: {tags}; or the path of a checkpoint (.safetensors, .pt), or 'random'.",
         )
+    with _said_by_open_clip():
+        try:
+            tokenizer = _tokenizer(model_name)
+            model = _model(model_name, source, precision, device)
+        except AdaptBenchError as error:
+            raise BackboneError(f"the backbone '{name}' can't be loaded: {error.what}", error.advice) from error
+        except Exception as error:  # of a library that is missing, a download, or whatever else open_clip does
+            raise _not_loaded(name, source, error) from error
+    if source != "random":
+        checkpoint.require_sound(model, f"'{Path(source or name).name}'")
+    return Backbone(model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model))
+
+
+def _model(name: str, source: str | None, precision: str, device: str) -> Any:
+    """open_clip's model on weights from a file, which is read here, from a tag or a hub, which open_clip gets, or "random"."""
+    path = Path(source) if source and Path(source).is_file() and not source.endswith((".npz", ".npy")) else None
+    of_tag = path is None and source != "random"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        try:
-            model = open_clip.create_model(
-                name,
-                pretrained=None if weights == "random" else weights,
-                precision="fp16" if precision == "fp16-pure" else "fp32",
-                device=device,
-                weights_only=True,
-            )
-            tokenizer = _tokenizer(name)
-        except Exception as error:  # whatever the parser of the file's format, or a tokenizer's download, raises
-            why = (
-                "it holds more than weights"
-                if isinstance(error, UnpicklingError)
-                else [*str(error).splitlines(), ""][0]
-            )
-            raise BackboneError(
-                f"the backbone '{name}' can't be loaded with pretrained '{weights}': {why[:300]}",
-                f"Tags: {', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'}; a checkpoint must be "
-                "a .safetensors file or a state dict that torch.load(weights_only=True) reads. A tag is downloaded once "
-                "and needs the network then.",
-            ) from error
-    return Backbone(model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model))
+        model = open_clip.create_model(
+            name,
+            pretrained=source if of_tag else None,
+            precision="fp16" if precision == "fp16-pure" else "fp32",
+            device=device,
+            load_weights=of_tag,
+            require_pretrained=of_tag,
+            weights_only=True,
+        )
+        if path is None:
+            return model
+        read = checkpoint.read(path)
+    checkpoint.fill(model, read, path.name)
+    if doubt := checkpoint.activation_doubt(read, name, path.name):
+        warnings.warn(doubt, UserWarning, stacklevel=3)
+    return model
+
+
+def _not_loaded(name: str, source: str | None, error: Exception) -> BackboneError:
+    if "transformers" in str(error):
+        return BackboneError(
+            f"the backbone '{name}' needs the library 'transformers'.",
+            "Install it: pip install transformers sentencepiece (in a checkout of AdaptBench: pip install -e '.[siglip]').",
+        )
+    why = "it holds more than weights" if isinstance(error, UnpicklingError) else [*str(error).splitlines(), ""][0]
+    return BackboneError(
+        f"the backbone '{name}' can't be loaded with pretrained '{source}': {why[:300] or type(error).__name__}",
+        f"Tags: {', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'}; a checkpoint must be "
+        "a .safetensors file or a state dict that torch.load(weights_only=True) reads. A tag is downloaded once "
+        "and needs the network then.",
+    )
+
+
+@contextmanager
+def _said_by_open_clip() -> Iterator[None]:
+    """What is logged as a warning is one: it reaches the user and the record."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+    for text in dict.fromkeys(said):
+        if "initialized randomly" not in text:  # as was asked for, or to be filled from a file
+            warnings.warn(f"open_clip: {text}", UserWarning, stacklevel=3)
 
 
 @cache

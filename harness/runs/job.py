@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.plan import PlannedRun
 from harness.suite import Folders
+from harness.weights import LOCAL
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:
     choice, chosen, _ = run.recipe_row.partition(":")
     parts += ["--recipes", choice] if chosen else []
     parts += ["--seeds", str(key.seed), "--shots", str(key.shots), "--backbone", key.backbone]
-    if pretrained:
+    if pretrained and not key.backbone.startswith(LOCAL):
         parts += ["--pretrained", Path(pretrained).name if Path(pretrained).is_file() else pretrained]
     parts += ["--precision", key.precision, "--execution", key.execution, "--device", device]
     if key.steps is not None:

@@ -17,6 +17,7 @@ from functools import partial
 
 import torch
 
+from harness import weights
 from harness.clip import backbone as backbones
 from harness.data.few_shot import classnames, subset
 from harness.errors import AdaptBenchError
@@ -46,6 +47,7 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     findings = Findings()
     torch.set_num_threads(job.threads)
+    weights.remember(job.run.key.backbone, job.pretrained)
     status: Status = "ok"
     reason = None
     with warnings.catch_warnings(record=True) as caught:
@@ -70,10 +72,13 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
 def check(job: Job) -> tuple[str, str] | None:
     """What keeps any run of the job's kind from starting, as (what, advice): its device or its backbone; None if nothing does."""
     key = job.run.key
-    where, weights = ("meta", "random") if key.simulated else (job.device, job.pretrained)
+    weights.remember(key.backbone, job.pretrained)
+    where, source = ("meta", "random") if key.simulated else (job.device, job.pretrained)
     try:
         device = device_of(where)
-        backbones.load(key.backbone, weights, execution=key.execution, precision=key.precision, device=str(device))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the run says it again
+            backbones.load(key.backbone, source, execution=key.execution, precision=key.precision, device=str(device))
     except AdaptBenchError as error:
         return error.what, error.advice
     return None
@@ -122,16 +127,16 @@ def _run(job: Job, findings: Findings, emit: Emit) -> None:
             lambda done, epochs, log: emit(EpochEnded(done, epochs, log.epoch_losses[-1], log.images_seen)),
         )
     facts.train_texts_encoded = model.backbone.text.encoded - before
-    weights = {id(weight): weight for weight in model.parameters()}.values()
-    facts.trainable_parameters = sum(weight.numel() for weight in weights if weight.requires_grad)
-    facts.total_parameters = sum(weight.numel() for weight in weights)
+    parameters = {id(each): each for each in model.parameters()}.values()
+    facts.trainable_parameters = sum(each.numel() for each in parameters if each.requires_grad)
+    facts.total_parameters = sum(each.numel() for each in parameters)
     with phase("test"):
         answers = predict_tests(prepared, steps, partial(_shared_features, job, prepared, facts))
     _note_accuracy(job, prepared, answers, findings, emit)
     data, chosen = prepared.data, passes(job, findings)
     for each in chosen:
         each.keep(prepared)
-    del prepared, model, weights
+    del prepared, model, parameters
     gc.collect()
     for each in chosen:
         emit(PhaseStarted(each.phase))

@@ -9,6 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -122,22 +123,30 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     store.check_writable()
     todo, replaced, outcome = pending(runs, store, options, progress.note)
     progress.planned(runs, todo)
-    for text in dict.fromkeys(text for run in todo for text in doubts(run.key)):
-        progress.note(text)
-    check_data(todo, options.folders, progress.note)
+    note = cache(progress.note)  # each text once
+    for text in (text for run in todo for text in doubts(run.key)):
+        note(text)
+    check_data(todo, options.folders, note)
     try:
         if todo:
             with Claims(store.claims_folder, options.lease_seconds) as claims:
-                _do(Todo(todo, replaced, store, claims), todo, options, progress, outcome)
+                _do(Todo(todo, replaced, store, claims), todo, options, progress, note, outcome)
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
     return outcome
 
 
-def _do(todo: Todo, runs: Sequence[PlannedRun], options: RunOptions, progress: Progress, outcome: Outcome) -> None:
+def _do(
+    todo: Todo,
+    runs: Sequence[PlannedRun],
+    options: RunOptions,
+    progress: Progress,
+    note: Callable[[str], object],
+    outcome: Outcome,
+) -> None:
     with Isolation(options.time_limit_seconds) as isolation:
         gpus = isolation.check(_job(runs[0], todo.store, options, gpu=None))
-        _Session(todo, slots(runs, gpus, options), isolation, options, progress, outcome).run()
+        _Session(todo, slots(runs, gpus, options), isolation, options, progress, note, outcome).run()
 
 
 @dataclass
@@ -158,6 +167,7 @@ class _Session:
     isolation: Isolation
     options: RunOptions
     progress: Progress
+    note: Callable[[str], object]
     outcome: Outcome
     in_hand: dict[str, _InHand] = field(default_factory=dict)
     started: int = 0
@@ -218,6 +228,8 @@ class _Session:
         self.outcome.ok += record.status == "ok"
         self.outcome.failed += record.status != "ok"
         self.progress.ended(run.number, record)
+        for text in record.warnings:
+            self.note(text)
 
     def _look_around(self) -> None:
         """Note for every run in hand how many are under way on this machine."""
@@ -354,4 +366,4 @@ def _job(run: PlannedRun, store: Store, options: RunOptions, gpu: str | None) ->
 
 
 def _absolute(pretrained: str | None) -> str | None:
-    return str(Path(pretrained).resolve()) if pretrained and Path(pretrained).is_file() else pretrained
+    return str(Path(pretrained).absolute()) if pretrained and Path(pretrained).is_file() else pretrained

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from harness.recipe import Recipe
 from harness.records import Environment, RunKey, RunRecord, key_json
 from harness.suite import Test
+from harness.weights import HUB
 from reports.format.text import short, visible
 from reports.results.questions import questions
 
@@ -58,7 +59,7 @@ class Condition:
             suite=key.suite,
             shots=key.shots,
             backbone=key.backbone,
-            weights=key.pretrained or "built-in weights",
+            weights=key.pretrained or ("the hub's weights" if key.backbone.startswith(HUB) else "built-in weights"),
             machine=environment.machine,
             device=_device(environment),
             precision=key.precision,
