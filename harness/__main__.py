@@ -1,4 +1,4 @@
-"""The command ``adaptbench``: list, plan, run; further sub-commands (report, estimate, gate, ...) come from entry points."""
+"""The command ``adaptbench``: list, plan, run, status; further sub-commands (report, gate, ...) come from entry points."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from harness.cli.list import list_
 from harness.cli.plan import plan_
 from harness.cli.progress import say
 from harness.cli.run import run_
+from harness.cli.status import status_
 from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, errors, print_whatever_comes
 from harness.errors import AdaptBenchError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command("list")(list_)
 app.command("plan")(plan_)
 app.command("run", epilog=_EPILOG)(run_)
+app.command("status")(status_)
 
 
 def main() -> None:

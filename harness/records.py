@@ -254,6 +254,11 @@ class Environment:
     """The most runs of the same results folder that were under way on the machine at once, this one included."""
 
     @property
+    def in_company(self) -> bool:
+        """Whether other runs were under way on the machine at the same time, as far as is known."""
+        return (self.concurrent_runs or 1) > 1
+
+    @property
     def machine(self) -> str:
         """The words by which a report tells machines apart: the device that computed, and its thread count on a CPU."""
         return self.gpu if self.gpu else f"{self.cpu or 'unknown CPU'}, {self.threads} threads"

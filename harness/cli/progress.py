@@ -115,7 +115,7 @@ class _Tally:
     def left(self) -> str:
         """``about 2 min 3 s left``, or nothing while no run has told, or none is left."""
         seconds = self._eta.seconds()
-        return f"about {_duration(seconds / self._at_once)} left" if seconds else ""
+        return f"about {duration(seconds / self._at_once)} left" if seconds else ""
 
 
 class _Lines:
@@ -304,7 +304,8 @@ def say(console: Console, text: str | Text) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``2 h 3 min``, ``3 min 4 s`` or ``4 s``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -24,6 +24,8 @@ from typing import Any
 
 import psutil
 
+from harness.errors import DataError
+
 LEASE_SECONDS = 120.0
 """Longer than network file systems keep attributes of files (a minute), and than any pause of a healthy process."""
 BEATS_A_LEASE = 12
@@ -44,6 +46,11 @@ class Worker:
     job: str | None
     beat: int
     runs: dict[str, float]
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it ran on this machine, and has ended."""
+        return self.machine == _machine() and _is_gone(self.pid)
 
 
 class Claims:
@@ -86,6 +93,11 @@ class Claims:
                     json.dump({"owner": self._owner, "run": name}, file)
             except FileExistsError:
                 continue
+            except OSError as error:
+                raise DataError(
+                    f"a run can't be claimed in {self._folder}: {error.strerror}.",
+                    "Free some space, or let the folder be written, and repeat the command: it goes on from there.",
+                ) from error
             self._held[name] = number, time.monotonic()
             self._write_heartbeat()
             return name
@@ -101,17 +113,20 @@ class Claims:
         number, _ = self._held.pop(name)
         if self._owner_of(name, number) == self._owner:
             self._path(name, number).unlink(missing_ok=True)
+        self._write_heartbeat()
 
     def finish(self, name: str) -> None:
         """A run has its record: no claim of it is needed any more, neither ours nor those of dead owners before us."""
         number, _ = self._held.pop(name)
         for each in range(number + 1):
             self._path(name, each).unlink(missing_ok=True)
+        self._write_heartbeat()
 
     def runs_here(self) -> int:
         """How many runs are in hand on this machine, by all who share the folder and live; this process's own included."""
-        others = [w for owner, w in workers(self._folder).items() if owner != self._owner and w.machine == _machine()]
-        return len(self._held) + sum(len(worker.runs) for worker in others if not _is_gone(worker.pid))
+        found = {owner: worker for owner, (worker, _) in workers(self._folder).items() if owner != self._owner}
+        others = [worker for worker in found.values() if worker.machine == _machine() and not worker.is_gone]
+        return len(self._held) + sum(len(worker.runs) for worker in others)
 
     def _path(self, name: str, number: int) -> Path:
         return self._folder / f"{_digest(name)}-{number}"
@@ -131,7 +146,7 @@ class Claims:
         except OSError:
             text = ""
         worker = _worker(text)
-        if worker and worker.machine == _machine() and _is_gone(worker.pid):
+        if worker and worker.is_gone:
             return True
         now = time.monotonic()
         last, since = self._heard.get(owner, (None, now))
@@ -142,12 +157,14 @@ class Claims:
 
     def _keep_beating(self) -> None:
         while not self._leaving.wait(self._lease_seconds / BEATS_A_LEASE):
-            with suppress(OSError):  # who can't beat is dead to the others, and finds out when it has a record to write
-                self._write_heartbeat()
+            self._write_heartbeat()
 
     def _write_heartbeat(self) -> None:
-        """In place: network file systems see new contents of a file sooner than a new file of the same name."""
-        with self._writing:
+        """In place: network file systems see new contents of a file sooner than a new file of the same name.
+
+        Who can't beat is dead to the others, and finds out when it has a record to write.
+        """
+        with self._writing, suppress(OSError):
             self._beat += 1
             self._heartbeat.write_text(json.dumps(asdict(self._worker())))
 
@@ -173,14 +190,18 @@ def claim_numbers(folder: Path) -> dict[str, int]:
     return numbers
 
 
-def workers(folder: Path) -> dict[str, Worker]:
-    """All processes that have left a heartbeat in a folder of claims, by owner, dead ones included."""
+def workers(folder: Path) -> dict[str, tuple[Worker, float]]:
+    """All processes that have left a heartbeat in a folder of claims, by owner, dead ones included.
+
+    With each, the seconds since it was last heard of: by the file's time and this host's clock, which may not agree.
+    """
     found = {}
     for file in _listed(folder):
         if file.startswith(_HEARTBEAT):
             with suppress(OSError):
                 if worker := _worker((folder / file).read_text()):
-                    found[file.removeprefix(_HEARTBEAT)] = worker
+                    silent_seconds = max(0.0, time.time() - (folder / file).stat().st_mtime)
+                    found[file.removeprefix(_HEARTBEAT)] = worker, silent_seconds
     return found
 
 

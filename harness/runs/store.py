@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -114,6 +115,23 @@ class Store:
     def features_folder(self) -> Path:
         """Where runs leave image features for each other: beside the records whose test times say what that spared."""
         return self.folder / ".features"
+
+    def plan(self, names: Iterable[str]) -> None:
+        """Keep the names of the records that a suite is to have, for whoever asks how far it is; once for equal plans."""
+        text = "".join(f"{name}\n" for name in names).encode()
+        path = self._plans / f"{hashlib.sha256(text).hexdigest()[:16]}.txt"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, text, sync=False)
+
+    def planned(self) -> list[str]:
+        """The names in all plans, each once, in order."""
+        plans = sorted(self._plans.glob("*.txt"), key=lambda path: path.stat().st_mtime_ns)
+        return list(dict.fromkeys(name for plan in plans for name in plan.read_text().splitlines()))
+
+    @property
+    def _plans(self) -> Path:
+        return self.folder / ".plans"
 
     def find(self, key: RunKey) -> RunRecord | None:
         """The record of a run, None if there is none. Raises DataError for a file that is no record."""

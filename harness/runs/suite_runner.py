@@ -121,6 +121,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     runs = plan(request, default_group(options.data_root))
     store = Store(options.results)
     store.check_writable()
+    store.plan(store.name(run.key) for run in runs)
     todo, replaced, outcome = pending(runs, store, options, progress.note)
     progress.planned(runs, todo)
     note = cache(progress.note)  # each text once

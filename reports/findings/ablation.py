@@ -116,7 +116,8 @@ def _answers(
     for variant in (v for v in single if isinstance(_value(v), bool)):
         line = results.line(variant.row.label)
         p = sure[frozenset((usual.label, variant.row.label))]
-        shared = any(w.contended for row in (usual, variant.row) for r in row.records for w in r.windows.values())
+        records = (*usual.records, *variant.row.records)
+        shared = any(r.environment.in_company or any(w.contended for w in r.windows.values()) for r in records)
         ratios = {cost.takes: line[cost.name] / as_usual[cost.name] for cost in costs
                   if cost.takes and pd.notna(line[cost.name]) and as_usual[cost.name]}  # fmt: skip
         takes = [f"{words.format(', on a shared processor,' if shared else '')} {ratio:.2f} times the usual"

@@ -146,6 +146,10 @@ def _windows(name: str, record: RunRecord) -> Table:
             table.rows.append([Cell(title), *cells])
     if any(w.contended for w in record.windows.values()):
         table.legend = f"Shared the processor with others, so too slow: {_contended(record.windows.items())}."
+    elif record.environment.in_company:
+        table.legend = (
+            f"{record.environment.concurrent_runs} runs were under way at once: times may be longer than alone."
+        )
     return table
 
 

@@ -36,7 +36,9 @@ def failure_table(sections: Iterable[tuple[str, Section]]) -> Table:
 
 def machine_table(records: Iterable[RunRecord]) -> Table:
     """A column an environment (its load aside), a line a fact."""
-    by_environment = grouped(records, lambda r: _ENVIRONMENT.dump_json(r.environment, exclude={"load_average"}))
+    by_environment = grouped(
+        records, lambda r: _ENVIRONMENT.dump_json(r.environment, exclude={"load_average", "concurrent_runs"})
+    )
     environments = [(found[0].environment, len(found)) for found in by_environment.values()]
     columns = [Column("Fact", numeric=False), *(Column(plural(n, "run"), numeric=False) for _, n in environments)]
     table = Table("machines", "Machines and software", columns)
@@ -54,7 +56,11 @@ def machine_table(records: Iterable[RunRecord]) -> Table:
 
 def environment_text(environment: Environment) -> str:
     """Every known fact of an environment, a line each."""
-    facts = {**_facts(environment), "Load average": environment.load_average}
+    facts = {
+        **_facts(environment),
+        "Load average": environment.load_average,
+        "Runs at once": environment.concurrent_runs,
+    }
     return "\n".join(f"{visible(n)}: {short(visible(str(fact)), 200)}" for n, fact in facts.items() if fact is not None)
 
 
@@ -128,6 +134,12 @@ def doubts(section: Section) -> list[str]:
     if contended := sum(any(w.contended for w in r.windows.values()) for r in records):
         found.append(
             f"{contended} of {plural(len(records), 'run')} shared the processor with others: their times are too long."
+        )
+    if beside := sum(r.environment.in_company for r in records):
+        most = max(r.environment.concurrent_runs or 1 for r in records)
+        found.append(
+            f"{beside} of {plural(len(records), 'run')} were under way beside others of theirs (up to {most} at once on a "
+            "machine): they may have taken longer than alone."
         )
     if section.repeats:
         found.append(

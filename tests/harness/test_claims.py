@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from harness.errors import DataError
 from harness.records import to_json
 from harness.runs import claims as module
 from harness.runs.claims import Claims, Worker, claim_numbers, workers
@@ -47,7 +49,7 @@ def test_a_run_is_one_processes_until_it_is_given_back(folder):
         assert second.take([A, B]) == B
         assert first.take([A, B]) is second.take([A, B]) is None
         assert first.holds(A)
-        assert {run for worker in workers(folder).values() for run in worker.runs} == {A, B}
+        assert {run for worker, _ in workers(folder).values() for run in worker.runs} == {A, B}
         assert first.runs_here() == second.runs_here() == 2
         first.give_back(A)
         assert second.take([A, B]) == A
@@ -105,6 +107,13 @@ def test_who_was_suspended_notices_that_the_run_is_anothers(folder, elsewhere):
         assert not claims.holds(B)
         claims.give_back(B)
         assert module._digest(B) in claim_numbers(folder)
+
+
+def test_a_folder_that_takes_no_claim_is_said_with_the_way_on(folder, monkeypatch):
+    with Claims(folder) as claims, monkeypatch.context() as full_disk:
+        full_disk.setattr(Path, "open", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(DataError, match=r"can't be claimed in .*: No space left on device"):
+            claims.take([A])
 
 
 def test_an_owner_that_was_killed_on_this_machine_is_dead_at_once(folder):

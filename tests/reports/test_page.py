@@ -169,6 +169,14 @@ def test_hosts_that_share_a_gpu_alone_are_pointed_out(record, gpu):
     assert "one origin" not in unmixed
 
 
+def test_times_taken_beside_other_runs_are_marked(record):
+    beside = replace(record().environment, concurrent_runs=4)
+    text = plain(page([record(environment=beside), record(seed=2, environment=replace(beside, concurrent_runs=1))]))
+    assert "1 of 2 runs were under way beside others of theirs (up to 4 at once on a machine)" in text
+    assert "one origin" not in text
+    assert "beside others of theirs" not in plain(page([record(), record(seed=2)]))
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     "\"'><img src=x>",
