@@ -137,7 +137,7 @@ def _part(name: str, title: str, results: SectionResults, styles: dict[str, Styl
     return Part(
         name=name,
         title=title,
-        conditions=conditions(section),
+        conditions=[words for words in conditions(section) if words[1]],
         answer=Markup("") if section.costs_only else answer(results),
         verdict=verdict(results),
         cautions=provenance.cautions(section),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.records import RunRecord
 from reports.format import units
-from reports.results import costs
+from reports.results import costs, macro
 from reports.results.costs import Maybe, PeakField, of_window
 from reports.results.quantity import Axis, ByMeter, Over, Place, Quantity, Ratio, concerns
 
@@ -104,6 +104,34 @@ TRAIN_PEAK = Quantity(
 )
 
 QUANTITIES: tuple[Quantity, ...] = (
+    Quantity(
+        name="macro_accuracy_percent",
+        read=macro.macro_accuracy_percent,
+        over="mean",
+        title="Macro accuracy",
+        unit="%",
+        help="the mean accuracy of classes, each counting the same; mean over tests, datasets and seeds",
+        text=units.percent,
+        better=1,
+        part="run",
+        optional=True,
+        timed=False,
+        shown={"details": "whole"},
+    ),
+    Quantity(
+        name="macro_f1_percent",
+        read=macro.macro_f1_percent,
+        over="mean",
+        title="Macro F1",
+        unit="%",
+        help="the mean F1 of classes, each counting the same; mean over tests, datasets and seeds",
+        text=units.percent,
+        better=1,
+        part="run",
+        optional=True,
+        timed=False,
+        shown={"details": "whole"},
+    ),
     TRAIN,
     Quantity(
         name="images_per_second",

@@ -7,8 +7,9 @@ steps, all measured or all simulated. A row is one method with one configuration
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ REFERENCE = "zero_shot"
 """The method every other is compared with, where it was run."""
 
 _RECIPE = TypeAdapter(Recipe)
+_STATE = re.compile(r"@[0-9a-f]{12}(?=$|:)")
+"""The digest of its files in the name of a user's own dataset."""
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -36,7 +39,8 @@ class Condition:
     """What all records of a section share. `weights`: the pretrained tag or file, or "built-in weights".
 
     `template`: the prompt template that replaced the datasets' own; `steps`: after so many training was cut off; `simulated`:
-    nothing was computed, so that there is neither time nor accuracy.
+    nothing was computed, so that there is neither time nor accuracy. `contents`: of datasets of which the records know several
+    states (a folder that got an image more between two runs), the one that these records are on.
     """
 
     suite: str
@@ -50,10 +54,14 @@ class Condition:
     template: str
     steps: str
     simulated: bool
+    contents: str = ""
 
     @classmethod
-    def of(cls, record: RunRecord) -> Condition:
-        """The condition a record was measured under; devices of one kind (``cuda:0``, ``cuda:1``) are alike."""
+    def of(cls, record: RunRecord, changed: Collection[str] = ()) -> Condition:
+        """The condition a record was measured under; devices of one kind (``cuda:0``, ``cuda:1``) are alike.
+
+        changed: names of datasets that stand for one state of several.
+        """
         key, environment = record.key, record.environment
         return cls(
             suite=key.suite,
@@ -67,6 +75,7 @@ class Condition:
             template=key.template or "",
             steps="" if key.steps is None else str(key.steps),
             simulated=key.simulated,
+            contents=", ".join(sorted(_datasets(record) & set(changed))),
         )
 
 
@@ -139,10 +148,24 @@ class Section:
 
 def sections(records: Iterable[RunRecord]) -> tuple[Section, ...]:
     """The sections of a page, in an order that doesn't depend on the order of `records`."""
-    found = grouped(set_of_records(records), Condition.of)
+    unique = set_of_records(records)
+    changed = _changed(unique)
+    found = grouped(unique, lambda record: Condition.of(record, changed))
     return tuple(
         asked for condition in sorted(found, key=astuple) for asked in _asked(_section(condition, found[condition]))
     )
+
+
+def _changed(records: Iterable[RunRecord]) -> set[str]:
+    """Names of datasets that tell apart several contents behind one name: ``folder:birds@4f21...`` beside another of birds."""
+    names = set().union(*map(_datasets, records))
+    states = grouped((each for each in names if _STATE.search(each)), lambda name: _STATE.sub("", name))
+    return {name for same in states.values() if len(same) > 1 for name in same}
+
+
+def _datasets(record: RunRecord) -> set[str]:
+    """What a record was trained and tested on."""
+    return {record.key.dataset, *(Test.from_key(test).dataset for test in record.key.tests)}
 
 
 def set_of_records(records: Iterable[RunRecord]) -> list[RunRecord]:

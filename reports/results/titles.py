@@ -23,7 +23,7 @@ def section_titles(found: Sequence[Section]) -> list[str]:
     for section in found:
         words = _words(section)
         apart = differing([other for other in found if other.condition.suite == section.condition.suite])
-        titles.append(", ".join([words["Suite"], *(words[name] for name in apart)]))
+        titles.append(", ".join([words["Suite"], *(words[name] for name in apart if words[name])]))
     return titles
 
 
@@ -36,7 +36,9 @@ def run_titles(found: Sequence[SectionResults]) -> dict[int, str]:
     titles: dict[int, str] = {}
     for title, alike in grouped(runs, lambda run: run[0]).items():
         apart = _telling([own for _, own, _ in alike])
-        titles |= {id(record): ", ".join([title, *(own[name] for name in apart)]) for _, own, record in alike}
+        titles |= {
+            id(record): ", ".join([title, *(own[name] for name in apart if own[name])]) for _, own, record in alike
+        }
     return titles
 
 
@@ -47,7 +49,7 @@ def run_title(label: str, record: RunRecord) -> str:
 
 
 def conditions(section: Section) -> list[tuple[str, str]]:
-    """What all runs of a section share, in words."""
+    """What all runs of a section share, in words; empty ones where there is nothing to say."""
     c = section.condition
     words = [
         ("Suite", c.suite),
@@ -60,6 +62,7 @@ def conditions(section: Section) -> list[tuple[str, str]]:
         ("Prompt template", c.template or "the datasets' own"),
         ("Training", f"cut off after {c.steps} steps: accuracies mean nothing" if c.steps else "to its end"),
         ("Figures", "simulated: no time, no accuracy" if c.simulated else "measured"),
+        ("Contents", c.contents),
     ]
     return [(name, short(visible(text), 120)) for name, text in words]
 

@@ -129,6 +129,12 @@ def doubts(section: Section) -> list[str]:
     """What makes a section's figures less sure, whatever they are compared with."""
     records = section.records
     found = []
+    if section.condition.contents:
+        found.append(
+            f"{short(visible(section.condition.contents), 200)}: the same name stands for other contents in other records, since "
+            "the images changed between runs (or two folders have one name). Each state has sections of its own, and none is "
+            "averaged with another."
+        )
     if dirty := sum(bool(r.environment.dirty) for r in records):
         found.append(f"{dirty} of {plural(len(records), 'run')} started from a working tree with uncommitted changes.")
     if contended := sum(any(w.contended for w in r.windows.values()) for r in records):

@@ -1,13 +1,16 @@
 """What a finished run cost, where it is derived from more than one figure."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from harness.recipe import Recipe
 from harness.records import ProfileRecord, SimulationRecord
 from reports.results.costs import adapts, epoch_seconds, step_seconds, utilisation_percent
 from reports.results.costs import test_seconds as seconds_of_testing
+from reports.results.macro import macro_accuracy_percent, macro_f1_percent
 from reports.results.quantities import QUANTITIES, TRAIN_PEAK
 from reports.results.sections import Row
 
@@ -101,3 +104,20 @@ def test_what_was_simulated_in_part_has_no_peak_and_says_why(simulated):
     assert TRAIN_PEAK.of(partial, "simulated") is None
     why = TRAIN_PEAK.reason(Row("tip_adapter", "tip_adapter", (partial,)), "simulated")
     assert why == "Not known: training is simulated up to where it reads values."
+
+
+def test_macro_figures_are_scikit_learns(record):
+    confusion = ((0, 0, 3), (0, 1, 1), (1, 1, 2), (2, 0, 5), (2, 2, 1), (1, 3, 4))  # nothing is of class 3
+    true, answered = zip(*((t, a) for t, a, count in confusion for _ in range(count)), strict=True)
+    found = record()
+    tests = [replace(each, confusion=confusion, classes=9) for each in found.accuracy.values()]
+    found = replace(found, accuracy=dict(zip(found.accuracy, tests, strict=True)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the class that no image has
+        balanced = balanced_accuracy_score(true, answered)
+    assert macro_accuracy_percent(found) == pytest.approx(100 * balanced)
+    assert macro_f1_percent(found) == pytest.approx(100 * f1_score(true, answered, average="macro"))
+    tests[0] = replace(tests[0], confusion=())
+    unknown = replace(found, accuracy=dict(zip(found.accuracy, tests, strict=True)))
+    assert macro_accuracy_percent(unknown) is None
+    assert macro_f1_percent(unknown) is None

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from harness.recipe import Recipe
 from reports.results.sections import sections
+from reports.results.titles import section_titles
+from reports.tables.provenance import doubts
 
 
 def labels(section):
@@ -23,6 +25,18 @@ def test_unlike_machines_precisions_and_executions_never_share_a_section(record,
     )
     assert len(found) == 5
     assert all(len(section.records) == 1 for section in found)
+
+
+def test_states_of_a_folder_that_changed_never_share_a_section(record):
+    one, other, alone = (f"folder:{name}" for name in ("birds@0123456789ab", "birds@ba9876543210", "cats@0123456789ab"))
+    found = sections([record(dataset=each, seed=seed) for each in (one, other, alone, "dtd") for seed in (1, 2)])
+    assert [section.datasets for section in found] == [("dtd", alone), (one,), (other,)]
+    assert [section.condition.contents for section in found] == ["", one, other]
+    titles = section_titles(found)
+    assert [one in title for title in titles] == [False, True, False]
+    assert [len(doubts(section)) for section in found] == [0, 1, 1]
+    assert "changed between runs" in doubts(found[1])[0]
+    assert len(sections([record(dataset=one), record(dataset="hf:birds@0123456789ab:label=a")])) == 1
 
 
 def test_two_devices_of_one_kind_are_alike(record, gpu):

@@ -1,0 +1,50 @@
+"""What a run's tests come to where every class counts the same, however many images it has: from their confusion."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from statistics import fmean
+
+from harness.records import RunRecord, TestRecord
+from reports.results.costs import Maybe
+
+
+def macro_accuracy_percent(record: RunRecord) -> Maybe:
+    """The mean accuracy of the classes that have images, averaged over the run's tests; None where one lacks its confusion."""
+    return _over_tests(record, _mean_class_accuracy)
+
+
+def macro_f1_percent(record: RunRecord) -> Maybe:
+    """The mean F1 of the classes that have images or were answered (scikit-learn's macro average), averaged over the tests."""
+    return _over_tests(record, _mean_class_f1)
+
+
+def _over_tests(record: RunRecord, of_test: Callable[[TestRecord], float]) -> Maybe:
+    tests = record.accuracy.values()
+    if not tests or not all(any(count for *_, count in test.confusion) for test in tests):
+        return None
+    return fmean(map(of_test, tests))
+
+
+def _mean_class_accuracy(test: TestRecord) -> float:
+    true, _, right = _counts(test)
+    return 100 * fmean(right[each] / count for each, count in true.items() if count)
+
+
+def _mean_class_f1(test: TestRecord) -> float:
+    true, answered, right = _counts(test)
+    both = true + answered
+    return 100 * fmean(2 * right[each] / count for each, count in both.items())
+
+
+def _counts(test: TestRecord) -> tuple[Counter[int], Counter[int], Counter[int]]:
+    """Images by class: how many there are, how many were answered as it, and how many of them rightly."""
+    true: Counter[int] = Counter()
+    answered: Counter[int] = Counter()
+    right: Counter[int] = Counter()
+    for of, predicted, count in test.confusion:
+        true[of] += count
+        answered[predicted] += count
+        right[of] += count * (of == predicted)
+    return true, answered, right
