@@ -69,6 +69,9 @@ def tests_long(session):
 def run_tests(session, marked):
     prepare(session)
     session.env["OMP_NUM_THREADS"] = "1"
+    session.env["PYTHONDONTWRITEBYTECODE"] = (
+        ""  # tests start many processes: our modules are compiled once, as torch's are
+    )
     processes = ("-n", "logical", "--maxprocesses=4", "--dist=worksteal")
     session.run(BIN / "pytest", "-m", marked, *processes, *session.posargs)
 

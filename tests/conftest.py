@@ -1,5 +1,6 @@
 """Options and fixtures for the whole suite."""
 
+import gc
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -31,13 +32,17 @@ def pytest_generate_tests(metafunc):
 
 
 def _in_both_executions(found):
-    """Of each method the reference execution does the first case in every test run, and the others before a release."""
-    done = set()
+    """The reference execution's before a release: in every test run, it equals the fast one in float64 (test_contract.py)."""
     for part in found:
         for execution in ("reference", "fast") if part.runs_towers else ("fast",):
-            later = execution == "reference" and part.method in done
-            done |= {part.method} if execution == "reference" else set()
-            yield pytest.param(part, execution, id=f"{execution}-{part.id}", marks=[pytest.mark.long] * later)
+            marks = [pytest.mark.long] * (execution == "reference")
+            yield pytest.param(part, execution, id=f"{execution}-{part.id}", marks=marks)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: collecting garbage need not walk all of torch's objects again and again."""
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,6 @@
 """Every method against golden vectors computed with its authors' code, in both executions.
 
-Of each method the reference execution does one case in every test run, and the others before a release: the fast execution does
-them all in every run, and the contract test compares both executions in float64.
+The reference execution does so before a release; the contract test compares both executions in float64 in every test run.
 """
 
 
