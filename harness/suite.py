@@ -40,6 +40,7 @@ class Splits:
 
     `rule` says how the lists were made where the source has none; it goes into the record. `open` may have a method `stamp` from a
     key to a text that changes when the image does; without it, nothing that was computed from images is kept for other runs.
+    By its methods `size` and `content`, images are found that are one by content (`harness.data.duplicates`).
     """
 
     train: tuple[Item, ...]
@@ -78,6 +79,11 @@ class Dataset:
 
     def template(self, template_list: str) -> str:
         return self.templates.get(template_list, self.templates["clip"])
+
+
+def prompt(template: str, classname: str) -> str:
+    """A class's prompt: underscores become spaces, as in all published code."""
+    return template.format(classname.replace("_", " "))
 
 
 @dataclass(frozen=True, kw_only=True)

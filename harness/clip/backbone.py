@@ -25,7 +25,7 @@ from harness.clip.opaque_text_tower import WholeTextTower
 from harness.clip.text_tower import TextTower
 from harness.errors import AdaptBenchError, BackboneError, did_you_mean
 from harness.meters.memory_tracker import in_host_memory, on_device
-from harness.suite import BackboneFiles
+from harness.suite import BackboneFiles, prompt
 
 OFFLOADED_BYTES = 1 << 20
 """Weights smaller than this stay on the device: moving them saves nothing."""
@@ -133,8 +133,8 @@ class Backbone(nn.Module):
         return self.text.upper_parameters(int(stage)) if self.text.staged else list(self.model.parameters())
 
     def prompts(self, template: str, classnames: tuple[str, ...]) -> list[str]:
-        """One prompt a class: underscores become spaces, as in all published code."""
-        return [template.format(name.replace("_", " ")) for name in classnames]
+        """One prompt per class."""
+        return [prompt(template, name) for name in classnames]
 
 
 def _text_tower(model: Any, tokenizer: Any, fast: bool) -> Any:

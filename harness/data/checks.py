@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from harness.data.duplicates import in_train_and_test
 from harness.data.few_shot import classnames
 from harness.errors import DataError
 from harness.suite import ClassSubset, Dataset, Splits
@@ -33,6 +34,18 @@ def require_classes(dataset: Dataset, splits: Splits, parts: Iterable[ClassSubse
                 "it knows no capitals, and '_' is a space.",
                 "Give each class a name of its own: rename the folders, or list the images with their classes in a CSV file.",
             )
+
+
+def leaks(dataset: Dataset, splits: Splits) -> list[str]:
+    """What is to be said of test images of a user's own dataset that are training images too. It opens files of one size."""
+    found = in_train_and_test(splits) if dataset.group == "user" else []
+    if not found:
+        return []
+    known, image = found[0]
+    return [
+        f"{dataset.name}: {len(found)} of {len(splits.test)} test images are training images too, by content, such as '{image}', "
+        f"which is '{known}': on these, accuracy says nothing. `adaptbench data check` names them."
+    ]
 
 
 def doubts(dataset: Dataset, splits: Splits, shots: int) -> list[str]:

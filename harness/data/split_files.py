@@ -137,6 +137,15 @@ class ImageFolder:
             return ""
         return f"{found.st_size}-{found.st_mtime_ns}"
 
+    def size(self, image: str) -> int:
+        """Bytes of an image's file."""
+        return (self.image_folder / image).stat().st_size
+
+    def content(self, image: str, most_bytes: int | None = None) -> bytes:
+        """An image's file, or its first bytes."""
+        with (self.image_folder / image).open("rb") as file:
+            return file.read() if most_bytes is None else file.read(most_bytes)
+
 
 def read_split_file(path: Path, image_folder: Path) -> Splits:
     """Read a published split file, one JSON object: lists `train`, `val` and `test` of ``[path, label, class name]``.

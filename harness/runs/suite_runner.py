@@ -346,6 +346,7 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
             splits = dataset.read(folders)
         checks.require_classes(dataset, splits, parts[name])
         said = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+        said += checks.leaks(dataset, splits)
         said += [text for count in sorted(shots[name]) for text in checks.doubts(dataset, splits, count)]
         for text in dict.fromkeys(said):
             note(text)

@@ -6,6 +6,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -217,7 +218,7 @@ def read_hugging_face(name: str, choices: Mapping[str, str]) -> Splits:
     labelled = {word: _labelled(found[label]) for word, found in loaded.items()}
     roots = _roots(name, datasets)
     rows: list[Row] = []
-    images: dict[str, Callable[[], Image]] = {}
+    images = _StoredImages(image)
     for word, part in _parts(name, [word for word, found in labelled.items() if found]).items():
         stored = loaded[word].select_columns([image]).cast_column(image, datasets.Image(decode=False))
         there = _places(stored.data.column(image), roots, f"hf:{name}, split '{word}'")
@@ -225,8 +226,8 @@ def read_hugging_face(name: str, choices: Mapping[str, str]) -> Splits:
             if there[index]:
                 key = f"{word}/{index:06}"
                 rows.append(Row(key, features[label].names[number], part, number))
-                images[key] = partial(_hugging_face_image, stored, index, image)
-    return split(rows, partial(_open, images))
+                images.places[key] = stored, index
+    return split(rows, images)
 
 
 def _chosen_split(name: str, loaded: Mapping[str, Any], chosen: str | None) -> Mapping[str, Any]:
@@ -306,10 +307,31 @@ def _column(name: str, usual: str, features: Mapping[str, Any], kind: type, choi
     )
 
 
-def _hugging_face_image(stored: Any, index: int, column: str) -> Image:
-    found = stored[index][column]
-    source = Path(found["path"]) if found["bytes"] is None else BytesIO(found["bytes"])
-    return open_image(source, f"{index} of the dataset", upright=True)
+@dataclass(frozen=True)
+class _StoredImages:
+    """The `Splits.open` of images in a column, by where they are: a dataset that doesn't decode them, and their row there."""
+
+    column: str
+    places: dict[str, tuple[Any, int]] = field(default_factory=dict)
+
+    def __call__(self, image: str) -> Image:
+        path, held = self._found(image)
+        source = path if held is None else BytesIO(held)
+        return open_image(source, f"'{image}' of the dataset", upright=True)
+
+    def size(self, image: str) -> int:
+        stored, row = self.places[image]
+        found = stored.data.column(self.column)[row]
+        return found["bytes"].as_buffer().size if found["bytes"].is_valid else os.path.getsize(found["path"].as_py())
+
+    def content(self, image: str, most_bytes: int | None = None) -> bytes:
+        path, held = self._found(image)
+        return (path.read_bytes() if held is None else held)[:most_bytes]
+
+    def _found(self, image: str) -> tuple[Path, bytes | None]:
+        stored, row = self.places[image]
+        found = stored[row][self.column]
+        return Path(found["path"] or ""), found["bytes"]
 
 
 def _open(images: Mapping[str, Callable[[], Image]], key: str) -> Image:

@@ -18,16 +18,22 @@ from harness.suite import Dataset, Folders
 from suites.datasets.checksums import unpublished
 from suites.datasets.downloads import SOURCES
 from suites.datasets.fetching import FOLDER, is_there, provide
+from suites.datasets.own_check import look_into
 from suites.datasets.readers import CLASSES_OF_IMAGENET
 
 State = Literal["complete", "incomplete", "missing"]
 EXIT_NOT_ALL = 1
+CACHE = platformdirs.user_cache_path("adaptbench")
+PROMPTS_SHOWN = 12
 
 app = typer.Typer(
     help="Look after downloaded datasets: what is there, what is missing, and getting it.", no_args_is_help=True
 )
 
-Names = Annotated[list[str] | None, typer.Argument(help="Datasets. [default: all published]", show_default=False)]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Datasets, or folder:PATH and its like. [default: all published]", show_default=False),
+]
 DataRoot = Annotated[
     Path, typer.Option(help="Folder of the datasets, in CoOp's layout.", envvar="ADAPTBENCH_DATA_ROOT")
 ]
@@ -45,12 +51,18 @@ class Finding:
 
 @app.command("check")
 def check_(names: Names = None, data_root: DataRoot = Path("data")) -> None:
-    """Say of each dataset whether it is complete, and the exact next steps if not. Exit code 1 unless all are complete."""
-    findings = [check(name, data_root) for name in _known(names)]
+    """Say of each dataset whether it is complete, and the exact next steps if not. Exit code 1 unless all are.
+
+    Of your own (folder:PATH, csv:PATH, hf:NAME) every image is read: what is damaged, too small, double, or no word for a prompt?
+    """
+    specs = names or list(SOURCES)
+    _known([spec for spec in specs if not plugins.is_source(spec)])
+    findings = [check_own(spec, data_root) if plugins.is_source(spec) else check(spec, data_root) for spec in specs]
     for finding in findings:
         _print(finding)
     states = Counter(finding.state for finding in findings)
-    typer.echo(f"{states['complete']} of {len(findings)} complete below {data_root}.")
+    where = "" if any(map(plugins.is_source, specs)) else f" below {data_root}"
+    typer.echo(f"{states['complete']} of {len(findings)} complete{where}.")
     if states["complete"] < len(findings):
         raise typer.Exit(EXIT_NOT_ALL)
 
@@ -79,6 +91,15 @@ def prepare_(
     typer.echo(f"The archives in {data_root / FOLDER} may be deleted.")
 
 
+def check_own(spec: str, root: Path) -> Finding:
+    """What a user's own dataset is, its classes as prompts, and what is wrong with it."""
+    found = look_into(spec, Folders(data_root=root if root.is_dir() else None, cache=CACHE))
+    shown = [f'"{prompt}"' for prompt in found.prompts[:PROMPTS_SHOWN]]
+    more = f" and {len(found.prompts) - len(shown)} more" if len(found.prompts) > len(shown) else ""
+    words = f"{found.what}\n{'':29}Prompts: {', '.join(shown)}{more}" if shown else found.what
+    return Finding(spec, "incomplete" if found.wrong else "complete", words, (*found.wrong, *found.notes))
+
+
 def check(name: str, root: Path) -> Finding:
     """Whether a dataset can be read, has every image of its lists, and as many as published."""
     source = SOURCES[name]
@@ -88,7 +109,7 @@ def check(name: str, root: Path) -> Finding:
         return Finding(name, "incomplete", f"not the published file: {', '.join(wrong)}.", steps)
     dataset: Dataset = plugins.load("dataset", name)
     try:
-        splits = dataset.read(Folders(data_root=root, cache=platformdirs.user_cache_path("adaptbench")))
+        splits = dataset.read(Folders(data_root=root, cache=CACHE))
     except DataError as error:
         state: State = "incomplete" if (root / source.folder).exists() else "missing"
         return Finding(name, state, error.what, (*_steps(name, root), error.advice))

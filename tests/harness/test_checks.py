@@ -2,7 +2,8 @@
 
 import pytest
 
-from harness.data.checks import doubts, require_classes
+from harness.data.checks import doubts, leaks, require_classes
+from harness.data.split_files import ImageFolder
 from harness.errors import DataError
 from harness.suite import Dataset, Item, Splits
 
@@ -53,3 +54,19 @@ def test_shots_that_are_not_there_are_said():
     assert doubts(dataset("published"), uneven, 4) == [
         "mine: 1 of 2 classes have fewer than 4 training images (the smallest has 2); all of them are taken."
     ]
+
+
+def test_test_images_that_are_trained_on_are_said(tmp_path):
+    def item(name, content):
+        (tmp_path / name).write_bytes(content)
+        return Item(name, 0, "cat")
+
+    start = bytes(5000)
+    train = (item("a", b"one"), item("b", start + b"1"), item("c", start + b"2"))
+    test = (item("d", b"two"), item("e", start + b"2"), item("f", start + b"3"), item("g", b"one"))
+    found = Splits(train=train, val=(), test=test, open=ImageFolder(tmp_path))
+    (said,) = leaks(dataset(), found)
+    assert said.startswith("mine: 2 of 4 test images are training images too, by content, such as 'g', which is 'a'")
+    assert leaks(dataset("published"), found) == []
+    assert leaks(dataset(), Splits(train=train, val=(), test=test[:1], open=ImageFolder(tmp_path))) == []
+    assert leaks(dataset(), splits("cat", "dog")) == []  # of files that nobody knows

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -41,6 +42,56 @@ def test_the_sources_are_those_of_the_catalogue():
     for name, source in SOURCES.items():
         assert source.downloads or source.by_hand, name
         assert all(d.gives.partition("/")[0] == source.folder for d in source.downloads)
+
+
+class TestCheckOfOnesOwn:
+    @pytest.fixture
+    def animals(self, tmp_path):
+        """Three classes of 32 different images."""
+        for shade, name in enumerate(("cat", "red_panda", "zebra")):
+            for number in range(32):
+                path = tmp_path / "animals" / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (4, 4), (shade, number, 0)).save(path)
+        return tmp_path / "animals"
+
+    def test_nothing_is_wrong(self, animals):
+        result = command("check", f"folder:{animals}")
+        assert result.exit_code == 0, result.output
+        assert "complete    96 images of 3 classes; 48 to train, 18 to validate and 30 to test on." in result.output
+        assert '"a photo of a cat.", "a photo of a red panda.", "a photo of a zebra."' in result.output
+        assert "1 of 1 complete.\n" in result.output
+        for number in range(8, 32):
+            (animals / "cat" / f"{number}.png").unlink()
+        result = command("check", f"folder:{animals}")
+        assert result.exit_code == 0, result.output
+        assert "1 of 3 classes have fewer than 16 training images (the smallest has 4)" in result.output
+
+    def test_what_is_wrong_is_named(self, animals):
+        for number in range(6):
+            (animals / "cat" / f"{number}.png").write_bytes(b"<html>")
+        for name in ("n01234", "n012345", "n0123456", "n01234567"):
+            shutil.copytree(animals / "zebra", animals / name)
+        for number in range(4, 32):
+            (animals / "n01234" / f"{number}.png").unlink()
+        result = command("check", f"folder:{animals}")
+        assert result.exit_code == 1
+        for words in (
+            "is none of JPEG, PNG",
+            "1 more images can't be read",
+            "1 of 7 classes have fewer than 16 training images (the smallest has 2)",
+            "are codes, of which a text tower knows nothing",
+            "test images are training images too, by content: '",
+            "32 images stand in several classes",
+            "files hold 33 images",
+        ):
+            assert words in result.output, words
+
+    def test_a_folder_that_is_none_says_why(self, animals):
+        (animals / "empty").mkdir()
+        result = command("check", f"folder:{animals}")
+        assert result.exit_code == 1
+        assert "the class folder 'empty/' holds no image that can be read (it is empty)" in result.output
 
 
 class TestCheck:

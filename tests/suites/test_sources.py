@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from harness import plugins
+from harness.data.checks import leaks
 from harness.data.few_shot import classnames, subset
 from harness.errors import ConfigError, DataError
 from harness.plan import Request, plan
@@ -457,6 +458,15 @@ class TestHuggingFace:
         assert dataset.name.startswith("hf:pictures@")
         assert dataset.name.endswith(":label=coarse:split=test")
         assert {image.partition("/")[0] for image in images(dataset.read(Folders(None, tmp_path)).train)} == {"test"}
+
+    def test_a_test_image_that_is_trained_on_is_said(self, tmp_path):
+        home = tmp_path / "pictures"
+        home.mkdir()
+        parquet(home / "train.parquet", [1, 0] * 5)
+        parquet(home / "test.parquet", [1, 0])
+        dataset = load(f"hf:{home}")
+        (said,) = leaks(dataset, dataset.read(Folders(None, tmp_path)))
+        assert "1 of 2 test images are training images too" in said  # the other one is to validate on
 
     def test_null_images_and_splits_of_other_names_are_named(self, tmp_path):
         home = tmp_path / "pictures"
