@@ -45,6 +45,10 @@ def pytest_collection_finish():
     gc.set_threshold(50_000)
 
 
+def pytest_unconfigure():
+    gc.unfreeze()  # extension modules expect to be collected at the end
+
+
 def pytest_collection_modifyitems(items):
     whole_suites = Path(__file__).parent
     # They come first: at the end, a process would wait for them.
