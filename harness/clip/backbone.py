@@ -214,7 +214,7 @@ def _not_loaded(name: str, source: str | None, error: Exception) -> BackboneErro
     if "transformers" in str(error):
         return BackboneError(
             f"the backbone '{name}' needs the library 'transformers'.",
-            "Install it: pip install transformers sentencepiece (in a checkout of AdaptBench: pip install -e '.[siglip]').",
+            "Install it: pip install transformers sentencepiece.",
         )
     why = "it holds more than weights" if isinstance(error, UnpicklingError) else [*str(error).splitlines(), ""][0]
     return BackboneError(

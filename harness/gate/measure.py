@@ -59,7 +59,7 @@ def measure(tests: Path, only: str | None = None) -> Measured:
     Raises DataError if pytest couldn't say what became of them.
     """
     if find_spec("pytest_benchmark") is None:
-        raise DataError("pytest-benchmark isn't installed here.", "pip install 'adaptbench[gate]'")
+        raise DataError("pytest-benchmark isn't installed here.", "Install it: pip install pytest-benchmark")
     with tempfile.TemporaryDirectory(prefix="adaptbench-gate-") as folder:
         outcomes, report = Path(folder, "outcomes.json"), Path(folder, "report.json")
         command = [

@@ -21,7 +21,7 @@ def require_parquet() -> None:
     if find_spec("pyarrow") is None:
         raise ConfigError(
             "--predictions writes Parquet, and pyarrow is not installed.",
-            "Install it: pip install 'adaptbench[parquet]'",
+            "Install it: pip install pyarrow",
         )
 
 

@@ -80,7 +80,7 @@ def as_parquet(records: Sequence[RunRecord]) -> bytes:
     try:
         run_table(records).to_parquet(buffer, index=False)
     except ImportError as error:
-        raise missing_extra("Parquet", "pyarrow", "parquet") from error
+        raise missing_library("Parquet", "pyarrow") from error
     return buffer.getvalue()
 
 
@@ -111,11 +111,9 @@ FORMATS: Mapping[str, Callable[[Sequence[RunRecord]], bytes]] = {
 }
 
 
-def missing_extra(what: str, package: str, extra: str) -> ConfigError:
+def missing_library(what: str, package: str) -> ConfigError:
     """The advice for a format whose library is not installed."""
-    return ConfigError(
-        f"{what} needs {package}, which is not installed.", f"Install it: pip install 'adaptbench[{extra}]'"
-    )
+    return ConfigError(f"{what} needs {package}, which is not installed.", f"Install it: pip install {package}")
 
 
 def _headlines(records: Sequence[RunRecord]) -> list[tuple[str, Table]]:

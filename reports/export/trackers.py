@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigError
 from harness.records import RunRecord
 from harness.runs.store import Store
-from reports.export.records import configuration, metrics, missing_extra
+from reports.export.records import configuration, metrics, missing_library
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +26,7 @@ def to_tensorboard(records: Sequence[RunRecord], folder: Path) -> None:
     try:
         from tensorboard.summary import Writer
     except ImportError as error:
-        raise missing_extra("TensorBoard", "tensorboard", "tensorboard") from error
+        raise missing_library("TensorBoard", "tensorboard") from error
     for record, name in _named(records):
         writer = Writer(str(folder / name))
         for title, value in metrics(record).items():
@@ -45,7 +45,7 @@ def to_wandb(records: Sequence[RunRecord], folder: Path) -> None:
     try:
         import wandb
     except ImportError as error:
-        raise missing_extra("Weights & Biases", "wandb", "wandb") from error
+        raise missing_library("Weights & Biases", "wandb") from error
     folder.mkdir(parents=True, exist_ok=True)
     for record, name in _named(records):
         about = {"name": name, "group": record.key.suite, "config": configuration(record), "dir": str(folder)}
@@ -71,7 +71,7 @@ def to_mlflow(records: Sequence[RunRecord], folder: Path) -> None:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
     except ImportError as error:
-        raise missing_extra("MLflow", "mlflow", "mlflow") from error
+        raise missing_library("MLflow", "mlflow") from error
     folder.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(f"sqlite:///{(folder.resolve() / 'mlflow.db').as_posix()}")
     for record, name in _named(records):

@@ -33,7 +33,7 @@ from reports.trends.tables import (
 Log = Callable[[str, str], Sequence[tuple[str, str]] | None]
 """Two commits to those after the first up to the second, newest first, as (commit, subject); None where they are not known."""
 
-EXTRA = "Times are not searched for change points: that needs ruptures. Install it: pip install 'adaptbench[trends]'."
+EXTRA = "Times are not searched for change points: that needs ruptures. Install it: pip install ruptures."
 
 
 @dataclass(frozen=True, slots=True)
