@@ -1,4 +1,4 @@
-"""Sessions: tests, tests-long, gate, lint, pretrain-demo, demo-evidence, and suite-<name> for every suite in pyproject.toml.
+"""Sessions: tests, tests-long, tests-cluster, gate, lint, pretrain-demo, demo-evidence, gallery, and a suite-<name> each.
 
 All share one environment: torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs it where uv is present.
 """
@@ -57,7 +57,7 @@ def prepare(session):
 @nox.session(name="tests")
 def tests(session):
     """All tests but the long ones, in up to four processes of one thread; arguments go to pytest."""
-    run_tests(session, "not long")
+    run_tests(session, "not long and not cluster")
 
 
 @nox.session(name="tests-long")
@@ -66,13 +66,18 @@ def tests_long(session):
     run_tests(session, "long")
 
 
-def run_tests(session, marked):
+@nox.session(name="tests-cluster")
+def tests_cluster(session):
+    """Workers on a real Slurm of two nodes, started here for the tests; skipped by name where Debian's Slurm isn't installed."""
+    run_tests(session, "cluster", processes=())
+
+
+def run_tests(session, marked, processes=("-n", "logical", "--maxprocesses=4", "--dist=worksteal")):
     prepare(session)
     session.env["OMP_NUM_THREADS"] = "1"
     session.env["PYTHONDONTWRITEBYTECODE"] = (
         ""  # tests start many processes: our modules are compiled once, as torch's are
     )
-    processes = ("-n", "logical", "--maxprocesses=4", "--dist=worksteal")
     session.run(BIN / "pytest", "-m", marked, *processes, *session.posargs)
 
 

@@ -14,6 +14,7 @@ from harness.cli.progress import say
 from harness.cli.run import run_
 from harness.cli.status import status_
 from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, errors, print_whatever_comes
+from harness.cli.worker import worker_
 from harness.errors import AdaptBenchError
 
 _EPILOG = "Exit codes: 0 all well, 1 some run failed, 2 bad usage, 130 interrupted (finished records are kept)."
@@ -31,6 +32,7 @@ app.command("list")(list_)
 app.command("plan")(plan_)
 app.command("run", epilog=_EPILOG)(run_)
 app.command("status")(status_)
+app.command("worker", hidden=True)(worker_)
 
 
 def main() -> None:

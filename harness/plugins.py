@@ -19,7 +19,7 @@ from harness.errors import ConfigError, did_you_mean, located
 
 _OURS = ("harness", "methods", "suites", "reports")
 
-Kind = Literal["method", "suite", "dataset", "backbone", "command", "source"]
+Kind = Literal["method", "suite", "dataset", "backbone", "command", "source", "executor"]
 
 
 def names(kind: Kind) -> list[str]:

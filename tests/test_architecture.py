@@ -107,7 +107,7 @@ def test_the_engine_names_no_method():
 
 def plugin_modules():
     entries = importlib.metadata.entry_points()
-    kinds = ("methods", "suites", "datasets", "backbones", "commands", "sources")
+    kinds = ("methods", "suites", "datasets", "backbones", "commands", "sources", "executors")
     return sorted({entry.module for kind in kinds for entry in entries.select(group=f"adaptbench.{kind}")})
 
 

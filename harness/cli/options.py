@@ -131,23 +131,24 @@ def executions_of(text: str | None) -> list[Execution]:
     return [one_of("execution", name, get_args(Execution)) for name in dict.fromkeys(names("execution", text))]
 
 
-def settings_of(texts: Sequence[str] | None) -> dict[str, str]:
-    """What ``--set KEY=VALUE`` says, however often it was given."""
+_SET = "epochs=5, or --set coop.class_position=middle"
+
+
+def settings_of(texts: Sequence[str] | None, option: str = "set", example: str = _SET) -> dict[str, str]:
+    """What ``--set KEY=VALUE``, or another such option, says, however often it was given."""
     settings: dict[str, str] = {}
     for text in texts or ():
-        key, value = _setting(text)
+        key, value = _setting(text, option, example)
         if key in settings:
             raise ConfigError(
-                f"--set {key} is given twice, as {settings[key]} and as {value}.", "Leave one of them out."
+                f"--{option} {key} is given twice, as {settings[key]} and as {value}.", "Leave one of them out."
             )
         settings[key] = value
     return settings
 
 
-def _setting(text: str) -> tuple[str, str]:
+def _setting(text: str, option: str, example: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise ConfigError(
-            f"--set {text} is no KEY=VALUE.", "For example: --set epochs=5, or --set coop.class_position=middle"
-        )
+        raise ConfigError(f"--{option} {text} is no KEY=VALUE.", f"For example: --{option} {example}")
     return key.strip(), value.strip()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +17,10 @@ from harness.cli import options
 from harness.cli.progress import Display, say
 from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_SOME_FAILED, console, errors
 from harness.plan import Request
-from harness.runs.suite_runner import CACHE, Interrupted, RunOptions, run_suite
+from harness.runs.executors import Executor, Workers, order, seconds_of
+from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, run_suite
+
+_ELSEWHERE = "On other machines"
 
 
 def run_(
@@ -77,6 +82,37 @@ def run_(
         float | None,
         typer.Option(help="Seconds a run may take before it counts as hung.", min=0.001, show_default=False),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Have workers do it elsewhere: 'slurm', or one of your own. [default: this process does it]",
+            show_default=False,
+            rich_help_panel=_ELSEWHERE,
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Workers that share the runs.", min=1, rich_help_panel=_ELSEWHERE)] = 1,
+    partition: Annotated[
+        str | None, typer.Option(help="Partition of a worker.", show_default=False, rich_help_panel=_ELSEWHERE)
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Time of a worker: minutes, H:M:S or D-H. It begins no run that it won't likely end.",
+            show_default=False,
+            rich_help_panel=_ELSEWHERE,
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(help="GPUs of a worker.", min=1, show_default=False, rich_help_panel=_ELSEWHERE)
+    ] = None,
+    setup: Annotated[
+        list[str] | None,
+        typer.Option(help="Shell to run before a worker, 'module load cuda'. Repeatable.", rich_help_panel=_ELSEWHERE),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Any option of sbatch. Repeatable.", rich_help_panel=_ELSEWHERE),
+    ] = None,
     site: Annotated[
         Path | None, typer.Option(help="Render the report of --results to this folder at the end.", show_default=False)
     ] = None,
@@ -115,6 +151,34 @@ def run_(
         threads=threads,
         share_device=share_device,
     )
+    workers_ = Workers(
+        count=workers,
+        partition=partition,
+        time=time,
+        gpus=gpus,
+        setup=tuple(setup or ()),
+        settings=options.settings_of(slurm, "slurm", "account=me"),
+    )
+    if executor is not None:
+        start: Executor = plugins.load("executor", executor)
+        wanted = order(request, replace(how, work_seconds=_work_seconds(time)), workers_, partial(say, errors))
+        say(console, start(wanted) if wanted else f"No run is left to do; records are in {results}.")
+        return
+    outcome = do(request, how)
+    if site is not None:
+        plugins.load("command", "report")([results], site)
+    if outcome.not_ok:
+        say(errors, f"{outcome.not_ok} failed: see the lines above or the report. To try again: --retry-failed.")
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _work_seconds(time: str | None) -> float | None:
+    """Of a worker that is given so much time: none of its last half minute, in which it would be ended."""
+    return max(1.0, seconds_of(time) - 30) if time else None
+
+
+def do(request: Request, how: RunOptions) -> Outcome:
+    """Run a suite in this process, with its progress; says what it came to. Ends the process where it is interrupted."""
     try:
         with _terminated_as_by_ctrl_c(), Display(console, errors) as display:
             outcome = run_suite(request, how, display)
@@ -125,12 +189,14 @@ def run_(
             f"Interrupted: {outcome.recorded} of {outcome.planned} runs are recorded. The same command goes on from there.",
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    say(console, f"{outcome.planned - outcome.not_ok} of {outcome.planned} runs ok; records are in {results}.")
-    if site is not None:
-        plugins.load("command", "report")([results], site)
-    if outcome.not_ok:
-        say(errors, f"{outcome.not_ok} failed: see the lines above or the report. To try again: --retry-failed.")
-        raise typer.Exit(EXIT_SOME_FAILED)
+    if left := outcome.planned - outcome.recorded:
+        say(
+            console,
+            f"Its time is nearly up: {left} of {outcome.planned} runs are left. The same command goes on from there.",
+        )
+        return outcome
+    say(console, f"{outcome.planned - outcome.not_ok} of {outcome.planned} runs ok; records are in {how.results}.")
+    return outcome
 
 
 @contextmanager

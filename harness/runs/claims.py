@@ -174,7 +174,7 @@ class Claims:
             host=platform.node(),
             machine=_machine(),
             pid=os.getpid(),
-            job=os.environ.get("SLURM_JOB_ID"),
+            job=_job(),
             beat=self._beat,
             runs={name: round(now - since, 1) for name, (_, since) in self._held.copy().items()},
         )
@@ -222,6 +222,12 @@ def _worker(text: str) -> Worker | None:
 
 def _digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def _job() -> str | None:
+    """The number of a Slurm job, as squeue has it; None where this is none."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
 
 
 @cache

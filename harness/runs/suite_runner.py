@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
@@ -41,8 +42,9 @@ class RunOptions:
     `results` is the folder of the records, `cache` that of generated data, `data_root` that of downloaded datasets. `device` is
     auto, cpu, cuda or cuda:N. A run that takes longer than `time_limit_seconds` counts as hung. `predictions` and a `trace` are
     kept beside the record where asked for. `retry_failed` does failed runs again. `jobs` runs are under way at a time, with
-    `threads` each, by default an equal share of the cores; runs that are about time share a device only with `share_device`. Who
-    else does runs of these results counts as dead after `lease_seconds` of silence. Raises ConfigError for what is no device.
+    `threads` each, by default an equal share of the cores; runs that are about time share a device only with `share_device`. No
+    run is begun that would hardly end within `work_seconds`, if it took as long as the longest so far. Who else does runs of these
+    results counts as dead after `lease_seconds` of silence. Raises ConfigError for what is no device.
     """
 
     results: Path
@@ -56,6 +58,7 @@ class RunOptions:
     jobs: int = 1
     threads: int | None = None
     share_device: bool = False
+    work_seconds: float | None = None
     lease_seconds: float = LEASE_SECONDS
 
     def __post_init__(self) -> None:
@@ -64,8 +67,8 @@ class RunOptions:
 
     @property
     def folders(self) -> Folders:
-        """The folders of the data, absolute: a run's process may work elsewhere."""
-        return Folders(data_root=self.data_root.resolve() if self.data_root else None, cache=self.cache.resolve())
+        """The folders of the data, absolute: a run's process may work elsewhere. ``$NAME`` is what this host's environment has."""
+        return Folders(data_root=_here(self.data_root) if self.data_root else None, cache=_here(self.cache))
 
 
 class Progress(Protocol):
@@ -172,6 +175,8 @@ class _Session:
     outcome: Outcome
     in_hand: dict[str, _InHand] = field(default_factory=dict)
     started: int = 0
+    began: float = field(default_factory=time.monotonic)
+    longest_seconds: float = 0.0
     look_again_at: float = 0.0
     has_waited: bool = False
 
@@ -179,7 +184,7 @@ class _Session:
         """Do runs until all have a record; for those that other processes have in hand it waits."""
         while True:
             self._start_runs()
-            if not self.todo:
+            if not self.todo or not (self.in_hand or self._has_time()):
                 return
             idle_seconds = max(0.0, self.look_again_at - time.monotonic()) if self._is_idle() else None
             if not self.in_hand:
@@ -194,7 +199,11 @@ class _Session:
 
     def _is_idle(self) -> bool:
         """Whether it could do a run more, if others left it one."""
-        return bool(self.slots) and len(self.todo) > len(self.in_hand)
+        return bool(self.slots) and len(self.todo) > len(self.in_hand) and self._has_time()
+
+    def _has_time(self) -> bool:
+        limit = self.options.work_seconds
+        return limit is None or time.monotonic() - self.began + self.longest_seconds < limit
 
     def _start_runs(self) -> None:
         while self._is_idle() and time.monotonic() >= self.look_again_at:
@@ -216,6 +225,7 @@ class _Session:
         run = self.in_hand.pop(name)
         self.slots.append(run.slot)
         self.look_again_at = 0.0
+        self.longest_seconds = max(self.longest_seconds, record.total_seconds)
         if not self.todo.is_ours(name):
             self.todo.claims.give_back(name)
             self.progress.note(
@@ -365,6 +375,10 @@ def _job(run: PlannedRun, store: Store, options: RunOptions, gpu: str | None) ->
         features=store.features_folder.absolute(),
         gpu=gpu,
     )
+
+
+def _here(folder: Path) -> Path:
+    return Path(os.path.expandvars(folder)).resolve()
 
 
 def _absolute(pretrained: str | None) -> str | None:

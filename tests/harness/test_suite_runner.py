@@ -13,6 +13,7 @@ from harness.plan import Request, plan
 from harness.records import from_json
 from harness.runs.store import Store
 from harness.runs.suite_runner import Interrupted, Outcome, RunOptions, pending, run_suite, slots
+from harness.suite import Folders
 
 REQUEST = Request(
     suite="tiny",
@@ -101,8 +102,8 @@ def test_two_calls_at_a_time_with_two_jobs_each_do_every_run_once_and_as_one_doe
     assert os.listdir(shared.results / ".claims") == []
 
 
-class TakenOver:
-    """Stands for the processes of runs: each comes back with its record after another process has written it."""
+class Instead:
+    """Stands for the processes of runs: each comes back at once, with what `write` makes of its key."""
 
     def __init__(self, write):
         self._write, self._jobs = write, {}
@@ -131,7 +132,7 @@ def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp
         Store(options.results).write(replace(a_record(), key=key, command="the other's"))
         return replace(a_record(), key=key)
 
-    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit: TakenOver(write))
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit: Instead(write))
     progress = Heard()
     outcome = run_suite(replace(REQUEST, methods=["zero_shot"]), options, progress)
     assert outcome == Outcome(planned=1, skipped=1)
@@ -140,6 +141,24 @@ def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp
     assert progress.told[-2:] == [("dropped", 1), ("done elsewhere", "zero_shot")]
     (path,) = options.results.rglob("*.json")
     assert from_json(path.read_bytes(), path.name).command == "the other's"
+
+
+def test_a_run_that_would_hardly_end_in_time_is_not_begun(tinyworld, tmp_path, a_record, monkeypatch):
+    taking = replace(a_record(), total_seconds=3600.0)
+    monkeypatch.setattr(
+        "harness.runs.suite_runner.Isolation", lambda limit: Instead(lambda key: replace(taking, key=key))
+    )
+    options = RunOptions(results=tmp_path / "results", device="cpu", work_seconds=3600.0)
+    progress = Heard()
+    assert run_suite(REQUEST, options, progress) == Outcome(planned=2, ok=1)
+    assert run_suite(REQUEST, options, progress) == Outcome(planned=2, ok=1, skipped=1)
+    assert os.listdir(options.results / ".claims") == []
+
+
+def test_folders_may_be_named_by_this_hosts_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    options = RunOptions(results=tmp_path, data_root=Path("$SCRATCH/data"), cache=Path("${SCRATCH}/cache"))
+    assert options.folders == Folders(data_root=tmp_path.resolve() / "data", cache=tmp_path.resolve() / "cache")
 
 
 def runs(profile, simulated=False):

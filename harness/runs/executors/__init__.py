@@ -1,0 +1,124 @@
+"""Executors start workers elsewhere. A worker is one command of ours on a file, an order, and does runs as `adaptbench run` does.
+
+State lives in the results folder alone: workers claim runs there, and leave records. So an executor starts processes and forgets
+them; one of your own is a function from an `Order` to a sentence on what it started, in the entry points `adaptbench.executors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.errors import ConfigError, DataError
+from harness.files import write_atomically
+from harness.plan import Request, default_group, plan
+from harness.runs.store import Store
+from harness.runs.suite_runner import RunOptions, pending
+
+FOLDER = ".workers"
+"""In the results folder: orders, scripts and logs of workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How many workers, and what a scheduler is to give each of them: its partition, time, GPUs, and options of its own.
+
+    `time` is in Slurm's words (``4:00:00``). `setup` are lines of shell to run before the worker.
+    """
+
+    count: int = 1
+    partition: str | None = None
+    time: str | None = None
+    gpus: int | None = None
+    setup: tuple[str, ...] = ()
+    settings: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What an executor is to start: `workers.count` times `command`, each in the current folder. `runs` are left to do.
+
+    `folder` is there, for scripts and logs.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    workers: Workers
+    folder: Path
+    runs: int
+
+
+Executor = Callable[[Order], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OrderFile:
+    request: Request
+    options: RunOptions
+
+
+_ADAPTER = TypeAdapter(_OrderFile)
+
+
+def order(
+    request: Request, options: RunOptions, workers: Workers, note: Callable[[str], object] = print
+) -> Order | None:
+    """Plan a suite and write its order, for no more workers than runs are left; None if none is left.
+
+    Raises ConfigError for what can't be planned; data and devices are the workers' to look at, where they run.
+    """
+    options = replace(options, results=options.results.absolute())
+    store = Store(options.results)
+    store.check_writable()
+    runs = plan(request, default_group(options.data_root))
+    store.plan(store.name(run.key) for run in runs)
+    todo, *_ = pending(runs, store, options, note)
+    if not todo:
+        return None
+    text = _ADAPTER.dump_json(_OrderFile(request=request, options=options), indent=1)
+    folder = options.results / FOLDER
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{hashlib.sha256(text).hexdigest()[:16]}.order"
+    write_atomically(path, text, sync=False)
+    return Order(
+        name=f"adaptbench-{runs[0].key.suite}",
+        command=(sys.executable, "-m", "harness", "worker", str(path)),
+        workers=replace(workers, count=min(workers.count, len(todo))),
+        folder=folder,
+        runs=len(todo),
+    )
+
+
+def read_order(path: Path) -> tuple[Request, RunOptions]:
+    """What a worker is to do. Raises DataError for what is no order."""
+    try:
+        found = _ADAPTER.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DataError(
+            f"{path} is no order for a worker: {error}.", "'adaptbench run --executor NAME' writes one."
+        ) from error
+    return found.request, found.options
+
+
+def seconds_of(time: str) -> float:
+    """Of a time in Slurm's words: minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes[:seconds]."""
+    days, dash, rest = time.rpartition("-")
+    try:
+        parts = [int(part) for part in rest.split(":")]
+        whole_days = int(days) if dash else 0
+    except ValueError:
+        parts = []
+    if not parts or len(parts) > 3 or min(parts) < 0:
+        raise ConfigError(f"--time {time} is no time.", "For example: --time 90 (minutes), 4:00:00 or 1-12.")
+    if dash:
+        hours, minutes, seconds = (*parts, 0, 0)[:3]
+    elif len(parts) == 3:
+        hours, minutes, seconds = parts
+    else:
+        hours, minutes, seconds = 0, *(*parts, 0)[:2]
+    return float(((whole_days * 24 + hours) * 60 + minutes) * 60 + seconds)

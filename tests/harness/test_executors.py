@@ -1,0 +1,104 @@
+"""What an executor is given, and what a worker makes of it."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ConfigError, DataError
+from harness.plan import Request, plan
+from harness.runs.executors import Order, Workers, order, read_order, seconds_of
+from harness.runs.executors.slurm import script, submit
+from harness.runs.store import Store
+from harness.runs.suite_runner import RunOptions
+
+REQUEST = Request(suite="base2new", methods=["coop"], datasets=["demo-digits"], seeds=[1, 2], settings={"epochs": "3"})
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        ("90", 5400),
+        ("1:30", 90),
+        ("4:00:00", 14400),
+        ("1-12", 129600),
+        ("1-12:30", 131400),
+        ("2-0:0:1", 172801),
+    ],
+)
+def test_a_time_is_read_as_slurm_reads_it(time, seconds):
+    assert seconds_of(time) == seconds
+
+
+@pytest.mark.parametrize("time", ["", "soon", "1:2:3:4", "-3", "4h", "1-", "1:-2"])
+def test_what_is_no_time_is_refused(time):
+    with pytest.raises(ConfigError, match="is no time"):
+        seconds_of(time)
+
+
+def test_an_order_is_read_as_it_was_given_and_asks_for_no_more_workers_than_runs(tmp_path, a_record):
+    options = RunOptions(results=tmp_path / "results", device="cpu", jobs=2, data_root=Path("$SCRATCH/data"))
+    given = order(REQUEST, options, Workers(count=16))
+    assert (given.name, given.workers.count, given.runs) == ("adaptbench-base2new", 2, 2)
+    assert given.command[1:4] == ("-m", "harness", "worker")
+    request, read_options = read_order(Path(given.command[4]))
+    assert plan(request, "demo") == plan(REQUEST, "demo")
+    assert read_options == options
+    store = Store(options.results)
+    for key in [a_record(methods=["coop"], seeds=[seed], settings={"epochs": "3"}).key for seed in (1, 2)]:
+        store.write(replace(a_record(), key=key))
+    assert order(REQUEST, options, Workers(count=16)) is None
+
+
+def test_what_is_no_order_is_said(tmp_path):
+    (tmp_path / "order").write_text("{}")
+    for path in (tmp_path / "order", tmp_path / "nowhere"):
+        with pytest.raises(DataError, match="is no order for a worker"):
+            read_order(path)
+
+
+def test_a_batch_script_gives_each_worker_what_was_asked_for_and_gives_way_to_it(tmp_path):
+    workers = Workers(
+        count=16,
+        partition="gpu",
+        time="4:00:00",
+        gpus=1,
+        setup=("module load cuda", "export A='b c'"),
+        settings={"account": "me", "exclusive": ""},
+    )
+    lines = script(
+        Order(
+            name="a",
+            command=("python", "-m", "harness", "worker", "my order"),
+            workers=workers,
+            folder=tmp_path,
+            runs=99,
+        )
+    ).splitlines()
+    options = ("array=1-16", "partition=gpu", "time=4:00:00", "gpus=1", "account=me", "exclusive", "requeue")
+    assert {f"#SBATCH --{option}" for option in options} <= set(lines)
+    assert lines[0] == "#!/bin/bash"
+    assert lines[-3:-1] == ["module load cuda", "export A='b c'"]
+    assert shlex.split(lines[-1]) == ["exec", "python", "-m", "harness", "worker", "my order"]
+    bare = script(Order(name="a", command=("b",), workers=Workers(), folder=tmp_path, runs=1))
+    assert not any(f"--{option}" in bare for option in ("partition", "time", "gpus"))
+
+
+def test_without_sbatch_the_way_on_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="no sbatch here"):
+        submit(Order(name="a", command=("b",), workers=Workers(), folder=tmp_path, runs=1))
+
+
+def test_the_command_hands_an_order_to_an_executor_of_ones_own(tmp_path, adaptbench_here, monkeypatch):
+    (tmp_path / "elsewhere.py").write_text("def start(order):\n    return f'{order.workers.count} of {order.runs}'\n")
+    words = ["run", "base2new", "--methods", "coop", "--datasets", "demo-digits", "--seeds", "1,2,3"]
+    words += ["--executor", f"{tmp_path}/elsewhere.py:start", "--results", tmp_path / "results", "--workers", "2"]
+    done = adaptbench_here(*words, "--time", "10")
+    assert (done.returncode, done.stdout) == (0, "2 of 3\n")
+    (path,) = (tmp_path / "results" / ".workers").glob("*.order")
+    assert read_order(path)[1].work_seconds == 570
+    refused = adaptbench_here(*words, "--slurm", "account")
+    assert refused.returncode == 2
+    assert "--slurm account is no KEY=VALUE" in refused.stderr
