@@ -1,4 +1,4 @@
-"""Sessions: tests, tests-long, tests-cluster, gate, lint, pretrain-demo, demo-evidence, gallery, and a suite-<name> each.
+"""Sessions: tests, tests-long, tests-cluster, gate, lint, pretrain-demo, demo-evidence, demo-recipes, gallery, and a suite-<name> each.
 
 All share one environment: torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs it where uv is present.
 """
@@ -109,6 +109,13 @@ def demo_evidence(session):
     """Measure what the demo world shows, three seeds, and write docs/demo-world.md."""
     prepare(session)
     session.run(BIN / "python", "-m", "suites.demo.evidence", *session.posargs)
+
+
+@nox.session(name="demo-recipes")
+def demo_recipes(session):
+    """Search the learning rates of the demo recipes by one rule (half an hour on two CPU cores), and write docs/demo-recipes.md."""
+    prepare(session)
+    session.run(BIN / "python", "-m", "suites.demo.recipes", *session.posargs)
 
 
 @nox.session(name="gallery")

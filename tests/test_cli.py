@@ -88,7 +88,7 @@ class TestPlan:
             "plan", "base2new", "--methods", "coop", "--set", "epochs=3", environment={"COLUMNS": "300"}
         )
         assert process.returncode == 0
-        assert "3 epochs, batch 32, sgd 0.02" in process.stdout
+        assert "3 epochs, batch 32, sgd 0.005" in process.stdout
         assert process.stdout.rstrip().endswith("9 runs.")
 
     def test_plug_ins_by_module_and_attribute(self, adaptbench_here, tinyworld):

@@ -30,7 +30,7 @@ class ClipAdapter:
         "default": _PUBLISHED,
         "imagenet": replace(_PUBLISHED, epochs=50),
         "cost:default": _PUBLISHED,
-        "demo": replace(_PUBLISHED, learning_rate=2e-2, augmentation="none"),
+        "demo": replace(_PUBLISHED, learning_rate=0.01, augmentation="none"),
     }
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
         {

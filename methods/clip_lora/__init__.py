@@ -44,7 +44,7 @@ class ClipLora:
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         "demo": replace(
-            _PUBLISHED, iterations_per_shot=None, epochs=6, batch_size=16, learning_rate=2e-3, augmentation="none"
+            _PUBLISHED, iterations_per_shot=None, epochs=6, batch_size=16, learning_rate=0.01, augmentation="none"
         ),
     }
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(

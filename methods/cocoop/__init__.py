@@ -41,6 +41,7 @@ class CoCoOp:
             _PUBLISHED,
             iterations=24,  # each is batch_size * C sequences
             batch_size=8,
+            learning_rate=0.02,
             warmup_epochs=0,
             warmup_learning_rate=None,
             schedule_step="iteration",

@@ -49,7 +49,7 @@ class CoOp:
         "demo": replace(
             _PUBLISHED,
             epochs=50,
-            learning_rate=0.02,
+            learning_rate=0.005,
             augmentation="none",
             settings={"context_length": 4, "context_init": "a photo of a"},
         ),

@@ -97,6 +97,7 @@ class CoPrompt:
             _PUBLISHED,
             epochs=3,
             batch_size=8,
+            learning_rate=0.02,
             augmentation="none",
             settings={"context_length": 2, "consistency_weight": 1.0},
         ),

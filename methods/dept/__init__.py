@@ -75,7 +75,9 @@ class DePT:
         "cost:transfer": replace(
             _PUBLISHED, learning_rates={}, settings={**_COST, "similarity_weight": 0.5, "classification_weight": 0.5}
         ),
-        "demo": replace(_PUBLISHED, batch_size=16, augmentation="none"),
+        "demo": replace(
+            _PUBLISHED, batch_size=16, learning_rate=0.005, learning_rates={"head": 6.5 * 0.005}, augmentation="none"
+        ),
     }
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
         {

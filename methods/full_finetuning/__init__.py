@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.clip.backbone import Backbone
     from harness.method import AdaptedModel
 
-_DEMO = Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none")
+_DEMO = Recipe(epochs=6, batch_size=8, learning_rate=0.002, augmentation="none")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class KgCoOp:
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _PUBLISHED,
         "cost:default": replace(_PUBLISHED, batch_size=32, settings={"weight": 1.5}),
-        "demo": replace(_PUBLISHED, epochs=15, batch_size=32, augmentation="none"),
+        "demo": replace(_PUBLISHED, epochs=15, batch_size=32, learning_rate=0.02, augmentation="none"),
     }
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
         {

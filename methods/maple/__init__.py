@@ -38,7 +38,7 @@ class MaPLe:
         "default": _BASE2NEW,
         "transfer": _TRANSFER,
         "few-shot": replace(_BASE2NEW, epochs=50),
-        "demo": replace(_BASE2NEW, epochs=5, batch_size=8, augmentation="none"),
+        "demo": replace(_BASE2NEW, epochs=5, batch_size=8, learning_rate=0.02, augmentation="none"),
     }
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
         {

@@ -73,7 +73,7 @@ class ProGrad:
             for row in ("base-to-new/imagenet", "transfer")
         },
         "cost:default": _PUBLISHED,
-        "demo": replace(_PUBLISHED, epochs=12, augmentation="none"),
+        "demo": replace(_PUBLISHED, epochs=12, learning_rate=0.02, augmentation="none"),
     }
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
         {

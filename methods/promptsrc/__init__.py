@@ -91,6 +91,7 @@ class PromptSRC:
             _BASE2NEW,
             epochs=5,
             batch_size=8,
+            learning_rate=0.005,
             augmentation="none",
             settings={"averaging_mean": 4.0, "averaging_std": 1.0},
         ),

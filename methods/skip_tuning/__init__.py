@@ -31,7 +31,7 @@ _BASE2NEW = Recipe(
 )
 _TRANSFER = replace(_BASE2NEW, learning_rate=1e-5, learning_rates={"image": 1e-6}, warmup_learning_rate=1e-8)
 _FEW_SHOT = Recipe(epochs=40, batch_size=4, learning_rate=1e-5)
-_DEMO = Recipe(epochs=6, batch_size=8, learning_rate=3e-3, augmentation="none")
+_DEMO = Recipe(epochs=6, batch_size=8, learning_rate=0.005, augmentation="none")
 _LARGE = ("imagenet", "sun397", "food101")
 """The authors divide the epochs by four on these, in every setting."""
 _CONFIGURATION = "S configs/trainers/SkipTuning/vit_b16_bs4"

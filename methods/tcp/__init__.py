@@ -56,7 +56,9 @@ class TCP:
         "base-to-new/imagenet": _NEW_FROM_EPOCH_25,
         "base-to-new/sun397": _NEW_FROM_EPOCH_25,
         "cost:default": replace(_PUBLISHED, epsilon=1e-4),
-        "demo": replace(_PUBLISHED, epochs=15, augmentation="none", settings={"context_init": "a photo of a"}),
+        "demo": replace(
+            _PUBLISHED, epochs=15, learning_rate=0.01, augmentation="none", settings={"context_init": "a photo of a"}
+        ),
     }
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = cited(
         {

@@ -133,7 +133,7 @@ class TipAdapterF(TipAdapter):
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "default": _TRAINED,
         **_rows(_TRAINED, eurosat_epochs=100),
-        "demo": replace(_TRAINED, augmentation="none", settings={"views": 1}),
+        "demo": replace(_TRAINED, learning_rate=0.01, augmentation="none", settings={"views": 1}),
     }
 
     def adapt(self, backbone: Backbone) -> AdaptedModel:
