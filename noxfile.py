@@ -1,4 +1,4 @@
-"""Sessions: tests, tests-long, tests-cluster, gate, lint, pretrain-demo, demo-evidence, demo-recipes, gallery, and a suite-<name> each.
+"""Sessions: tests, tests-long, tests-cluster, gate, lint, pretrain-demo, demo-evidence, demo-recipes, gallery, suite-<name>.
 
 All share one environment: torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs it where uv is present.
 """
