@@ -29,8 +29,9 @@ def print_headlines(found: Sequence[SectionResults]) -> None:
     console = _console()
     for results in found:
         own = results.section.condition
+        contents = f" ({visible(own.contents)})" if own.contents else ""
         console.print(
-            f"\n{visible(own.suite)} on {visible(own.backbone)}, {plural(own.shots, 'shot')}, {visible(own.machine)}, "
+            f"\n{visible(own.suite)}{contents} on {visible(own.backbone)}, {plural(own.shots, 'shot')}, {visible(own.machine)}, "
             f"{own.precision}, {own.execution}; {_taken_together(results)}"
         )
         console.print(_headline(results))

@@ -27,6 +27,8 @@ from harness.errors import AdaptBenchError, BackboneError, did_you_mean
 from harness.meters.memory_tracker import in_host_memory, on_device
 from harness.suite import BackboneFiles, prompt
 
+_DONE_HERE = ("initialized randomly", "Multiple checkpoints found")
+"""What open_clip logs of weights that were asked to be random, or that are read here."""
 OFFLOADED_BYTES = 1 << 20
 """Weights smaller than this stay on the device: moving them saves nothing."""
 
@@ -237,7 +239,7 @@ def _said_by_open_clip() -> Iterator[None]:
     finally:
         logging.getLogger().removeHandler(handler)
     for text in dict.fromkeys(said):
-        if "initialized randomly" not in text:  # as was asked for, or to be filled from a file
+        if not any(words in text for words in _DONE_HERE):
             warnings.warn(f"open_clip: {text}", UserWarning, stacklevel=3)
 
 

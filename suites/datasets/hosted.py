@@ -68,9 +68,9 @@ def _torchvision_parts(kind: Any, choices: Mapping[str, str], root: Path) -> dic
         if choice in OURS or choice not in known:
             raise ConfigError(
                 f"torchvision's {kind.__name__} has no argument '{choice}' to choose.",
-                did_you_mean(choice, known - OURS),
+                did_you_mean(choice, known.keys() - OURS),
             )
-    given = {name: _value(text) for name, text in choices.items()}
+    given = {name: _value(text, known[name]) for name, text in choices.items()}
     if "split" in known and "split" not in given:
         return _torchvision_splits(kind, given, root)
     parts: list[tuple[str | None, dict[str, Any]]] = [(None, {})]
@@ -135,26 +135,27 @@ def _torchvision_part(kind: Any, root: Path, which: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _arguments(kind: Any) -> frozenset[str]:
+def _arguments(kind: Any) -> dict[str, inspect.Parameter]:
     """What a class's constructor takes, with what it hands on to its base."""
-    names: set[str] = set()
+    known: dict[str, inspect.Parameter] = {}
     for each in kind.__mro__:
         parameters = inspect.signature(each.__init__).parameters
-        names |= parameters.keys()
+        known = {**parameters, **known}
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
             break
-    return frozenset(names)
+    return known
 
 
 def _by_arguments(kind: Any) -> str:
-    choices = ", ".join(sorted(_arguments(kind) - OURS)) or "none"
+    choices = ", ".join(sorted(_arguments(kind).keys() - OURS)) or "none"
     return f"Say what it wants, torchvision:{kind.__name__}:ARGUMENT=VALUE (it has: {choices}), or {BY_FOLDER}"
 
 
-def _value(text: str) -> bool | int | str:
-    if text.lower() in ("true", "false"):
+def _value(text: str, parameter: inspect.Parameter) -> bool | int | str:
+    """A choice as its argument has it: a truth value, a whole number, or the text."""
+    if isinstance(parameter.default, bool):
         return text.lower() == "true"
-    return int(text) if text.isdecimal() else text
+    return int(text) if isinstance(parameter.default, int) and text.isdecimal() else text
 
 
 def _loaded(path: str) -> Image:

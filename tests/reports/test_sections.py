@@ -35,7 +35,7 @@ def test_states_of_a_folder_that_changed_never_share_a_section(record):
     titles = section_titles(found)
     assert [one in title for title in titles] == [False, True, False]
     assert [len(doubts(section)) for section in found] == [0, 1, 1]
-    assert "changed between runs" in doubts(found[1])[0]
+    assert "on the same folder, changed" in doubts(found[1])[0]
     assert len(sections([record(dataset=one), record(dataset="hf:birds@0123456789ab:label=a")])) == 1
 
 
