@@ -1,13 +1,15 @@
 """Final image features of a frozen tower, kept on disk: computed once for all methods, seeds and class lists that read them.
 
-An image's feature is known by its key and its stamp, which changes when the file does; a file holds those of one dataset under one
-backbone. How long each took is kept too, so that a run that reuses it can say what it was spared.
+An image's feature is known by its key and its stamp, which changes when the file does. Files hold features of one dataset under one
+backbone; whoever computes some adds a file of its own, so that runs at the same time lose each other's nothing. How long each took
+is kept too, so that a run that reuses it can say what it was spared.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -54,20 +56,23 @@ class FeatureCache:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        self._path = folder / f"{''.join(c if c.isalnum() else '-' for c in dataset)}-{digest}.safetensors"
+        self._folder = folder
+        self._stem = f"{''.join(c if c.isalnum() else '-' for c in dataset)}-{digest}"
 
     def read(self, images: ImageSet) -> Features:
         """Features of all images in order; the missing ones are computed now, and kept."""
         names = [f"{item.image}@{self._stamp(item.image)}" for item in images.items]
         known, values, seconds = self._load()
-        rows = {name: row for row, name in enumerate(known)}
+        rows = {
+            name: row for row, name in reversed(list(enumerate(known)))
+        }  # of those that two runs computed, the first
         here = [rows[name] for name in names if name in rows]
         missing = [i for i, name in enumerate(names) if name not in rows]
         if missing:
             new, new_seconds = self._extract(images, missing)
+            self._save([names[i] for i in missing], new, new_seconds)
             rows |= {names[i]: len(known) + number for number, i in enumerate(missing)}
             values, seconds = torch.cat([values.to(new.dtype), new]), torch.cat([seconds, new_seconds])
-            self._save(list(rows), values, seconds)
         chosen = values[[rows[name] for name in names]].to(self._backbone.device)
         return Features(chosen, reused=len(here), reused_seconds=float(seconds[here].sum()))
 
@@ -88,20 +93,30 @@ class FeatureCache:
         return torch.cat(parts), torch.tensor(seconds)
 
     def _load(self) -> tuple[list[str], Tensor, Tensor]:
-        """Names, features and seconds on disk; none where there is no usable file."""
-        try:
-            require_regular(self._path)
-            with safe_open(self._path, "pt") as file:
-                names = json.loads(file.metadata()["images"])
-                return names, file.get_tensor("features"), file.get_tensor("seconds")
-        except (OSError, SafetensorError, KeyError, ValueError):
+        """Names, features and seconds of all usable files; none where there is none."""
+        names: list[str] = []
+        values: list[Tensor] = []
+        seconds: list[Tensor] = []
+        for path in sorted(self._folder.glob(f"{self._stem}*.safetensors")):
+            try:
+                require_regular(path)
+                with safe_open(path, "pt") as file:
+                    found = json.loads(file.metadata()["images"])
+                    tensors = file.get_tensor("features"), file.get_tensor("seconds")
+            except (OSError, SafetensorError, KeyError, ValueError):
+                continue
+            names += found
+            values.append(tensors[0])
+            seconds.append(tensors[1])
+        if not names:
             return [], torch.empty(0), torch.empty(0)
+        return names, torch.cat(values), torch.cat(seconds)
 
     def _save(self, names: list[str], values: Tensor, seconds: Tensor) -> None:
-        """In one go: a reader sees the old file or the new one. A folder that can't be written costs the next run time, no more."""
+        """In one go, to a file of its own. A folder that can't be written costs the next run time, no more."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self._path) as part:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with replacing(self._folder / f"{self._stem}-{secrets.token_hex(8)}.safetensors") as part:
                 save_file({"features": values, "seconds": seconds}, part, metadata={"images": json.dumps(names)})
         except (OSError, SafetensorError) as error:
             warnings.warn(f"image features can't be kept for other runs: {error}", UserWarning, stacklevel=2)

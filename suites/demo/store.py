@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 import zipfile
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 
 from harness.errors import DataError
@@ -15,8 +20,7 @@ from harness.files import replacing
 from harness.suite import Item, Splits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 PARTS = ("train", "val", "test")
 
@@ -63,12 +67,28 @@ def save(path: Path, pictures: Pictures) -> None:
 
 
 def cached(path: Path, make: Callable[[], Pictures]) -> Pictures:
-    """The file's dataset, made and written first where the file is missing or broken."""
+    """The file's dataset, made and written first where the file is missing or broken: by one process of a host, others wait."""
     pictures = load(path)
     if pictures is None:
-        pictures = make()
-        save(path, pictures)
+        with _alone(path):
+            pictures = load(path)
+            if pictures is None:
+                pictures = make()
+                save(path, pictures)
     return pictures
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """No other process of this host is in here for the same file; the lock is a file on this host, wherever `path` lies."""
+    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"adaptbench-{name}.lock")
+    with suppress(OSError):  # another user's lock: the file is made twice, no more
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def splits(pictures: Pictures, classnames: tuple[str, ...]) -> Splits:

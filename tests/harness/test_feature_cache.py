@@ -57,6 +57,26 @@ def test_a_changed_image_is_computed_anew(tiny_backbone, tmp_path):
     assert same == [True, True, True, False, True]
 
 
+def test_runs_at_the_same_time_lose_no_feature_of_each_other(tiny_backbone, tmp_path, monkeypatch):
+    backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
+
+    def cache():
+        return FeatureCache(tmp_path / "features", "things", opened.stamp, backbone, "fp32")
+
+    first, load = cache(), FeatureCache._load
+
+    def load_and_be_overtaken(self):
+        loaded = load(self)
+        monkeypatch.setattr(FeatureCache, "_load", load)
+        cache().read(image_set(backbone, opened, NAMES[2:]))
+        return loaded
+
+    monkeypatch.setattr(FeatureCache, "_load", load_and_be_overtaken)
+    assert first.read(image_set(backbone, opened, NAMES[:3])).reused == 0
+    monkeypatch.setattr(backbone.image, "encode", None)  # whatever asks the tower now fails
+    assert cache().read(image_set(backbone, opened, NAMES)).reused == 5
+
+
 def test_other_weights_another_dataset_and_a_broken_file_share_nothing(tiny_backbone, tmp_path):
     backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
     images = image_set(backbone, opened, NAMES)

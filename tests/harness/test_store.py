@@ -123,6 +123,15 @@ class TestPending:
         assert todo == runs[1:]
         assert (outcome.skipped, outcome.earlier_failures) == (1, 0)
 
+    def test_records_are_looked_at_and_not_read_whole(self, store, a_record, monkeypatch):
+        records = [a_record(seeds=[seed]) for seed in (1, 2, 3)]
+        for record in records[:2]:
+            store.write(record)
+        monkeypatch.setattr("harness.runs.store.from_json", None)
+        todo, _, outcome = pending(self.planned(*records), store, RunOptions(results=store.folder), print)
+        assert [run.key.seed for run in todo] == [3]
+        assert (outcome.skipped, outcome.earlier_failures) == (2, 0)
+
     @pytest.mark.parametrize("damage", [b"", b"{}", b"not JSON"])
     def test_a_file_that_is_no_record_is_said_and_done_again(self, store, a_record, damage):
         path = store.write(a_record())

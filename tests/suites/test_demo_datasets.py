@@ -4,8 +4,10 @@ import gzip
 import json
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,6 +154,23 @@ def test_a_good_cache_file_is_used_as_it_is(tmp_path: Path) -> None:
     written = one_file(tmp_path).stat().st_mtime_ns
     SCENES.read(folders)
     assert one_file(tmp_path).stat().st_mtime_ns == written
+
+
+def test_of_those_who_want_a_file_at_the_same_time_one_makes_it(tmp_path: Path) -> None:
+    made, both_are_here = [], threading.Barrier(2)
+
+    def make() -> store.Pictures:
+        made.append(threading.get_ident())
+        return store.Pictures(np.zeros((1, 2, 2, 3), np.uint8), np.zeros(1, int), np.zeros(1, int))
+
+    def read(_: int) -> store.Pictures:
+        both_are_here.wait()
+        return store.cached(tmp_path / "a.npz", make)
+
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(read, range(2))
+    assert len(made) == 1
+    assert first.sha256() == second.sha256()
 
 
 def test_an_unknown_key_is_told(folders: Folders) -> None:
