@@ -28,6 +28,8 @@ TRANSFORMERS = ("text_model.", "vision_model.")
 MOST_LOGIT_SCALE = 10.0
 """Before the exponential. CLIP keeps it at 4.6 or less, SigLIP near 4.7; beyond 10 every softmax is a maximum."""
 
+MOST_UNPACKED, MOST_CODE_BYTES = 2, 16 << 20
+"""An archive is so many times its file's size at most: weights are stored as they are, and code takes little."""
 GET_AGAIN = "Get the file again; a checkpoint is a .safetensors file, or a state dict that torch.save wrote."
 
 
@@ -72,6 +74,9 @@ def _content(path: Path) -> tuple[Any, bool | None]:
         return load_file(path), None
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
+            if unpacked_bytes > MOST_UNPACKED * path.stat().st_size + MOST_CODE_BYTES:
+                raise ValueError(f"it unpacks to {unpacked_bytes >> 20} MiB, where torch.save packs nothing")
             code = [name for name in archive.namelist() if "/code/" in name and name.endswith(".py")]
             if code:
                 quick = any(b"1.702" in archive.read(name) for name in code)

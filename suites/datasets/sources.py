@@ -96,9 +96,8 @@ def hugging_face(text: str) -> Dataset:
     own = printable(name.replace("/", "--"))
     if os.path.isdir(name):
         home = Path(name).absolute()
-        files = sorted(
-            (path.relative_to(home).as_posix(), path.stat().st_size) for path in home.rglob("*") if path.is_file()
-        )
+        found = (path for path in home.rglob("*") if not path.is_dir())
+        files = sorted((path.relative_to(home).as_posix(), _size(path)) for path in found)
         own = f"{printable(home.name)}@{_digest(file for file in files if '/.' not in f'/{file[0]}')}"
     own += _told(choices)
     return _remote(f"hf:{own}", own, partial(_read_hugging_face, name, choices))

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import zipfile
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -197,6 +198,13 @@ def test_two_models_and_a_name_twice_are_refused(tmp_path):
     (tmp_path / "twice.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
     with pytest.raises(BackboneError, match="'a' stands in it twice"):
         checkpoints.read(tmp_path / "twice.safetensors")
+
+
+def test_an_archive_that_unpacks_to_more_than_it_should_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data/0", bytes(17 << 20))
+    with pytest.raises(BackboneError, match="it unpacks to 17 MiB"):
+        checkpoints.read(tmp_path / "bomb.pt")
 
 
 @pytest.fixture

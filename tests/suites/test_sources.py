@@ -409,6 +409,11 @@ class TestHuggingFace:
         assert {i.classname for i in splits.train} == set(CLASSES)
         assert splits.open(splits.test[0].image).size == (20, 16)
 
+    def test_only_files_are_read(self, tmp_path):
+        os.mkfifo(paint(tmp_path / "pictures") / "zebra" / "pipe.png")
+        with pytest.raises(ConfigError, match=r"pipe\.png' can't be read: it is no regular file"):
+            load(f"hf:{tmp_path / 'pictures'}")
+
     def test_folders_of_one_name_are_told_apart(self, tmp_path):
         one, other = (paint(tmp_path / place / "pictures", count=count) for place, count in (("a", 1), ("b", 2)))
         assert load(f"hf:{one}").name != load(f"hf:{other}").name
