@@ -77,10 +77,11 @@ def _content(path: Path) -> tuple[Any, bool | None]:
             unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
             if unpacked_bytes > MOST_UNPACKED * path.stat().st_size + MOST_CODE_BYTES:
                 raise ValueError(f"it unpacks to {unpacked_bytes >> 20} MiB, where torch.save packs nothing")
-            code = [name for name in archive.namelist() if "/code/" in name and name.endswith(".py")]
-            if code:
-                quick = any(b"1.702" in archive.read(name) for name in code)
-                return torch.jit.load(path, map_location="cpu").state_dict(), quick
+            code = [archive.read(name) for name in archive.namelist() if "/code/" in name and name.endswith(".py")]
+        if any(b"__setstate__" in text for text in code):  # it would run, and TorchScript can write files
+            raise UnpicklingError("Unsupported code in the archive")
+        if code:
+            return torch.jit.load(path, map_location="cpu").state_dict(), any(b"1.702" in text for text in code)
     return torch.load(path, map_location="cpu", weights_only=True), None
 
 

@@ -125,6 +125,25 @@ def test_weights_are_found_where_training_codes_put_them(tinyworld, make_clip, t
     )
 
 
+class RunsCode(torch.nn.Module):
+    """Its archive would be run when it is loaded, as TorchScript."""
+
+    @torch.jit.export
+    def __getstate__(self):
+        return self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: bool):
+        self.training = state
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_archive_whose_loading_runs_code_is_refused(tmp_path):
+    torch.jit.script(RunsCode()).save(tmp_path / "ViT-B-32.pt")
+    with pytest.raises(BackboneError, match="holds more than weights, which loading would run"):
+        checkpoints.read(tmp_path / "ViT-B-32.pt")
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_an_archive_of_openais_kind_is_read_and_tells_its_activation(tmp_path):
     class Archive(torch.nn.Module):
