@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.clip.image_tower import Stage
+from harness.errors import MethodError
 from harness.recipe import Recipe
 
 T = TypeVar("T")
@@ -143,6 +144,7 @@ class AdaptedModel(nn.Module):
     def backward(self, batch: Batch, scaler: torch.amp.GradScaler) -> Tensor:
         """Leave gradients on the trainable parameters; return the loss, detached. `scaler` is disabled outside fp16."""
         loss = self.loss(batch)
+        _check_loss(self, loss)
         self.end_forward()
         scaler.scale(loss).backward()
         return loss.detach()
@@ -190,6 +192,21 @@ class AdaptedModel(nn.Module):
 
     def forget_constants(self) -> None:
         self._constants.clear()
+
+
+def _check_loss(model: AdaptedModel, loss: Any) -> None:
+    """Raises MethodError for what is no scalar that a gradient can start from."""
+    what = f"loss of the model {type(model).__name__}"
+    right = "Return a scalar tensor, such as F.cross_entropy(logits, batch.labels)."
+    if not isinstance(loss, Tensor):
+        raise MethodError(f"{what} returns {type(loss).__name__}, and no tensor.", right)
+    if loss.dim():
+        raise MethodError(f"{what} returns a tensor of the shape {tuple(loss.shape)}, and no scalar.", right)
+    if not loss.requires_grad:
+        raise MethodError(
+            f"no gradient leads from the {what} to any of its weights.",
+            "Compute it from a parameter that requires one, with gradients on: no detach, no item, no torch.no_grad.",
+        )
 
 
 class ClassFeatureModel(AdaptedModel):

@@ -6,15 +6,15 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness import plugins, weights
 from harness.errors import ConfigError, did_you_mean
+from harness.protocol import adapter, check_method
 from harness.recipe import LENGTHS, Recipe, resolve, without_effect
 from harness.records import Precision, RunKey, key_json
 from harness.settings import Chosen, Conflicts, is_template
@@ -81,7 +81,7 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
     named = {_name_of(spec): spec for spec in map(plugins.named, request.datasets)}
     sources = {name: spec for name, spec in named.items() if name != spec}
     tasks = _tasks(suite, list(named) or [group], sources)
-    methods = {name: plugins.load("method", name) for name in _method_names(suite, request.methods)}
+    methods = {name: _method(name) for name in _method_names(suite, request.methods)}
     _check_settings_are_known(request.settings, methods)
     _check_template(request.template)
     choice = request.recipes or suite.recipes
@@ -182,6 +182,12 @@ def doubts(key: RunKey) -> list[str]:
     ]
 
 
+def _method(name: str) -> Any:
+    method = plugins.load("method", name)
+    check_method(name, method)
+    return method
+
+
 def build_method(name: str, settings: Mapping[str, Any]) -> Any:
     """The method object of a run key."""
     return plugins.load("method", name)(**settings)
@@ -280,8 +286,8 @@ def _apply(
     for field_name, (_, text) in texts.items():
         (method_values if field_name in method_values else recipe_values)[field_name] = _value(text)
     try:
-        checked = _adapter(method).validate_python(method_values, context=Chosen(texts.keys(), given.template_lists))
-        resolved: Recipe = _adapter(Recipe).validate_python(recipe_values)
+        checked = adapter(method).validate_python(method_values, context=Chosen(texts.keys(), given.template_lists))
+        resolved: Recipe = adapter(Recipe).validate_python(recipe_values)
     except ValidationError as error:
         raise _wrong_value(method, name, recipe, texts, error) from error
     if resolved.trains and resolved.learning_rate is None:
@@ -331,11 +337,6 @@ def _wrong_value(
         f"--set {key}={text}: {right}.",
         f"It is a setting of '{name}' or of its recipe, which has {where}={usual}.",
     )
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def _value(text: str) -> Any:

@@ -1,7 +1,8 @@
 """From a name, ``module:attribute`` or ``file.py:attribute`` to a method, suite, dataset, backbone or command.
 
 The only lookup by name. A module is looked for in the current folder too, and the folder of a file is searched from then on; both
-after all others, so that no module of a user's stands in for one of ours or of a library. A source makes a dataset of what follows
+after all others, so that no module of a user's stands in for one of ours or of a library. Our own packages are ours even where
+PYTHONPATH has others of their names before them. A source makes a dataset of what follows
 its name, as in ``folder:PATH``.
 """
 
@@ -17,7 +18,9 @@ from typing import Any, Literal
 
 from harness.errors import ConfigError, did_you_mean, located
 
-_OURS = ("harness", "methods", "suites", "reports")
+OURS = ("harness", "methods", "suites", "reports")
+ROOT = Path(__file__).resolve().parents[1]
+"""The folder of our packages: of a checkout, or of all that is installed."""
 
 Kind = Literal["method", "suite", "dataset", "backbone", "command", "source", "executor"]
 
@@ -47,7 +50,9 @@ def load(kind: Kind, name: str) -> Any:
         )
     try:
         module = _imported(entry.module)
-    except Exception as error:  # whatever somebody's module does
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever somebody's module does
         raise ConfigError(
             f"the {kind} '{name}' can't be imported from '{entry.module}': {_why(error)}.", _advice(entry.module, error)
         ) from error
@@ -87,14 +92,32 @@ def named(spec: str) -> str:
 
 
 def _imported(module: str) -> ModuleType:
+    top = module.partition(".")[0]
+    if top in OURS:
+        _have_ours(top)
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        top = module.partition(".")[0]
         if error.name != top or not any(Path(place).exists() for place in (top, f"{top}.py")):
             raise
     _search(Path.cwd())
     return importlib.import_module(module)
+
+
+def _have_ours(package: str) -> None:
+    """Import a package of ours from where it lies, whatever else has its name. Raises ConfigError where another came first."""
+    home = ROOT / package
+    if package not in sys.modules:
+        spec = importlib.util.spec_from_file_location(package, home / "__init__.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[package])
+    elif home not in map(Path, sys.modules[package].__path__):
+        raise ConfigError(
+            f"'{package}' is a package of AdaptBench, and {sys.modules[package].__path__[0]} was imported in its place.",
+            "Give that one another name.",
+        )
 
 
 def _search(folder: Path) -> None:
@@ -104,18 +127,29 @@ def _search(folder: Path) -> None:
         importlib.invalidate_caches()
 
 
-def _why(error: Exception) -> str:
-    """What an import ended with; where it is not about modules, with the place."""
-    return str(error) if isinstance(error, ImportError | SyntaxError) else located(error)
+def _why(error: BaseException) -> str:
+    """What an import ended with, and where."""
+    if isinstance(error, SyntaxError):  # it names the place by itself
+        return str(error)
+    return located(error).removeprefix("ModuleNotFoundError: ").removeprefix("ImportError: ")
 
 
-def _advice(module: str, error: Exception) -> str:
+def _advice(module: str, error: BaseException) -> str:
     top = module.partition(".")[0]
     theirs = Path(*module.split(".")).with_suffix(".py")
-    if not isinstance(error, ImportError):
-        return "Mend the module."
-    if top in _OURS and theirs.is_file():
+    if "mutable default" in str(error) and "recipes" in str(error):
+        return "Write recipes: ClassVar[Mapping[str, Recipe]] = {...}"
+    if "relative import" in str(error):
+        return "It is imported by itself: write 'from helper import ...', not 'from .helper import ...'."
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    if top in OURS and theirs.is_file():
         return f"'{top}' is a package of AdaptBench. Name the file instead: {theirs}:ATTRIBUTE."
+    if missing in OURS and top not in OURS:
+        return f"'{missing}' is a package of AdaptBench. Mend the import; if you meant a package of your own, give it another name."
+    if not isinstance(error, ModuleNotFoundError):
+        return "Mend the module."
+    if missing != top:
+        return f"Mend the import, put {missing}.py beside the module, or install its package."
     return "Run from the folder that holds the module, name its file (FILE.py:ATTRIBUTE), or install its package."
 
 

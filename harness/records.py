@@ -278,6 +278,8 @@ class RunRecord:
     """How the run ended."""
     reason: str | None = None
     """What went wrong; null for a run that is ok."""
+    traceback: str | None = None
+    """The traceback of a failure that nobody expected, the home folder as ``~``; null where the reason says it all."""
     started_at: str
     """When the run began: UTC, ISO 8601, to the second."""
     total_seconds: Seconds

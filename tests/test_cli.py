@@ -133,6 +133,8 @@ from harness.recipe import Recipe
 class Mine:
     depth: int = 3
     recipes = {"default": Recipe(epochs=4, learning_rate=0.1)}
+
+    def adapt(self, backbone): ...
 """
 EMPTY = ("methods", "datasets", "seeds", "shots", "backbone", "pretrained", "execution", "template")
 FILES = {"syntax.py": "class :", "bug.py": "1 / 0", "json.py": "", "two-words.py": "", "methods/mine.py": ""}

@@ -112,7 +112,7 @@ class Backbone(nn.Module):
 
     def offload(self, image: Stage, text: Stage) -> None:
         """Keep in host memory, until `reload`, the large frozen weights that lie below these stages of the towers."""
-        running = {id(p) for p in (*self._above(image), *self._text_above(text))}
+        running = {id(p) for p in (*self.image_parameters(image), *self._text_above(text))}
         for p in self.model.parameters():
             if id(p) not in running and not p.requires_grad and p.nbytes >= OFFLOADED_BYTES:
                 p.data = in_host_memory(p.data.to("cpu"))
@@ -124,7 +124,8 @@ class Backbone(nn.Module):
             p = self._offloaded.pop()
             p.data = on_device(p.data.to(self.device))
 
-    def _above(self, stage: Stage) -> list[nn.Parameter]:
+    def image_parameters(self, stage: Stage) -> list[nn.Parameter]:
+        """The weights of the image tower that run once it has come to a stage; all of them from "pixels", none from "features"."""
         if stage == "features":
             return []
         return list(self.model.visual.parameters()) if stage == "pixels" else self.image.upper_parameters(stage)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import AdaptBenchError, TrainingError, located
+from harness.errors import AdaptBenchError, TrainingError, is_users, located
 from harness.meters.environment import describe
 from harness.meters.gpu import Gpu
 from harness.records import AnalysisRecord, Phase, ProfileRecord, RunRecord, Status, TestRecord, WindowRecord
@@ -67,7 +67,7 @@ class Findings:
         )
 
 
-def status_of(error: Exception) -> tuple[Status, str]:
+def status_of(error: BaseException) -> tuple[Status, str]:
     """The status and reason of a failed run. What a user can put right reads as advice, the rest names where it happened."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
         said = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
@@ -76,4 +76,6 @@ def status_of(error: Exception) -> tuple[Status, str]:
         return "diverged", str(error)
     if isinstance(error, AdaptBenchError):
         return "failed", str(error)
-    return "failed", located(error)
+    if not is_users(error):
+        return "failed", located(error)
+    return "failed", f"{located(error)}.\nMend it there and repeat the command; the record has the whole traceback."

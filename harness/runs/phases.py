@@ -14,14 +14,16 @@ from harness.clip import backbone as backbones
 from harness.clip.backbone import Backbone
 from harness.data.image_set import ImageSet
 from harness.errors import ConfigError
-from harness.method import AdaptedModel
+from harness.method import AdaptedModel, Classes
 from harness.runs.findings import Facts
 from harness.runs.job import Job
 from harness.runs.run_data import RunData, TestSplit, read_data
+from harness.training.contract import check_aim
 from harness.training.evaluate import Predictions, evaluate
 from harness.training.log import TrainingLog
 from harness.training.loop import Progress, train
 from harness.training.prepared import build_model, seed_everything
+from harness.training.reading import advance, autocast
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def predict_tests(
     for split in prepared.data.tests:
         prepared.model.set_classes(split.classes)
         images = prepared.data.test_images(split)
-        answers[split.test.key] = _predict(prepared, images, maximum_batches, features_of(split))
+        answers[split.test.key] = _predict(prepared, images, split.classes, maximum_batches, features_of(split))
     return answers
 
 
@@ -105,11 +107,25 @@ def predict_validation(prepared: Prepared) -> Predictions:
     """Predictions on the validation draw."""
     data = prepared.data
     prepared.model.set_classes(data.classes)
-    return _predict(prepared, data.plain_images(data.drawn.val))
+    return _predict(prepared, data.plain_images(data.drawn.val), data.classes)
+
+
+def follows_classes(prepared: Prepared) -> None:
+    """Aim the model at two classes, and at the same in the other order. Raises MethodError where it doesn't follow."""
+    data, model = prepared.data, prepared.model
+    places = data.drawn.train[:2]
+    (pixels,) = (pixels for _, pixels in data.plain_images(places).in_order(len(places), epoch=None))
+    with torch.no_grad(), autocast(data.key.precision, model.backbone.device):
+        read = advance(model.backbone, pixels.to(model.backbone.device), model.reads[0].stage)
+        check_aim(model, read, data.classes)
 
 
 def _predict(
-    prepared: Prepared, images: ImageSet, maximum_batches: int | None = None, features: torch.Tensor | None = None
+    prepared: Prepared,
+    images: ImageSet,
+    classes: Classes,
+    maximum_batches: int | None = None,
+    features: torch.Tensor | None = None,
 ) -> Predictions:
     key = prepared.data.key
     return evaluate(
@@ -119,4 +135,5 @@ def _predict(
         precision=key.precision,
         maximum_batches=maximum_batches,
         features=features,
+        classes=len(classes.names),
     )

@@ -20,7 +20,7 @@ import torch
 from harness import weights
 from harness.clip import backbone as backbones
 from harness.data.few_shot import classnames, subset
-from harness.errors import AdaptBenchError
+from harness.errors import AdaptBenchError, traceback_text
 from harness.meters.gpu import Gpu
 from harness.meters.window import Window, peak_rss_bytes, reset_peak_rss
 from harness.method import Classes
@@ -31,9 +31,18 @@ from harness.runs.events import EpochEnded, Event, PhaseStarted, TestEnded
 from harness.runs.findings import Facts, Findings, status_of
 from harness.runs.job import Job
 from harness.runs.passes import passes
-from harness.runs.phases import Prepared, device_of, predict_tests, predict_validation, setup, train_model
+from harness.runs.phases import (
+    Prepared,
+    device_of,
+    follows_classes,
+    predict_tests,
+    predict_validation,
+    setup,
+    train_model,
+)
 from harness.runs.run_data import TestSplit
 from harness.runs.torch_state import unchanged_by
+from harness.training.contract import check_frozen, frozen_digests
 from harness.training.evaluate import Predictions
 from harness.training.feature_cache import FeatureCache
 from harness.training.log import TrainingLog
@@ -49,7 +58,7 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
     torch.set_num_threads(job.threads)
     weights.remember(job.run.key.backbone, job.pretrained)
     status: Status = "ok"
-    reason = None
+    reason = trace = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
@@ -57,12 +66,14 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
             if findings.device.index is not None:
                 torch.cuda.set_device(findings.device)  # whose streams events and synchronisation mean
             (_simulate if job.run.key.simulated else _run)(job, findings, emit)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             status, reason = status_of(error)
+            trace = None if isinstance(error, AdaptBenchError) else traceback_text(error)
     return findings.record(
         job,
         status=status,
         reason=reason,
+        traceback=trace,
         started_at=started_at,
         total_seconds=time.perf_counter() - started,
         warnings=tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))),
@@ -117,6 +128,7 @@ def _run(job: Job, findings: Findings, emit: Emit) -> None:
     with phase("setup"):
         prepared = setup(job, findings.device, facts)
     model = prepared.model
+    frozen = frozen_digests(model)
     with phase("train"):
         log = findings.log = TrainingLog()
         before = model.backbone.text.encoded
@@ -126,6 +138,7 @@ def _run(job: Job, findings: Findings, emit: Emit) -> None:
             steps,
             lambda done, epochs, log: emit(EpochEnded(done, epochs, log.epoch_losses[-1], log.images_seen)),
         )
+    check_frozen(job.run.key.method, frozen, frozen_digests(model))
     facts.train_texts_encoded = model.backbone.text.encoded - before
     parameters = {id(each): each for each in model.parameters()}.values()
     facts.trainable_parameters = sum(each.numel() for each in parameters if each.requires_grad)
@@ -133,6 +146,8 @@ def _run(job: Job, findings: Findings, emit: Emit) -> None:
     with phase("test"):
         answers = predict_tests(prepared, steps, partial(_shared_features, job, prepared, facts))
     _note_accuracy(job, prepared, answers, findings, emit)
+    if steps is None:
+        follows_classes(prepared)
     data, chosen = prepared.data, passes(job, findings)
     for each in chosen:
         each.keep(prepared)

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from harness.data.image_set import ImageSet
+from harness.errors import TrainingError
 from harness.method import AdaptedModel
 from harness.records import TestRecord
+from harness.training.contract import check_answers
 from harness.training.reading import advance, autocast, in_parts
 
 
@@ -33,6 +35,12 @@ class Predictions:
         return int((self.predicted == self.labels).sum())
 
     def score(self, class_names: Sequence[str]) -> TestRecord:
+        """Raises TrainingError where a logit isn't finite, so that no answer can be told."""
+        if not bool(self.logits.isfinite().all()):
+            raise TrainingError(
+                f"the logits of {int((~self.logits.isfinite()).sum())} of {len(self.logits)} test images are not finite.",
+                "Lower the learning rate by --set learning_rate=..., or use --precision fp32.",
+            )
         pairs = Counter(zip(self.labels.tolist(), self.predicted.tolist(), strict=True))
         return TestRecord(
             accuracy_percent=100 * self.correct / len(self.labels),
@@ -54,11 +62,12 @@ def evaluate(
     precision: str,
     maximum_batches: int | None = None,
     features: Tensor | None = None,
+    classes: int | None = None,
 ) -> Predictions:
     """Predictions on `images`, whose labels index the classes the model was last aimed at.
 
     Class features are computed once when fast, for every batch in the reference, as published code does. `features` (N, E) of
-    the images stand in for a frozen image tower.
+    the images stand in for a frozen image tower. Raises MethodError where the logits aren't of so many `classes`.
     """
     device = model.backbone.device
     stage = model.reads[0].stage
@@ -78,8 +87,9 @@ def evaluate(
                 classifier = model.classifier()
             runs_tower = stage != "features"
             scores = in_parts(partial(model.logits, classifier=classifier), read, fast and runs_tower)
+            check_answers(model, scores, len(read), classes)
             highest = scores.max(dim=-1)
             predicted.append(highest.indices)
             logits.append(highest.values)
-    answers = torch.cat(predicted).cpu()
-    return Predictions(images.labels[: len(answers)], answers, torch.cat(logits).float().cpu(), model.answers_zero_shot)
+    answers, values = torch.cat(predicted).cpu(), torch.cat(logits).float().cpu()
+    return Predictions(images.labels[: len(answers)], answers, values, model.answers_zero_shot)

@@ -17,6 +17,7 @@ from harness.meters.gpu import calls_of
 from harness.meters.memory_tracker import phase
 from harness.method import AdaptedModel, Batch, Read
 from harness.recipe import Recipe
+from harness.training.contract import Waiting, check_batches
 from harness.training.log import TrainingLog
 from harness.training.reading import Feed, StagedImages, advance_live, autocast
 from harness.training.schedule import learning_rate
@@ -44,6 +45,7 @@ class Stepper:
     def __init__(self, model: AdaptedModel, recipe: Recipe, precision: str, fast: bool) -> None:
         self._model, self._recipe, self._precision = model, recipe, precision
         device = model.backbone.device
+        self._waiting = Waiting(model, recipe)
         # torch 2.15's fused SGD on a CPU takes the step that a gradient scaler wants skipped, and the weights become NaN
         self._optimizer = build_optimizer(model, recipe, fused=fast and precision in ("fp32", "bf16"))
         self._base_rates = [group["lr"] for group in self._optimizer.param_groups]
@@ -65,14 +67,16 @@ class Stepper:
         with phase("train"):
             with autocast(self._precision, self._model.backbone.device):
                 loss = self._model.backward(advance_live(self._model, batch, ready), self._scaler)
+            self._waiting.after_backward(loss)
             self._scaler.step(self._optimizer)
             self._scaler.update()
             if not self._dropped:
                 self._optimizer.zero_grad(set_to_none=True)
         return loss
 
-    def close(self) -> None:
-        """Leave nothing behind on the model."""
+    def close(self, cut: bool) -> None:
+        """Leave nothing behind on the model. Raises MethodError where a weight was never trained; `cut`: training ended early."""
+        self._waiting.check(cut)
         self._optimizer.zero_grad(set_to_none=True)
         self._model.drop_gradients = None
 
@@ -132,6 +136,8 @@ def _train_epochs(
     epoch, iteration = 0, 0
     while True:
         lists = list(model.batches(labels, recipe.batch_size, rng))
+        if epoch == 0:
+            check_batches(model, lists, len(labels))
         epochs = recipe.epochs if recipe.iterations is None else math.ceil(recipe.iterations / max(1, len(lists)))
         if epoch >= epochs:
             break
@@ -155,7 +161,7 @@ def _train_epochs(
         progress(epoch, epochs, log)
         if iteration == maximum_steps:
             break
-    stepper.close()
+    stepper.close(cut=iteration == maximum_steps)
     model.backbone.reload()
 
 

@@ -14,6 +14,7 @@ from harness.meters.memory_tracker import model_tensors
 from harness.method import AdaptedModel, Classes
 from harness.plan import build_method
 from harness.records import RunKey
+from harness.training.contract import check_model
 from harness.training.log import TrainingLog
 from harness.training.loop import Stepper
 from harness.training.reading import Feed, StagedImages, autocast
@@ -29,9 +30,13 @@ def seed_everything(seed: int) -> None:
 
 
 def build_model(key: RunKey, backbone: Backbone, classes: Classes) -> AdaptedModel:
-    """A run's method on a backbone and its device, aimed at these classes. Its own weights depend on the seed alone."""
+    """A run's method on a backbone and its device, aimed at these classes. Its own weights depend on the seed alone.
+
+    Raises MethodError for what is no model by the contract.
+    """
     seed_everything(key.seed)
     model: AdaptedModel = build_method(key.method, key.settings).adapt(backbone)
+    check_model(key.method, model, backbone, key.recipe)
     if any(tensor.device != backbone.device for tensor in model_tensors(model)):
         model.to(backbone.device)  # never without need: tensors without contents can't be moved
     model.set_classes(classes)

@@ -192,11 +192,14 @@ def test_the_page_on_records_is_the_schemas():
     assert script["PAGE"].read_text() == script["page"](), "python docs/records_page.py"
 
 
-ADDED_SINCE = b',\n  "concurrent_runs": null'
+ADDED_SINCE = (b',\n  "concurrent_runs": null', b'\n "traceback": null,')
 
 
 def test_a_file_of_an_earlier_version_is_written_again_byte_by_byte():
     data = EARLIER.read_bytes()
     earlier = from_json(data, str(EARLIER))
-    assert to_json(earlier).replace(ADDED_SINCE, b"") == data
+    written = to_json(earlier)
+    for field in ADDED_SINCE:
+        written = written.replace(field, b"")
+    assert written == data
     assert hashlib.sha256(key_json(earlier.key).encode()).hexdigest()[:10] == "c35936b7f6", "suites no longer find it"

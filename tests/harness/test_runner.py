@@ -63,6 +63,7 @@ def test_calls_come_in_the_order_of_the_contract(job, calls):
         ("set_classes", base), "classifier", ("logits", 21),
         ("set_classes", new), "classifier", ("logits", 14),
         ("set_classes", base), "classifier", ("logits", 6),
+        ("set_classes", base[:2]), "classifier", ("logits", 2), ("set_classes", base[1::-1]), "classifier", ("logits", 2),
     ]  # fmt: skip
     probe = [
         "adapt", ("set_classes", base), ("prepare", 12, 6),
@@ -150,7 +151,7 @@ def test_every_null_of_a_finished_run_has_its_reason(scripted):
         ("out of memory", "out_of_memory", r"^out of memory: CUDA out of memory. Tried to allocate 2.00 GiB.$"),
         ("no host memory", "out_of_memory", r"^out of memory: MemoryError$"),
         ("no tensor memory", "out_of_memory", r"^out of memory: .*(allocate|memory)"),
-        ("bug", "failed", r"^ValueError: an odd value \(tinyworld_models.py:\d+, in misbehave\)$"),
+        ("bug", "failed", r"^ValueError: an odd value \(tinyworld_models.py:\d+, in misbehave\)\.\nMend it there"),
     ],
 )
 def test_a_failure_becomes_a_row_that_keeps_what_was_known(job, how, status, reason):
