@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from harness import plugins, weights
 from harness.errors import ConfigError, did_you_mean
+from harness.own_source import source_sha256
 from harness.protocol import adapter, check_method
 from harness.recipe import LENGTHS, Recipe, resolve, without_effect
 from harness.records import Precision, RunKey, key_json
@@ -82,6 +83,7 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
     sources = {name: spec for name, spec in named.items() if name != spec}
     tasks = _tasks(suite, list(named) or [group], sources)
     methods = {name: _method(name) for name in _method_names(suite, request.methods)}
+    sources_sha256 = {name: source_sha256(method.__module__) for name, method in methods.items()}
     _check_settings_are_known(request.settings, methods)
     _check_template(request.template)
     choice = request.recipes or suite.recipes
@@ -117,6 +119,7 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
                     steps=request.steps or suite.steps,
                     template=request.template,
                     simulated=request.simulated,
+                    source_sha256=sources_sha256[name],
                 )
                 run = PlannedRun(
                     key=key,

@@ -73,6 +73,10 @@ class RunKey:
     """A prompt template that replaced the datasets' own; null where they kept theirs."""
     simulated: bool = False
     """The run was simulated on tensors without contents: it has no times and no accuracy."""
+    device: Literal["cpu", "cuda"] | None = None
+    """The kind of device; null for simulated runs, and in records of before 0.2, whose environment says it."""
+    source_sha256: str | None = None
+    """Of a method of the user's own, a digest of its module and of those beside it that it imports; else null."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)

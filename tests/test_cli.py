@@ -11,6 +11,7 @@ from PIL import Image
 
 from harness.plan import Request, plan
 from harness.records import from_json
+from harness.runs.identity import identified
 from harness.runs.store import Store
 from harness.runs.suite_runner import RunOptions, pending
 
@@ -268,7 +269,8 @@ def left_to_do(pictures, results):
         suite="few-shot", datasets=[f"folder:{pictures}"], template="a drawing of a {}.", methods=["clip_adapter"],
         shots=[2], seeds=[1], settings={"epochs": "1"}, backbone="tiny-clip",
     )  # fmt: skip
-    todo, *_ = pending(plan(request, "demo"), Store(results), RunOptions(results=results, predictions=True), print)
+    runs = identified(plan(request, "demo"), Store(results), "cpu", print)
+    todo, *_ = pending(runs, Store(results), RunOptions(results=results, predictions=True), print)
     return len(todo)
 
 

@@ -78,6 +78,7 @@ def run_(
         typer.Option("--share-device", help="Let runs about time share a device; their records say how many did."),
     ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Do all runs again, also those that are done.")] = False,
     time_limit: Annotated[
         float | None,
         typer.Option(help="Seconds a run may take before it counts as hung.", min=0.001, show_default=False),
@@ -147,6 +148,7 @@ def run_(
         predictions=predictions,
         trace=trace,
         retry_failed=retry_failed,
+        again=again,
         jobs=jobs,
         threads=threads,
         share_device=share_device,

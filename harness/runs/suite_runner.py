@@ -23,6 +23,7 @@ from harness.plan import PlannedRun, Request, default_group, doubts, plan
 from harness.records import RunRecord, to_json
 from harness.runs.claims import LEASE_SECONDS, Claims
 from harness.runs.events import Event
+from harness.runs.identity import identified
 from harness.runs.job import Job, repeat_command
 from harness.runs.predictions import require_parquet
 from harness.runs.store import Store, Version
@@ -41,10 +42,10 @@ class RunOptions:
 
     `results` is the folder of the records, `cache` that of generated data, `data_root` that of downloaded datasets. `device` is
     auto, cpu, cuda or cuda:N. A run that takes longer than `time_limit_seconds` counts as hung. `predictions` and a `trace` are
-    kept beside the record where asked for. `retry_failed` does failed runs again. `jobs` runs are under way at a time, with
-    `threads` each, by default an equal share of the cores; runs that are about time share a device only with `share_device`. No
-    run is begun that would hardly end within `work_seconds`, if it took as long as the longest so far. Who else does runs of these
-    results counts as dead after `lease_seconds` of silence. Raises ConfigError for what is no device.
+    kept beside the record where asked for. `retry_failed` does failed runs again, `again` all. `jobs` runs are under way at a time,
+    with `threads` each, by default an equal share of the cores; runs that are about time share a device only with `share_device`.
+    No run is begun that would hardly end within `work_seconds`, if it took as long as the longest so far. Who else does runs of
+    these results counts as dead after `lease_seconds` of silence. Raises ConfigError for what is no device.
     """
 
     results: Path
@@ -55,6 +56,7 @@ class RunOptions:
     predictions: bool = False
     trace: bool = False
     retry_failed: bool = False
+    again: bool = False
     jobs: int = 1
     threads: int | None = None
     share_device: bool = False
@@ -124,6 +126,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     runs = plan(request, default_group(options.data_root))
     store = Store(options.results)
     store.check_writable()
+    runs = identified(runs, store, options.device, progress.note)
     store.plan(store.name(run.key) for run in runs)
     todo, replaced, outcome = pending(runs, store, options, progress.note)
     progress.planned(runs, todo)
@@ -303,7 +306,7 @@ def pending(
 ) -> tuple[list[PlannedRun], dict[str, Version], Outcome]:
     """The runs without a usable record, and the versions of the records among them that are to be written anew.
 
-    Finished runs are done again only if predictions, a trace or a profile are wanted and missing, failed ones only on request.
+    Finished runs are done again if predictions, a trace or a profile are wanted and missing; all, or failed ones, on request.
     Records are looked at, not read whole.
     """
     todo, outcome = [], Outcome(planned=len(runs))
@@ -318,7 +321,7 @@ def pending(
             except AdaptBenchError as error:
                 note(f"{error.what} It will be run again.")
         lacking = status == "ok" and not _has_all(run, store, options)
-        if status is None or lacking or (options.retry_failed and status != "ok"):
+        if status is None or lacking or options.again or (options.retry_failed and status != "ok"):
             todo.append(run)
             replaced |= {name: version} if version is not None else {}
         else:
@@ -367,7 +370,7 @@ def _job(run: PlannedRun, store: Store, options: RunOptions, gpu: str | None) ->
         run=run,
         pretrained=_absolute(run.pretrained),
         folders=options.folders,
-        device=options.device,
+        device=run.key.device if options.device == "auto" and run.key.device else options.device,
         threads=options.threads or max(1, cpu_threads() // options.jobs),
         command=repeat_command(run, run.pretrained, options.device),
         predictions=store.predictions_path(run.key).absolute() if options.predictions else None,

@@ -195,18 +195,34 @@ def _asked(section: Section) -> list[Section]:
 
 
 def _section(condition: Condition, records: list[RunRecord]) -> Section:
-    newest = [_newest(same) for same in grouped(records, lambda r: key_json(r.key)).values()]
+    newest = [_newest(same) for same in grouped(records, _run).values()]
     rows: list[Row] = []
-    for method, found in grouped(newest, lambda r: r.key.method).items():
-        rows.extend(_rows(method, found))
+    for found in grouped(newest, lambda r: r.key.method).values():
+        states = grouped(found, lambda r: r.key.source_sha256)
+        for source, of_one_source in states.items():
+            rows.extend(_rows(_named(of_one_source[0].key.method, source, len(states)), of_one_source))
     return Section(condition, _distinct(rows), repeats=len(records) - len(newest))
 
 
+def _run(record: RunRecord) -> str:
+    """Of records of one section: the same run, whether or not its version told the device, and whatever its method's source was."""
+    return key_json(replace(record.key, device=None, source_sha256=None))
+
+
 def _newest(same_run: Sequence[RunRecord]) -> RunRecord:
+    """The newest finished one. An edited method's earlier figures are none of its own: of several sources the newest counts."""
+    if len({r.key.source_sha256 for r in same_run}) > 1:
+        newest_source = max(same_run, key=lambda r: r.started_at).key.source_sha256
+        same_run = [r for r in same_run if r.key.source_sha256 == newest_source]
     return max(same_run, key=lambda r: (r.status == "ok", r.started_at))
 
 
-def _rows(method: str, records: list[RunRecord]) -> list[Row]:
+def _named(method: str, source_sha256: str | None, sources: int) -> str:
+    """A method, and which of several sources of it, whose runs are not averaged."""
+    return method if sources == 1 else f"{method} (source {(source_sha256 or 'unknown')[:7]})"
+
+
+def _rows(name: str, records: list[RunRecord]) -> list[Row]:
     """A method's records as rows: one, unless some dataset was run with two configurations.
 
     A recipe table may legitimately hold a row for one dataset, so different datasets may differ within a row.
@@ -216,7 +232,7 @@ def _rows(method: str, records: list[RunRecord]) -> list[Row]:
         if all(map(_one_each, parts)):
             break
         parts = list(grouped(records, level).values())
-    return [Row(_label(method, part, parts), method, tuple(part)) for part in parts]
+    return [Row(_label(name, part, parts), part[0].key.method, tuple(part)) for part in parts]
 
 
 def _one_each(records: list[RunRecord]) -> bool:

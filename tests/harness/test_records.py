@@ -192,7 +192,11 @@ def test_the_page_on_records_is_the_schemas():
     assert script["PAGE"].read_text() == script["page"](), "python docs/records_page.py"
 
 
-ADDED_SINCE = (b',\n  "concurrent_runs": null', b'\n "traceback": null,')
+ADDED_SINCE = (
+    b',\n  "concurrent_runs": null',
+    b'\n "traceback": null,',
+    b',\n  "device": null,\n  "source_sha256": null',
+)
 
 
 def test_a_file_of_an_earlier_version_is_written_again_byte_by_byte():

@@ -11,6 +11,7 @@ import pytest
 from harness.errors import ConfigError, DataError
 from harness.plan import Request, plan
 from harness.records import from_json
+from harness.runs.identity import identified
 from harness.runs.store import Store
 from harness.runs.suite_runner import Interrupted, Outcome, RunOptions, pending, run_suite, slots
 from harness.suite import Folders
@@ -215,7 +216,8 @@ def test_a_record_that_finds_no_place_is_kept_elsewhere(tinyworld, tmp_path, mon
     to.parent.mkdir(parents=True)
     kept.rename(to)
     assert from_json(to.read_bytes(), "here").status == "ok"
-    todo, *_ = pending(plan(REQUEST, "demo"), Store(options.results), options, print)
+    runs = identified(plan(REQUEST, "demo"), Store(options.results), "cpu", print)
+    todo, *_ = pending(runs, Store(options.results), options, print)
     assert [run.key.method for run in todo] == ["tinyworld:Diverges"]
 
 

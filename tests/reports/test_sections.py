@@ -39,6 +39,28 @@ def test_states_of_a_folder_that_changed_never_share_a_section(record):
     assert len(sections([record(dataset=one), record(dataset="hf:birds@0123456789ab:label=a")])) == 1
 
 
+def test_states_of_a_methods_source_are_never_averaged(record):
+    """Of a run, that of the newest source counts; what has only an older one stands in a row of its own."""
+
+    def of(source, seed, minute, **how):
+        found = record("mine:Mine", seed=seed, started_at=f"2026-01-02T03:{minute:02d}:00+00:00", **how)
+        return replace(found, key=replace(found.key, source_sha256=source and source * 64))
+
+    (section,) = sections([of("a", 1, 1), of("a", 2, 2), of("b", 1, 3, status="failed"), of(None, 3, 4)])
+    assert {row.label: row.seeds for row in section.rows} == {
+        "mine:Mine (source aaaaaaa)": (2,), "mine:Mine (source bbbbbbb)": (1,), "mine:Mine (source unknown)": (3,),
+    }  # fmt: skip
+    assert section.repeats == 1
+    assert labels(sections([of("a", 1, 1), of("a", 2, 2)])[0]) == ["mine:Mine"]
+
+
+def test_a_run_is_the_same_whether_or_not_its_version_told_the_device(record):
+    old = record()
+    new = replace(old, key=replace(old.key, device="cpu"), started_at="2026-01-02T04:00:00+00:00")
+    (section,) = sections([old, new])
+    assert (section.records, section.repeats) == ((new,), 1)
+
+
 def test_two_devices_of_one_kind_are_alike(record, gpu):
     assert len(sections([record(environment=gpu), record(seed=2, environment=replace(gpu, device="cuda:1"))])) == 1
 

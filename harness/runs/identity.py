@@ -1,0 +1,89 @@
+"""Which records a plan's runs have: what a run is holds the kind of device, and the source of a method of the user's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import AdaptBenchError
+from harness.plan import PlannedRun
+from harness.records import RunKey, from_json
+from harness.runs.store import Store
+
+Kind = Literal["cpu", "cuda"]
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Where Linux, its subsystem in Windows, and AMD's driver show that there may be a GPU."""
+
+
+def kind_of(device: str) -> Kind:
+    """What kind of device auto, cpu, cuda or cuda:N is here. Torch is imported only where a driver makes "auto" a question."""
+    if device != "auto":
+        return "cpu" if device == "cpu" else "cuda"
+    if sys.platform == "darwin" or (os.name == "posix" and not any(map(os.path.exists, _DRIVERS))):
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def identified(
+    runs: Sequence[PlannedRun], store: Store, device: str, note: Callable[[str], object]
+) -> list[PlannedRun]:
+    """The runs with the kind of device in their keys, but for those that an earlier version recorded: they keep its key.
+
+    Notes the methods whose source has changed since they were recorded, and those whose records don't tell.
+    """
+    kind, present = kind_of(device), store.names()
+    found, changed, untold = [], Counter[str](), Counter[str]()
+    for run in runs:
+        key = run.key if run.key.simulated else replace(run.key, device=kind)
+        earlier = _earlier(key, kind, store, present)
+        if earlier is not None:
+            untold[key.method] += key.source_sha256 is not None
+        elif key.source_sha256 and store.name(key) not in present:
+            changed[key.method] += _has_other_source(key, store, present)
+        found.append(replace(run, key=earlier or key))
+    for method, count in (+changed).items():
+        note(
+            f"{method} has changed since {count} of its runs were recorded: they are done again. The earlier records stay."
+        )
+    for method, count in (+untold).items():
+        note(
+            f"{count} runs of {method} were recorded before records told its source: if it has changed since, add --again."
+        )
+    return found
+
+
+def _earlier(key: RunKey, kind: Kind, store: Store, present: Collection[str]) -> RunKey | None:
+    """The key by which a version before 0.2 has recorded a run on this kind of device, if no later one has."""
+    old = replace(key, device=None, source_sha256=None)
+    if old == key or store.name(key) in present or store.name(old) not in present:
+        return None
+    try:
+        record = store.find(old)
+    except AdaptBenchError:  # which whoever reads it for good will say
+        return None
+    device = record.environment.device if record else "auto"
+    recorded = (
+        ("cuda" if record and record.environment.gpu else "cpu") if device == "auto" else device.partition(":")[0]
+    )
+    return old if key.simulated or recorded == kind else None
+
+
+def _has_other_source(key: RunKey, store: Store, present: Collection[str]) -> bool:
+    """Whether the same run is recorded with another source of its method."""
+    start = store.name(key).rpartition("-")[0]
+    for name in present:
+        if name.startswith(f"{start}-"):
+            try:
+                other = from_json((store.folder / Path(name)).read_bytes(), name).key
+            except (AdaptBenchError, OSError):
+                continue
+            if replace(other, source_sha256=key.source_sha256) == key:
+                return True
+    return False
