@@ -17,7 +17,8 @@ class Job:
 
     `predictions` is the file that the predictions on every test image go to, `trace` the one for a trace of two training steps, if
     anyone wants them. `features` is the folder in which runs leave the test features of frozen image towers for each other.
-    `gpu` is the UUID of the only GPU that the run is to see; None for all there are.
+    `gpu` is the UUID of the only GPU that the run is to see; None for all there are. `prompts` are those of all runs that may
+    be too long for the backbone, for whoever checks the job before the first run.
     """
 
     run: PlannedRun
@@ -30,6 +31,7 @@ class Job:
     trace: Path | None = None
     features: Path | None = None
     gpu: str | None = None
+    prompts: tuple[str, ...] = ()
 
 
 def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:

@@ -81,7 +81,10 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
 
 
 def check(job: Job) -> tuple[str, str] | None:
-    """What keeps any run of the job's kind from starting, as (what, advice): its device or its backbone; None if nothing does."""
+    """What keeps any run of the job's kind from starting, as (what, advice); None if nothing does.
+
+    That is its device, its backbone, or a prompt that the backbone would have to cut.
+    """
     key = job.run.key
     weights.remember(key.backbone, job.pretrained)
     where, source = ("meta", "random") if key.simulated else (job.device, job.pretrained)
@@ -89,7 +92,11 @@ def check(job: Job) -> tuple[str, str] | None:
         device = device_of(where)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the run says it again
-            backbones.load(key.backbone, source, execution=key.execution, precision=key.precision, device=str(device))
+            backbone = backbones.load(
+                key.backbone, source, execution=key.execution, precision=key.precision, device=str(device)
+            )
+        if job.prompts:
+            backbone.text.tokenize(job.prompts)
     except AdaptBenchError as error:
         return error.what, error.advice
     return None

@@ -17,6 +17,7 @@ from typing import Protocol
 import platformdirs
 
 from harness.data import checks
+from harness.data.few_shot import classnames
 from harness.errors import AdaptBenchError, ConfigError, DataError
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, doubts, plan
@@ -29,9 +30,11 @@ from harness.runs.predictions import require_parquet
 from harness.runs.store import Store, Version
 from harness.runs.todo import Todo
 from harness.runs.worker_process import Isolation
-from harness.suite import ClassSubset, Folders, Test
+from harness.suite import ClassSubset, Folders, Test, prompt
 
 CACHE = platformdirs.user_cache_path("adaptbench")
+SHORT_BYTES = 75
+"""A prompt of so many has 77 tokens at most, with start and end."""
 _POLL_SECONDS = 1.0
 """How often a process with nothing to do looks whether others have left it a run."""
 
@@ -133,27 +136,19 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     note = cache(progress.note)  # each text once
     for text in (text for run in todo for text in doubts(run.key)):
         note(text)
-    check_data(todo, options.folders, note)
+    prompts = check_data(todo, options.folders, note)
     try:
         if todo:
-            with Claims(store.claims_folder, options.lease_seconds) as claims:
-                _do(Todo(todo, replaced, store, claims), todo, options, progress, note, outcome)
+            with (
+                Claims(store.claims_folder, options.lease_seconds) as claims,
+                Isolation(options.time_limit_seconds) as isolation,
+            ):
+                gpus = isolation.check(replace(_job(todo[0], store, options, gpu=None), prompts=prompts))
+                left = Todo(todo, replaced, store, claims)
+                _Session(left, slots(todo, gpus, options), isolation, options, progress, note, outcome).run()
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
     return outcome
-
-
-def _do(
-    todo: Todo,
-    runs: Sequence[PlannedRun],
-    options: RunOptions,
-    progress: Progress,
-    note: Callable[[str], object],
-    outcome: Outcome,
-) -> None:
-    with Isolation(options.time_limit_seconds) as isolation:
-        gpus = isolation.check(_job(runs[0], todo.store, options, gpu=None))
-        _Session(todo, slots(runs, gpus, options), isolation, options, progress, note, outcome).run()
 
 
 @dataclass
@@ -339,11 +334,13 @@ def _has_all(run: PlannedRun, store: Store, options: RunOptions) -> bool:
     return record is None or bool(record.profile or "profile" in record.missing)
 
 
-def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str], object]) -> None:
+def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str], object]) -> tuple[str, ...]:
     """Read every dataset the runs name, before the first one starts. Raises DataError; generates what can be generated.
 
-    What is doubtful of one is noted, once; the records of its runs say it too.
+    What is doubtful of one is noted, once; the records of its runs say it too. Returns the prompts that may have more tokens than a
+    text tower reads.
     """
+    long: list[str] = []
     parts: defaultdict[str, set[ClassSubset]] = defaultdict(set)
     shots: defaultdict[str, set[int]] = defaultdict(set)
     source = {}
@@ -363,6 +360,9 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
         said += [text for count in sorted(shots[name]) for text in checks.doubts(dataset, splits, count)]
         for text in dict.fromkeys(said):
             note(text)
+        prompts = [prompt(dataset.template("clip"), each) for each in classnames(splits)]
+        long += [text for text in prompts if len(text.encode()) > SHORT_BYTES]
+    return tuple(dict.fromkeys(long))
 
 
 def _job(run: PlannedRun, store: Store, options: RunOptions, gpu: str | None) -> Job:

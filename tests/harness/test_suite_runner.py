@@ -12,8 +12,17 @@ from harness.errors import ConfigError, DataError
 from harness.plan import Request, plan
 from harness.records import from_json
 from harness.runs.identity import identified
+from harness.runs.runner import check
 from harness.runs.store import Store
-from harness.runs.suite_runner import Interrupted, Outcome, RunOptions, pending, run_suite, slots
+from harness.runs.suite_runner import (
+    Interrupted,
+    Outcome,
+    RunOptions,
+    check_data,
+    pending,
+    run_suite,
+    slots,
+)
 from harness.suite import Folders
 
 REQUEST = Request(
@@ -225,3 +234,14 @@ def test_a_disk_that_is_nearly_full_is_said_before(tinyworld, tmp_path, monkeypa
     monkeypatch.setattr("harness.runs.store.LEAST_FREE_BYTES", 1 << 60)
     with pytest.raises(ConfigError, match="MiB left, too little"):
         run_suite(REQUEST, RunOptions(results=tmp_path, device="cpu"), Heard())
+
+
+def test_a_prompt_that_is_too_long_is_found_before_the_first_run(job, tmp_path):
+    short, long = (job("zero_shot", template=f"{'a very ' * times}good photo of a {{}}.") for times in (10, 80))
+    folders = Folders(data_root=None, cache=tmp_path)
+    assert check(replace(short, prompts=check_data([short.run], folders, print))) is None
+    prompts = check_data([long.run], folders, print)
+    assert len(prompts) == 5
+    what, advice = check(replace(long, prompts=prompts))
+    assert what.startswith("a prompt has 168 tokens, the backbone reads 77: 'a very a very")
+    assert advice.startswith("Shorten the class name or the template")
