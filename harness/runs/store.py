@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from harness.errors import ConfigError
-from harness.files import write_atomically
+from harness.errors import ConfigError, DataError
+from harness.files import require_regular, write_atomically
 from harness.records import RunKey, RunRecord, Status, from_json, key_json, to_json
 
 LEAST_FREE_BYTES = 16 << 20
@@ -89,6 +89,7 @@ class Store:
     def glance(self, name: str) -> Glance:
         """What a record says first, without reading all of it. Raises DataError for a file that is no record."""
         path = self.folder / name
+        _require_file(path)
         with path.open("rb") as file:
             found = _OUTCOME.search(file.read(_GLANCE_BYTES))
             file.seek(max(0, path.stat().st_size - len(_LAST)))
@@ -136,7 +137,10 @@ class Store:
     def find(self, key: RunKey) -> RunRecord | None:
         """The record of a run, None if there is none. Raises DataError for a file that is no record."""
         path = self.path(key)
-        return from_json(path.read_bytes(), str(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        _require_file(path)
+        return from_json(path.read_bytes(), str(path))
 
     def write(self, record: RunRecord) -> Path:
         """A record is there whole or not at all, whatever kills the process."""
@@ -148,6 +152,18 @@ class Store:
 
 def _folders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def _require_file(path: Path) -> None:
+    """Raise DataError for a record that is no file, and would be waited for."""
+    try:
+        require_regular(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{path} can't be read: {error.strerror}.", "Move it away to have the run done again."
+        ) from error
 
 
 def _safe(name: str) -> str:

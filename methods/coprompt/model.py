@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.errors import ConfigError
+from harness.files import read_regular
 from harness.method import Batch, ImageSource, Read, cosine_logits
 from methods._deep import CoupledPromptModel
 from methods.coprompt import CoPrompt
@@ -121,7 +122,7 @@ def read_descriptions(path: str) -> Mapping[str, Sequence[str]]:
     """{class name: [sentence, ...]} from a JSON file. Raises ConfigError where that isn't what it holds."""
     shape = 'It is a JSON object of the shape {"class name": ["a sentence.", "another."], ...}.'
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(read_regular(Path(path)))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"the descriptions file {path} can't be read: {error}.",

@@ -6,6 +6,7 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
+from harness.files import read_regular, require_regular
 from suites.datasets.downloads import SOURCES
 
 CHUNK_BYTES = 1 << 20
@@ -32,6 +33,7 @@ def matches(file: Path, checksum: str) -> bool:
 
 def digest(file: Path, algorithm: str) -> str:
     """``algorithm:hexdigest`` of a file; "git" is the name that git gives to a blob of this content."""
+    require_regular(file)
     name = "sha1" if algorithm == "git" else algorithm
     hashed = hashlib.new(name, usedforsecurity=False)
     if algorithm == "git":
@@ -44,6 +46,6 @@ def digest(file: Path, algorithm: str) -> str:
 
 def names_digest(file: Path) -> str:
     """``sha256:hexdigest`` of a list of names, whatever its spaces and line ends."""
-    lines = (b" ".join(line.split()) for line in file.read_bytes().splitlines())
+    lines = (b" ".join(line.split()) for line in read_regular(file).splitlines())
     text = b"".join(line + b"\n" for line in lines if line)
     return f"sha256:{hashlib.sha256(text).hexdigest()}"

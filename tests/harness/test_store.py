@@ -1,6 +1,7 @@
 """Records on disk: whole or not at all, one file a key, and what is done already."""
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -27,6 +28,15 @@ def test_a_record_lies_where_its_key_says(store, record):
     assert path.name.startswith("demo-digits-16shots-seed1-")
     assert store.find(record.key) == record
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # no temporary file is left
+
+
+def test_a_pipe_in_a_records_place_is_not_waited_for(store, record):
+    path = store.path(record.key)
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    for look in (lambda: store.find(record.key), lambda: store.glance(store.name(record.key))):
+        with pytest.raises(DataError, match="it is no regular file"):
+            look()
 
 
 @pytest.mark.parametrize(
