@@ -86,7 +86,7 @@ def run_(
     executor: Annotated[
         str | None,
         typer.Option(
-            help="Have workers do it elsewhere: 'slurm', or one of your own. [default: this process does it]",
+            help="Have workers do it elsewhere: 'slurm', 'ray', or one of your own. [default: this process does it]",
             show_default=False,
             rich_help_panel=_ELSEWHERE,
         ),
@@ -113,6 +113,14 @@ def run_(
     slurm: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Any option of sbatch. Repeatable.", rich_help_panel=_ELSEWHERE),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a Ray cluster. [default: one of this machine]",
+            show_default=False,
+            rich_help_panel=_ELSEWHERE,
+        ),
     ] = None,
     site: Annotated[
         Path | None, typer.Option(help="Render the report of --results to this folder at the end.", show_default=False)
@@ -159,6 +167,7 @@ def run_(
         time=time,
         gpus=gpus,
         setup=tuple(setup or ()),
+        address=address,
         settings=options.settings_of(slurm, "slurm", "account=me"),
     )
     if executor is not None:

@@ -327,8 +327,9 @@ def pending(
 
 def _has_all(run: PlannedRun, store: Store, options: RunOptions) -> bool:
     """Whether a finished run has the predictions, the trace and the profile it should have, or the reason why not."""
-    wanted = [store.predictions_path(run.key)] * options.predictions + [store.trace_path(run.key)] * options.trace
-    if not all(path.exists() for path in wanted):
+    if options.predictions and not store.predictions_path(run.key).exists():
+        return False
+    if options.trace and not store.trace_path(run.key).exists():
         return False
     record = store.find(run.key) if run.profile else None
     return record is None or bool(record.profile or "profile" in record.missing)

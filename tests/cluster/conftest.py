@@ -1,4 +1,4 @@
-"""A Slurm of two nodes on this machine, started for these tests and ended with them."""
+"""What workers are to do, and a Slurm of two nodes on this machine, started for these tests and ended with them."""
 
 import os
 import shutil
@@ -11,8 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from harness.records import from_json
+
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
+SEEDS = range(1, 13)
+WORDS = [
+    "run", "tiny", "--methods", "clip_adapter", "--seeds", ",".join(map(str, SEEDS)), "--datasets", "tiny-colours",
+    "--backbone", "tiny-clip", "--device", "cpu", "--threads", "1", "--set", "clip_adapter.epochs=400",
+]  # fmt: skip
 CONF = Path(__file__).with_name("slurm.conf")
+
+
+def read(folder):
+    return {path.name: from_json(path.read_bytes(), path.name) for path in folder.rglob("*.json")}
 
 
 class Slurm:

@@ -6,30 +6,17 @@ import re
 import signal
 
 import pytest
-from cluster.conftest import until
-
-from harness.records import from_json
+from cluster.conftest import SEEDS, WORDS, read, until
 
 pytestmark = pytest.mark.cluster
-SEEDS = range(1, 13)
-WORDS = [
-    "run", "tiny", "--methods", "clip_adapter", "--seeds", ",".join(map(str, SEEDS)), "--datasets", "tiny-colours",
-    "--backbone", "tiny-clip", "--device", "cpu", "--threads", "1", "--set", "clip_adapter.epochs=400",
-]  # fmt: skip
 EXECUTOR = ("--executor", "harness.runs.executors.slurm:submit")
 
 
-def read(folder):
-    return {path.name: from_json(path.read_bytes(), path.name) for path in folder.rglob("*.json")}
-
-
 @pytest.fixture
-def command(slurm, adaptbench, tiny_weights):
-    """`command(*words)`: adaptbench on a host of the cluster, with `tinyworld` installed."""
-    from conftest import FAKES
-
-    environment = {"TINYWORLD": str(tiny_weights), "SLURM_CONF": slurm.environment["SLURM_CONF"]}
-    return lambda *words: adaptbench(*words, plugins=(FAKES,), environment=environment)
+def command(slurm, tiny_adaptbench, monkeypatch):
+    """The command on a host of the cluster."""
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    return tiny_adaptbench
 
 
 def test_whatever_happens_to_workers_every_run_is_done_once(slurm, command, tmp_path):

@@ -1,14 +1,16 @@
 """What an executor is given, and what a worker makes of it."""
 
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.errors import ConfigError, DataError
 from harness.plan import Request, plan
-from harness.runs.executors import Order, Workers, order, read_order, seconds_of
+from harness.runs.executors import Order, Workers, order, ray, read_order, seconds_of
 from harness.runs.executors.slurm import script, submit
 from harness.runs.store import Store
 from harness.runs.suite_runner import RunOptions
@@ -89,6 +91,31 @@ def test_without_sbatch_the_way_on_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="no sbatch here"):
         submit(Order(name="a", command=("b",), workers=Workers(), folder=tmp_path, runs=1))
+
+
+def test_without_ray_the_way_on_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match="Ray isn't installed"):
+        ray.run(Order(name="a", command=("b",), workers=Workers(), folder=tmp_path, runs=1))
+
+
+def test_ray_gives_each_worker_what_was_asked_for_and_waits_for_all(tmp_path, monkeypatch):
+    asked = []
+    fake = SimpleNamespace(
+        init=lambda **how: asked.append(how["address"]),
+        remote=lambda **how: lambda function: asked.append(how) or SimpleNamespace(remote=function),
+        get=list,
+        shutdown=lambda: asked.append("shut down"),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-of-the-task")
+    monkeypatch.chdir(tmp_path)
+    write = "import os, pathlib; pathlib.Path(os.environ['CUDA_VISIBLE_DEVICES']).open('a').write('x')"
+    workers = Workers(count=2, gpus=1, address="there:1")
+    order = Order(name="a", command=(sys.executable, "-c", write), workers=workers, folder=tmp_path, runs=9)
+    assert ray.run(order).startswith("2 of 2 workers have ended well")
+    assert asked == ["there:1", {"max_retries": -1, "num_cpus": 1, "num_gpus": 1}, "shut down"]
+    assert (tmp_path / "GPU-of-the-task").read_text() == "xx"
 
 
 def test_the_command_hands_an_order_to_an_executor_of_ones_own(tmp_path, adaptbench_here, monkeypatch):

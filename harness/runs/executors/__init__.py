@@ -28,7 +28,7 @@ FOLDER = ".workers"
 class Workers:
     """How many workers, and what a scheduler is to give each of them: its partition, time, GPUs, and options of its own.
 
-    `time` is in Slurm's words (``4:00:00``). `setup` are lines of shell to run before the worker.
+    `time` is in Slurm's words (``4:00:00``). `setup` are lines of shell to run before the worker. `address` is that of a cluster.
     """
 
     count: int = 1
@@ -37,6 +37,7 @@ class Workers:
     gpus: int | None = None
     setup: tuple[str, ...] = ()
     settings: Mapping[str, str] | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
