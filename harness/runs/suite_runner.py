@@ -45,7 +45,8 @@ class RunOptions:
 
     `results` is the folder of the records, `cache` that of generated data, `data_root` that of downloaded datasets. `device` is
     auto, cpu, cuda or cuda:N. A run that takes longer than `time_limit_seconds` counts as hung. `predictions` and a `trace` are
-    kept beside the record where asked for. `retry_failed` does failed runs again, `again` all. `jobs` runs are under way at a time,
+    kept beside the record where asked for. `retry_failed` does failed runs again, `again` all; where
+    `replacing` is given, these versions of records alone. `jobs` runs are under way at a time,
     with `threads` each, by default an equal share of the cores; runs that are about time share a device only with `share_device`.
     No run is begun that would hardly end within `work_seconds`, if it took as long as the longest so far. Who else does runs of
     these results counts as dead after `lease_seconds` of silence. Raises ConfigError for what is no device.
@@ -60,6 +61,7 @@ class RunOptions:
     trace: bool = False
     retry_failed: bool = False
     again: bool = False
+    replacing: Mapping[str, Version] | None = None
     jobs: int = 1
     threads: int | None = None
     share_device: bool = False
@@ -316,7 +318,10 @@ def pending(
             except AdaptBenchError as error:
                 note(f"{error.what} It will be run again.")
         lacking = status == "ok" and not _has_all(run, store, options)
-        if status is None or lacking or options.again or (options.retry_failed and status != "ok"):
+        asked = options.again or (options.retry_failed and status != "ok")
+        if options.replacing is not None:
+            asked = asked and options.replacing.get(name) == version
+        if status is None or lacking or asked:
             todo.append(run)
             replaced |= {name: version} if version is not None else {}
         else:

@@ -13,7 +13,7 @@ from harness.plan import Request, plan
 from harness.runs.executors import Order, Workers, order, ray, read_order, seconds_of
 from harness.runs.executors.slurm import script, submit
 from harness.runs.store import Store
-from harness.runs.suite_runner import RunOptions
+from harness.runs.suite_runner import RunOptions, pending
 
 REQUEST = Request(suite="base2new", methods=["coop"], datasets=["demo-digits"], seeds=[1, 2], settings={"epochs": "3"})
 
@@ -51,6 +51,30 @@ def test_an_order_is_read_as_it_was_given_and_asks_for_no_more_workers_than_runs
     for key in [a_record(methods=["coop"], seeds=[seed], settings={"epochs": "3"}).key for seed in (1, 2)]:
         store.write(replace(a_record(), key=key))
     assert order(REQUEST, options, Workers(count=16)) is None
+
+
+def test_what_is_to_be_done_again_is_known_when_workers_are_ordered(tmp_path, a_record):
+    options = RunOptions(results=tmp_path / "results", device="cpu", again=True)
+    store = Store(options.results)
+    runs = plan(REQUEST, "demo")
+    for run in runs:
+        store.write(replace(a_record(), key=run.key))
+    request, wanted = read_order(Path(order(REQUEST, options, Workers()).command[4]))
+    assert plan(request, "demo") == runs
+    store.write(replace(a_record(), key=runs[0].key))  # by a worker that began earlier
+    todo, *_ = pending(runs, store, wanted, print)
+    assert todo == runs[1:]
+
+
+def test_the_kind_of_device_is_the_workers_to_tell_unless_it_is_asked_for(tmp_path):
+    options, notes = RunOptions(results=tmp_path / "results"), []
+    _, wanted = read_order(Path(order(REQUEST, options, Workers(gpus=1), notes.append).command[4]))
+    assert (wanted.device, notes) == ("cuda", [])
+    assert len(Store(options.results).planned()) == 2
+    elsewhere = replace(options, results=tmp_path / "elsewhere")
+    _, wanted = read_order(Path(order(REQUEST, elsewhere, Workers(), notes.append).command[4]))
+    assert (wanted.device, len(notes)) == ("auto", 1)
+    assert Store(elsewhere.results).planned() == []
 
 
 def test_what_is_no_order_is_said(tmp_path):

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.errors import ConfigError, DataError
 from harness.files import write_atomically
 from harness.plan import Request, default_group, plan
+from harness.runs.identity import identified
 from harness.runs.store import Store
 from harness.runs.suite_runner import RunOptions, pending
 
@@ -71,16 +72,23 @@ def order(
 ) -> Order | None:
     """Plan a suite and write its order, for no more workers than runs are left; None if none is left.
 
-    Raises ConfigError for what can't be planned; data and devices are the workers' to look at, where they run.
+    What is to be done again is known from now on: a worker that begins later finds what others have done anew. Raises ConfigError
+    for what can't be planned; data and devices are the workers' to look at, where they run.
     """
-    options = replace(options, results=options.results.absolute())
+    device = "cuda" if options.device == "auto" and workers.gpus else options.device
+    options = replace(options, results=options.results.absolute(), device=device)
     store = Store(options.results)
     store.check_writable()
-    runs = plan(request, default_group(options.data_root))
-    store.plan(store.name(run.key) for run in runs)
+    runs = identified(plan(request, default_group(options.data_root)), store, device, note)
     todo, *_ = pending(runs, store, options, note)
-    if not todo:
-        return None
+    if device == "auto":
+        note("The runs are planned once a worker knows its device: --gpus or --device tells it now.")
+    else:
+        store.plan(store.name(run.key) for run in runs)
+        if not todo:
+            return None
+    if options.again or options.retry_failed:
+        options = replace(options, replacing={name: v for name in store.names() if (v := store.version(name))})
     text = _ADAPTER.dump_json(_OrderFile(request=request, options=options), indent=1)
     folder = options.results / FOLDER
     folder.mkdir(exist_ok=True)
@@ -89,7 +97,7 @@ def order(
     return Order(
         name=f"adaptbench-{runs[0].key.suite}",
         command=(sys.executable, "-m", "harness", "worker", str(path)),
-        workers=replace(workers, count=min(workers.count, len(todo))),
+        workers=replace(workers, count=min(workers.count, max(1, len(todo)))),
         folder=folder,
         runs=len(todo),
     )
