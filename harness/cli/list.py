@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness import plugins
+from harness import plugins, weights
 from harness.cli.options import Pretrained
 from harness.cli.terminal import console
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
@@ -108,7 +108,9 @@ def trainable_parameters(names: Iterable[str], backbone: str, pretrained: str | 
     """
     from harness.clip import backbone as backbones
 
-    if pretrained is None and backbone not in plugins.names("backbone"):
+    if pretrained is not None:
+        backbone, pretrained, _ = weights.of_backbone(backbone, pretrained)
+    elif backbone not in plugins.names("backbone"):
         pretrained = "random"
     loaded = backbones.load(backbone, pretrained)
     return {name: _trains(plugins.load("method", name), loaded) for name in names}

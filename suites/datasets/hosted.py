@@ -203,6 +203,7 @@ def read_hugging_face(name: str, choices: Mapping[str, str]) -> Splits:
         import datasets
     except ImportError:
         raise ConfigError(f"hf:{name} needs the library 'datasets'.", "Install it: pip install datasets") from None
+    datasets.disable_progress_bars()  # they would break into ours
     try:
         loaded = datasets.load_dataset(name, choices.get("config"))
     except Exception as error:  # of the network, the hub or the builder

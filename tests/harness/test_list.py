@@ -4,7 +4,7 @@ import pytest
 
 from harness import plugins
 from harness.cli.list import trainable_parameters
-from harness.errors import BackboneError
+from harness.errors import BackboneError, ConfigError
 
 E = D = W = 128  # the joint, text and image width of demo-clip
 
@@ -42,6 +42,11 @@ def test_every_method_has_its_cards_formula(counts):
 def test_a_backbone_that_is_not_there_is_one_error():
     with pytest.raises(BackboneError, match="no backbone 'demo-clap'"):
         trainable_parameters(["coop"], "demo-clap", None)
+
+
+def test_weights_beside_a_backbone_that_has_its_own_are_refused():
+    with pytest.raises(ConfigError, match="comes with weights of its own"):
+        trainable_parameters(["coop"], "local-dir:anywhere", "openai")
 
 
 def test_a_method_that_does_not_fit_says_why(monkeypatch, tiny_backbone):
