@@ -70,6 +70,17 @@ def test_whatever_happens_to_workers_every_run_is_done_once(slurm, command, tmp_
     assert "No run is left" in command(*WORDS, *EXECUTOR, "--results", results).stdout
 
 
+def test_a_worker_at_its_time_limit_leaves_its_run_to_others(slurm, command, tmp_path):
+    words = ("run", "tiny", "--methods", "tinyworld:Hangs", "--datasets", "tiny-colours", "--backbone", "tiny-clip")
+    said = command(*words, "--device", "cpu", *EXECUTOR, "--time", "1", "--results", tmp_path)
+    assert said.returncode == 0, said.stderr
+    until(lambda: not slurm.states())
+    (log,) = (tmp_path / ".workers").glob("*.log")
+    assert "Interrupted: 0 of 1 runs are recorded." in log.read_text()
+    (suite,) = json.loads(command("status", tmp_path, "--json").stdout)
+    assert (suite["ok"], suite["failed"], suite["running"], suite["left"]) == (0, 0, [], 1)
+
+
 def test_what_sbatch_refuses_is_said(command, tmp_path):
     refused = command(*WORDS, *EXECUTOR, "--partition", "nowhere", "--results", tmp_path)
     assert refused.returncode == 2
