@@ -105,6 +105,8 @@ class WindowRecord:
     """The GPU's temperature at the window's two edges."""
     clock_megahertz: tuple[float, float] | None = None
     """The clock of the GPU's streaming processors at the window's two edges."""
+    stopped_seconds: Seconds | None = None
+    """Seconds in which the process was stopped or the machine slept; above 0, the window's times mean nothing."""
     contended: bool | None = None
     """On a CPU: threads waited for a processor for over a tenth of the window. On a GPU: another process used it at an edge."""
 

@@ -11,6 +11,7 @@ from types import TracebackType
 import torch
 
 from harness.meters.gpu import NO_GPU, Gpu, calls_of
+from harness.meters.heartbeat import Heartbeat
 from harness.records import WindowRecord
 
 MINIMUM_ENERGY_WINDOW_SECONDS = 10.0
@@ -50,6 +51,7 @@ class Window:
         self._shared = self._gpu.shared()
         self._cpu = _cpu_seconds()
         self._waited = _waited_seconds()
+        self._heartbeat = Heartbeat().__enter__()
         self._start = time.perf_counter()
         return self
 
@@ -57,10 +59,12 @@ class Window:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._cuda and error is not None:
+            self._heartbeat.__exit__()
             return  # after a CUDA error a synchronise raises too, and would hide the cause
         self._calls.synchronise()
         seconds = time.perf_counter() - self._start
         cpu_seconds = _cpu_seconds() - self._cpu
+        self._heartbeat.__exit__()
         peak_rss = peak_rss_bytes()
         peaks = self._calls.peaks()
         self._record = WindowRecord(
@@ -74,6 +78,7 @@ class Window:
             energy_joules=self._energy_used(seconds),
             temperature_celsius=_edges(self._temperature, self._gpu.temperature_celsius()),
             clock_megahertz=_edges(self._clock, self._gpu.clock_megahertz()),
+            stopped_seconds=self._heartbeat.stopped_seconds,
             contended=self._contended(seconds),
         )
         self._explain()

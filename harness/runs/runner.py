@@ -48,6 +48,7 @@ from harness.training.feature_cache import FeatureCache
 from harness.training.log import TrainingLog
 
 Emit = Callable[[Event], None]
+_DOING: Mapping[Phase, str] = {"setup": "set-up", "train": "training", "test": "testing"}
 
 
 def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
@@ -128,6 +129,12 @@ def _run(job: Job, findings: Findings, emit: Emit) -> None:
             record = window.record()
             if record is not None:
                 findings.windows[name] = record
+                if record.stopped_seconds:
+                    warnings.warn(
+                        f"the process was stopped for {record.stopped_seconds:.0f} s in {_DOING[name]}: its times there say "
+                        "nothing, and reports leave them out. Do the run again by --again.",
+                        stacklevel=2,
+                    )
             findings.missing |= {f"{name}.{field}": why for field, why in window.missing.items()}
 
     facts, steps = findings.facts, job.run.key.steps

@@ -21,6 +21,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import psutil
+
 from harness.errors import ConfigError
 from harness.meters.environment import describe
 from harness.records import RunRecord, Status, from_json, to_json
@@ -29,6 +31,8 @@ from harness.runs.job import Job
 
 _STOP_GRACE_SECONDS = 5.0
 _ENDING = (signal.SIGINT, signal.SIGTERM)
+_LOOK_SECONDS = 1.0
+"""How often runs that have a time limit are looked at."""
 _LONGEST_SOCKET_NAME = 103
 """In bytes, on the system that allows the fewest (macOS)."""
 
@@ -42,6 +46,7 @@ class _RunProcess:
     receiver: Connection
     started_at: str
     start: float
+    suspended_seconds: float = 0.0
 
     def receive(self) -> Event | RunRecord | None:
         """What it tells next; None if it ended without a word."""
@@ -73,6 +78,7 @@ class Isolation:
             self._context.set_forkserver_preload(["harness.runs.forkserver_preload"])
         self._time_limit_seconds = time_limit_seconds
         self._runs: dict[str, _RunProcess] = {}
+        self._looked = time.monotonic()
 
     def __enter__(self) -> Isolation:
         return self
@@ -113,7 +119,9 @@ class Isolation:
         """
         limits = [left for run in self._runs.values() if (left := self._left(run)) is not None]
         limits += [] if seconds is None else [seconds]
+        limits += [] if self._time_limit_seconds is None else [_LOOK_SECONDS]
         ready = wait([run.receiver for run in self._runs.values()], timeout=max(0.0, min(limits)) if limits else None)
+        self._look()
         told: list[tuple[str, Event | RunRecord]] = []
         for name, run in list(self._runs.items()):
             left = self._left(run)
@@ -132,7 +140,18 @@ class Isolation:
     def _left(self, run: _RunProcess) -> float | None:
         """Seconds until the run counts as hung."""
         limit = self._time_limit_seconds
-        return None if limit is None else limit - (time.monotonic() - run.start)
+        return None if limit is None else limit - (time.monotonic() - run.start - run.suspended_seconds)
+
+    def _look(self) -> None:
+        """Note for how long the runs were stopped (Ctrl-Z, a suspended job), with this process or alone: that is none of theirs."""
+        now = time.monotonic()
+        gap_seconds, self._looked = now - self._looked, now
+        for run in self._runs.values():
+            own_seconds = min(gap_seconds, now - run.start)
+            if own_seconds > 2 * _LOOK_SECONDS and self._time_limit_seconds is not None:
+                run.suspended_seconds += own_seconds - _LOOK_SECONDS
+            elif _is_stopped(run.process.pid):
+                run.suspended_seconds += own_seconds
 
     def _without_record(self, run: _RunProcess, timed_out: bool) -> RunRecord:
         job = run.job
@@ -230,6 +249,13 @@ def _die_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:  # it has ended
+        return False
 
 
 def _status_of_exit(code: int | None) -> Status:

@@ -237,6 +237,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     ),
     Quantity(
         name="setup_seconds",
+        phase="setup",
         read=lambda record: of_window(record, "setup", lambda w: w.seconds),
         over="sum",
         title="Set-up",
@@ -248,6 +249,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     ),
     Quantity(
         name="test_seconds",
+        phase="test",
         read=costs.test_seconds,
         over="sum",
         title="Test",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from harness.records import RunRecord
+from harness.records import Phase, RunRecord
 from reports.format.cells import Column
 from reports.format.text import visible
-from reports.results.costs import Maybe, PeakField, adapts, simulation
+from reports.results.costs import Maybe, PeakField, adapts, of_window, simulation
 from reports.results.sections import Row
 
 PEAK_NAMES: dict[PeakField, str] = {
@@ -70,7 +70,7 @@ class Quantity:
     part: what it is a figure of; a run without training, or without steps, has none. missing: where in a record's `missing` the
     reason for its absence stands, if not under its name (a pattern; ``{peak}`` is the meter's field); why: a reason that follows
     from the record itself. optional: no column where no row has it, as it needs a meter or a profile of its own. timed: depends on
-    how fast a machine is.
+    how fast a machine is; phase: where its time passes.
 
     shown: the places, and of which runs. axis: drawn against accuracy. The rest are words for sentences; without them there is no
     sentence. noun: ``training time``. takes: before ``2.00 times the usual``, braces for ``, on a shared processor,``. least: said
@@ -92,6 +92,7 @@ class Quantity:
     why: Callable[[RunRecord], str] = _nothing
     optional: bool = False
     timed: bool = True
+    phase: Phase = "train"
     shown: Mapping[Place, Runs] = field(default_factory=dict)
     axis: Axis | None = None
     noun: str = ""
@@ -105,6 +106,8 @@ class Quantity:
 
     def of(self, record: RunRecord, peak: PeakField) -> Maybe:
         """The figure of one run; None where there is none."""
+        if self._stopped_seconds(record):
+            return None
         if self.part != "run" and not adapts(record):
             return None
         if isinstance(self.read, Ratio):
@@ -119,6 +122,10 @@ class Quantity:
         return Column(
             self.title, ", ".join(filter(None, (PEAK_NAMES[peak], self.unit))), self.help.format(PEAK_HELP[peak])
         )
+
+    def _stopped_seconds(self, record: RunRecord) -> float:
+        """For how long the process was stopped in the phase whose time this is."""
+        return (of_window(record, self.phase, lambda w: w.stopped_seconds) if self.timed else None) or 0.0
 
     def reason(self, row: Row, peak: PeakField) -> str:
         """Why a row lacks it, in the records' own words where they have any."""
@@ -136,6 +143,10 @@ class Quantity:
             return "No run finished."
         if self.part == "steps" and not any(r.key.recipe.trains for r in finished):
             return "Fitted in one go to extracted features: no optimiser step, no batch of images."
+        if stopped := max(map(self._stopped_seconds, finished)):
+            return (
+                f"The process was stopped for {stopped:.0f} s meanwhile. Do the run again: adaptbench run ... --again."
+            )
         if derived := next(filter(None, map(self.why, finished)), ""):
             return derived
         return self._recorded_reason(finished, peak) or "Not recorded."

@@ -196,6 +196,7 @@ ADDED_SINCE = (
     b',\n  "concurrent_runs": null',
     b'\n "traceback": null,',
     b',\n  "device": null,\n  "source_sha256": null',
+    b'\n   "stopped_seconds": null,',
 )
 
 

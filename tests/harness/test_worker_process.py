@@ -1,8 +1,14 @@
 """Real processes: whatever a run does to its own, the suite goes on and the record says what happened."""
 
+import signal
+import subprocess
+import time
+
+import psutil
 import pytest
 
 from harness.records import from_json
+from harness.runs.worker_process import Isolation, _RunProcess
 
 METHODS = ("Exits", "Killed", "Segfaults", "Hangs", "Diverges", "OutOfMemory")
 WORDS = [
@@ -87,3 +93,33 @@ def test_failed_runs_are_left_alone_and_done_again_on_request(sick_suite, tiny_a
     assert set(files(folder)) == set(before)
     unchanged = [p for p in files(folder) if (p.stat().st_mtime_ns, p.read_bytes()) == before[p]]
     assert [p.parent.name for p in unchanged] == ["clip_adapter"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process can be stopped here")
+def test_time_in_which_a_run_is_stopped_does_not_count_to_its_limit():
+    isolation, start = Isolation(60), time.monotonic() - 1
+    with subprocess.Popen(["sleep", "60"]) as process:
+        run = isolation._runs["run"] = _RunProcess(None, process, None, "", start)
+        try:
+            process.send_signal(signal.SIGSTOP)
+            while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+                pass
+            isolation._looked = start
+            left = isolation._left(run)
+            isolation._look()
+            assert isolation._left(run) > left
+            process.send_signal(signal.SIGCONT)
+            while psutil.Process(process.pid).status() == psutil.STATUS_STOPPED:
+                pass
+            stopped = run.suspended_seconds
+            isolation._look()
+            assert run.suspended_seconds == stopped
+            run.start, isolation._looked = (
+                start - 100,
+                isolation._looked - 50,
+            )  # as if this process had been stopped, too
+            left = isolation._left(run)
+            isolation._look()
+            assert isolation._left(run) > left
+        finally:
+            process.kill()

@@ -11,7 +11,7 @@ from harness.records import ProfileRecord, SimulationRecord
 from reports.results.costs import adapts, epoch_seconds, step_seconds, utilisation_percent
 from reports.results.costs import test_seconds as seconds_of_testing
 from reports.results.macro import macro_accuracy_percent, macro_f1_percent
-from reports.results.quantities import QUANTITIES, TRAIN_PEAK
+from reports.results.quantities import QUANTITIES, TRAIN, TRAIN_PEAK, figures
 from reports.results.sections import Row
 
 
@@ -121,3 +121,19 @@ def test_macro_figures_are_scikit_learns(record):
     unknown = replace(found, accuracy=dict(zip(found.accuracy, tests, strict=True)))
     assert macro_accuracy_percent(unknown) is None
     assert macro_f1_percent(unknown) is None
+
+
+def test_the_time_of_a_phase_in_which_the_process_was_stopped_is_left_out(record):
+    """Whatever depends on it too; what doesn't, and other phases, stay."""
+    whole = record()
+    windows = {**whole.windows, "train": replace(whole.windows["train"], stopped_seconds=15.0)}
+    found = replace(whole, windows=windows)
+    row = Row("coop", "coop", (found,))
+    before, after = (figures(each, "peak_tensor_bytes") for each in (whole, found))
+    gone = {name for name, value in after.items() if value is None and before[name] is not None}
+    assert {"train_seconds", "step_seconds", "epoch_seconds", "load_seconds", "images_per_second"} <= gone
+    assert not gone & {"test_seconds", "setup_seconds", "train_peak_bytes", "trainable_parameters"}
+    assert "stopped for 15 s" in TRAIN.reason(row, "peak_tensor_bytes")
+    windows = {**whole.windows, "test": replace(whole.windows["test"], stopped_seconds=2.0)}
+    after = figures(replace(whole, windows=windows), "peak_tensor_bytes")
+    assert {name for name, value in after.items() if value is None and before[name] is not None} == {"test_seconds"}
