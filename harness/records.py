@@ -62,7 +62,8 @@ class RunKey:
     backbone: str
     """The backbone's name."""
     pretrained: str | None
-    """The weights: a tag or a file's name; null for those that a built-in backbone ships with."""
+    """The weights: a tag, or a file's name and the start of its SHA-256 (of a local-dir:, with its config); null for those that a
+    backbone comes with."""
     precision: Precision
     """How it was computed: fp32, under autocast (bf16, fp16), or with fp16 weights (fp16-pure)."""
     execution: Execution
