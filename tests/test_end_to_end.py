@@ -16,7 +16,8 @@ FAKES = Path(__file__).parent / "fakes"
 METHODS = ("zero_shot", "clip_adapter", "skip_tuning")
 WORDS = [
     "run", "base2new", "--methods", ",".join(METHODS), "--datasets", "tiny-colours", "--backbone", "tiny-clip",
-    "--device", "cpu", "--seeds", "1", "--shots", "4", "--set", "epochs=1", "--set", "skip_tuning.start_layer=1",
+    "--device", "cpu", "--seeds", "1", "--shots", "4",
+    "--set", "epochs=1", "--set", "warmup_epochs=0", "--set", "skip_tuning.start_layer=1",
 ]  # fmt: skip
 HANGS_SECONDS = 300
 """How long a process may take to end, which takes seconds, before it counts as hung."""
