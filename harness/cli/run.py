@@ -98,7 +98,7 @@ def run_(
     time: Annotated[
         str | None,
         typer.Option(
-            help="Time of a worker: minutes, H:M:S or D-H. It begins no run that it won't likely end.",
+            help="Time of a worker, as 90 (minutes) or 4:00:00. It begins no run that it won't likely end.",
             show_default=False,
             rich_help_panel=_ELSEWHERE,
         ),
