@@ -81,7 +81,7 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
     suite: Suite = plugins.load("suite", request.suite)
     named = {_name_of(spec): spec for spec in map(plugins.named, request.datasets)}
     sources = {name: spec for name, spec in named.items() if name != spec}
-    tasks = _tasks(suite, list(named) or [group], sources)
+    tasks = _named_tasks(_tasks(suite, list(named) or [group], sources), sources)
     methods = {name: _method(name) for name in _method_names(suite, request.methods)}
     sources_sha256 = {name: source_sha256(method.__module__) for name, method in methods.items()}
     _check_settings_are_known(request.settings, methods)
@@ -199,6 +199,22 @@ def build_method(name: str, settings: Mapping[str, Any]) -> Any:
 def _name_of(spec: str) -> str:
     """What a key calls a dataset of the command line: as it is there, or by the name that its source gives it."""
     return plugins.load("dataset", spec).name if plugins.is_source(spec) else spec
+
+
+def _named_tasks(tasks: Sequence[Task], sources: dict[str, str]) -> list[Task]:
+    """The tasks, with datasets that a suite has from a source (``folder:/a/b``) by their names; `sources` learns them."""
+
+    def name(dataset: str) -> str:
+        if dataset in sources or not plugins.is_source(dataset):
+            return dataset
+        found = _name_of(dataset)
+        sources[found] = dataset
+        return found
+
+    return [
+        replace(task, dataset=name(task.dataset), tests=tuple(replace(t, dataset=name(t.dataset)) for t in task.tests))
+        for task in tasks
+    ]
 
 
 def _tasks(suite: Suite, names: Sequence[str], sources: Mapping[str, str]) -> list[Task]:

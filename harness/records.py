@@ -268,7 +268,9 @@ class Environment:
     @property
     def machine(self) -> str:
         """The words by which a report tells machines apart: the device that computed, and its thread count on a CPU."""
-        return self.gpu if self.gpu else f"{self.cpu or 'unknown CPU'}, {self.threads} threads"
+        return (
+            self.gpu if self.gpu else f"{self.cpu or 'unknown CPU'}, {self.threads} thread{'s' * (self.threads != 1)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)

@@ -112,8 +112,8 @@ class Test:
     @classmethod
     def from_key(cls, key: str) -> Test:
         """The test that has this key."""
-        dataset, _, classes = key.partition("/")
-        return cls(dataset, cast(ClassSubset, classes or "all"))
+        dataset, _, classes = key.rpartition("/")
+        return cls(dataset, cast(ClassSubset, classes)) if classes in ("base", "new") and dataset else cls(key)
 
 
 @dataclass(frozen=True, slots=True)

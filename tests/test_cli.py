@@ -124,6 +124,25 @@ class TestPlan:
         ]
         monkeypatch.delitem(sys.modules, "mine")
 
+    def test_packages_of_the_users_before_ours_on_the_path_stand_in_for_none_of_ours(self, adaptbench, tmp_path):
+        for package in ("methods", "reports", "suites"):
+            (tmp_path / package).mkdir()
+            (tmp_path / package / "__init__.py").write_text("raise ImportError('not this one')\n")
+        process = adaptbench("report", "nowhere", plugins=(tmp_path,))
+        assert process.returncode == 2
+        assert "there is no results folder nowhere" in process.stderr
+        assert "Warning" not in process.stderr
+
+    def test_an_import_of_a_package_that_ours_stands_in_for_is_explained(self, adaptbench_here, tmp_path, monkeypatch):
+        (tmp_path / "theirs.py").write_text("from methods.helper import help\n")
+        monkeypatch.setattr("sys.path", list(sys.path))
+        monkeypatch.chdir(tmp_path)
+        process = adaptbench_here("plan", "base2new", "--methods", "theirs.py:Mine")
+        assert process.returncode == 2
+        assert "No module named 'methods.helper' (theirs.py:1" in output(process)
+        assert "'methods' is a package of AdaptBench" in output(process)
+        assert "give it another name" in output(process)
+
 
 MINE = """
 from dataclasses import dataclass

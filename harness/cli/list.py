@@ -85,13 +85,15 @@ def _method_columns(methods: Mapping[str, Any], backbone: str, pretrained: str |
 
 
 def about(thing: Any) -> str:
-    """One line on a plug-in: a suite's question, a dataset's title and group, else the first line of its module."""
+    """One line on a plug-in: a suite's question, a dataset's title and group, else the first line on it."""
     if hasattr(thing, "question"):
         return thing.question
     if hasattr(thing, "title"):
         return f"{thing.title} ({thing.group})"
     if isinstance(thing, type):
-        return (sys.modules[thing.__module__].__doc__ or thing.__doc__ or "").strip().partition("\n")[0]
+        ours = thing.__module__.partition(".")[0] in plugins.OURS  # a card is a module of ours
+        text = sys.modules[thing.__module__].__doc__ if ours else thing.__doc__
+        return "" if (text or "").startswith(f"{thing.__name__}(") else (text or "").strip().partition("\n")[0]
     return getattr(thing, "name", "")
 
 

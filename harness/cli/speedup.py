@@ -75,8 +75,9 @@ def speedup(
             name, str(keys[name].recipe.batch_size), *times, f"{speed.median:.2f}", f"{low:.2f} to {high:.2f}"
         )
     console.print(table)
+    count = torch.get_num_threads()
     console.print(
-        f"{part}, {backbone}, {classes} classes, fp32, {pairs} pairs in turns, {torch.get_num_threads()} threads. "
+        f"{part}, {backbone}, {classes} classes, fp32, {pairs} pairs in turns, {count} thread{'s' * (count != 1)}. "
         "Times are medians; the ratio is the median of the pairs'.",
         highlight=False,
     )

@@ -26,6 +26,10 @@ _WHAT = {
         "ran, but was disabled: nothing was measured",
         "Look for what sets benchmark.disabled, in the test or in a conftest.py.",
     ),
+    "unused": (
+        "ran, but never called its fixture: nothing was measured",
+        "Call it in the test: benchmark(function), or method_benchmark(METHOD).",
+    ),
     "rejected": ("was deselected by -k", "Remove that from pytest's addopts; to gate a part, use --only."),
     "deselected": (
         "was deselected",

@@ -53,7 +53,8 @@ def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, An
 
 
 class Outcomes:
-    """Notes by node id: "passed", "failed", "skipped", "rejected" (by -k) or "deselected", each with pytest's reason."""
+    """Notes by node id: "passed", "failed", "skipped", "disabled", "unused" (the fixture was never called), "rejected" (by -k)
+    or "deselected", each with pytest's reason."""
 
     def __init__(self, path: Path, root: Path) -> None:
         self._path, self._root = path, root
@@ -91,8 +92,11 @@ class Outcomes:
         if item.nodeid in self._benchmarks:
             if report.when == "call" or not report.passed:
                 self._benchmarks[item.nodeid] = _outcome(report)
-            if report.when == "call" and report.passed and not item.funcargs["benchmark"].enabled:  # type: ignore[attr-defined]
+            fixture = item.funcargs["benchmark"] if report.when == "call" and report.passed else None  # type: ignore[attr-defined]
+            if fixture and not fixture.enabled:
                 self._benchmarks[item.nodeid] = "disabled", ""
+            elif fixture and fixture.stats is None:
+                self._benchmarks[item.nodeid] = "unused", ""
         return report
 
     def pytest_sessionfinish(self) -> None:

@@ -29,7 +29,7 @@ from harness.runs.job import Job, repeat_command
 from harness.runs.predictions import require_parquet
 from harness.runs.store import Store, Version
 from harness.runs.todo import Todo
-from harness.runs.worker_process import Isolation
+from harness.runs.worker_process import Isolation, end_if_importing
 from harness.suite import ClassSubset, Folders, Test, prompt
 
 CACHE = platformdirs.user_cache_path("adaptbench")
@@ -126,6 +126,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
 
     Raises ConfigError or DataError before the first run if none could start, and `Interrupted` on Ctrl-C between them.
     """
+    end_if_importing()
     if options.predictions:
         require_parquet()
     runs = plan(request, default_group(options.data_root))

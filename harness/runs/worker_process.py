@@ -31,6 +31,8 @@ from harness.runs.job import Job
 
 _STOP_GRACE_SECONDS = 5.0
 _ENDING = (signal.SIGINT, signal.SIGTERM)
+EXIT_UNGUARDED = 97
+"""Of a run's process that begins a suite itself, before it has its orders."""
 _LOOK_SECONDS = 1.0
 """How often runs that have a time limit are looked at."""
 _LONGEST_SOCKET_NAME = 103
@@ -104,6 +106,11 @@ class Isolation:
             problem, gpus = None, ()  # a crash: the runs will say more
         finally:
             run.stop()
+        if run.process.exitcode == EXIT_UNGUARDED:
+            raise ConfigError(
+                "this script runs its suite whenever it is imported, and a run's process imports it.",
+                'Put the call below: if __name__ == "__main__":',
+            )
         if problem is not None:
             raise ConfigError(*problem)
         return gpus
@@ -180,6 +187,12 @@ class Isolation:
             process.start()
             sender.close()
         return _RunProcess(job, process, receiver, started_at, start)
+
+
+def end_if_importing() -> None:
+    """End a run's process that is importing the user's script, where that begins a suite as the script itself does."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(EXIT_UNGUARDED)
 
 
 def _start_method() -> str:

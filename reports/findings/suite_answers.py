@@ -59,7 +59,18 @@ def _kept(results: SectionResults, trained: str, other: str, on_trained: str, on
         Markup("; ").join([opening, *rest]), on_other, Markup("; ").join(_clauses(there, "it", named=True))
     )
     untested = [str(row) for row in here.p.index[here.p.isna()]]
-    return words + (Markup(" Of {}.").format(unsure(untested, results)) if untested else "")
+    words += Markup(" Of {}.").format(unsure(untested, results)) if untested else ""
+    return words + _not_counted(results, rows, other, on_other)
+
+
+def _not_counted(results: SectionResults, rows: Sequence[str], other: str, on_other: str) -> Markup:
+    """The adapted rows that the sentences before are not about, and why."""
+    left_out = [str(row) for row in results.summary.index[results.summary["method"] != REFERENCE] if row not in rows]
+    zero_shot = [row for row in left_out if results.borrowed(row, other)]
+    unfinished = [row for row in left_out if row not in zero_shot]
+    why = {f"as {REFERENCE} on {on_other}": zero_shot, "unfinished": unfinished}
+    parts = [f"{listed(named, NAMED)} ({words})" for words, named in why.items() if named]
+    return Markup(" Not counted: {}.").format("; ".join(parts)) if parts else Markup("")
 
 
 def _against(results: SectionResults, rows: Sequence[str], metric: str) -> Against:

@@ -168,6 +168,7 @@ class TestBenchmarks:
             "test_expected_to_fail": "It was skipped: it is expected to fail: not yet.",
             "test_failing": "It failed: assert 1 == 2.",
             "test_disabled": "It ran, but was disabled",
+            "test_idle": "It ran, but never called its fixture: nothing was measured. Call it in the test",
             "test_null": "It names figures that are no numbers: flops, bytes.",
             "test_bad_fixture": "It failed: RuntimeError: broken",
         }.items():
@@ -235,6 +236,9 @@ def test_failing(benchmark):
 def test_disabled(benchmark):
     benchmark.disabled = True
     benchmark(int)
+
+def test_idle(benchmark):
+    assert benchmark.enabled
 
 def test_null(benchmark):
     benchmark(int)

@@ -1,9 +1,11 @@
 """What `adaptbench list methods --backbone NAME` counts."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from harness import plugins
-from harness.cli.list import trainable_parameters
+from harness.cli.list import about, trainable_parameters
 from harness.errors import BackboneError, ConfigError
 
 E = D = W = 128  # the joint, text and image width of demo-clip
@@ -56,3 +58,19 @@ def test_a_method_that_does_not_fit_says_why(monkeypatch, tiny_backbone):
     counts = trainable_parameters(["coop", "maple"], "RN50", None)
     assert counts["coop"] == f"{16 * 32:,}"
     assert "ModifiedResNet" in counts["maple"]
+
+
+def test_a_method_is_described_by_its_card_or_by_its_own_docstring():
+    class Mine:
+        """Mine, in a line.
+
+        And more.
+        """
+
+    @dataclass(frozen=True)
+    class Undescribed:
+        depth: int = 3
+
+    assert about(Mine) == "Mine, in a line."
+    assert about(Undescribed) == ""
+    assert "arXiv:2109.01134" in about(plugins.load("method", "coop"))

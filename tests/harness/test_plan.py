@@ -10,7 +10,7 @@ from harness import plugins
 from harness.errors import ConfigError
 from harness.plan import Request, build_method, conflicts_of, doubts, plan
 from harness.recipe import Recipe, resolve
-from harness.suite import Test
+from harness.suite import Suite, Task, Test
 
 METHODS = ["zero_shot", "full_finetuning", "coop", "clip_adapter", "skip_tuning"]
 PUBLISHED = [
@@ -340,4 +340,31 @@ class TestCheckpoints:
     "test", [Test("eurosat"), Test("eurosat", "base"), Test("random:10", "new")], ids=lambda t: t.key
 )
 def test_a_tests_key_names_it(test):
+    assert Test.from_key(test.key) == test
+
+
+def test_a_suite_may_name_datasets_from_a_source(tmp_path, monkeypatch):
+    """Their tests are keyed by the names that the source gives them, and are found again by these."""
+    for name in ("one", "two"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "pictures" / name / "0.png").write_bytes(b"")
+    spec = f"folder:{tmp_path / 'pictures'}"
+    suite = Suite(
+        name="mine", question="?", tasks={"all": (Task(dataset=spec, tests=(Test(spec), Test(spec, "new"))),)},
+        methods=("zero_shot",), seeds=(1,),
+    )  # fmt: skip
+    load = plugins.load
+    monkeypatch.setattr("harness.plugins.load", lambda kind, name: suite if kind == "suite" else load(kind, name))
+    (run,) = plan(Request(suite="mine"), "all")
+    name = run.key.dataset
+    assert name.startswith("folder:pictures@")
+    assert run.key.tests == (name, f"{name}/new")
+    assert [Test.from_key(test) for test in run.key.tests] == [Test(name), Test(name, "new")]
+    assert run.sources == {name: spec}
+
+
+@pytest.mark.parametrize(
+    "test", [Test("dtd"), Test("dtd", "base"), Test("folder:/a/b"), Test("folder:/a/b", "new")], ids=str
+)
+def test_a_test_is_found_by_its_key(test):
     assert Test.from_key(test.key) == test

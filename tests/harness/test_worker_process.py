@@ -2,13 +2,14 @@
 
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 
 from harness.records import from_json
-from harness.runs.worker_process import Isolation, _RunProcess
+from harness.runs.worker_process import EXIT_UNGUARDED, Isolation, _RunProcess
 
 METHODS = ("Exits", "Killed", "Segfaults", "Hangs", "Diverges", "OutOfMemory")
 WORDS = [
@@ -123,3 +124,21 @@ def test_time_in_which_a_run_is_stopped_does_not_count_to_its_limit():
             assert isolation._left(run) > left
         finally:
             process.kill()
+
+
+SCRIPT = """
+import multiprocessing
+from harness.runs.worker_process import end_if_importing
+end_if_importing()
+if multiprocessing.parent_process() is None:
+    process = multiprocessing.get_context("spawn").Process(target=print)
+    process.start()
+    process.join()
+    print(process.exitcode)
+"""
+
+
+def test_a_script_that_begins_a_suite_when_it_is_imported_is_told_by_its_exit_code(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{EXIT_UNGUARDED}\n", "")

@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -96,3 +97,16 @@ def test_without_one_complete_reference_there_is_no_answer(record, reference):
 def test_names_are_text(record, reference):
     (section,) = sections(reference + method(record, "<b>{0}{x}", 90, 20))
     assert "&lt;b&gt;{0}{x}" in answer(section_results(section))
+
+
+def test_methods_that_the_counts_leave_out_are_named(record, reference):
+    runs = reference + method(record, "coop", 90, 30) + method(record, "adapter", 90, 59)
+    probe = [record("probe", seed=s, base=80.0, new=60.0) for s in SEEDS]
+    probe = [
+        replace(r, accuracy={t: replace(a, answers_zero_shot=t.endswith("new")) for t, a in r.accuracy.items()})
+        for r in probe
+    ]
+    broken = [record("broken", seed=s, status="failed", accuracy={}) for s in SEEDS]
+    said = words(runs + probe + broken)
+    assert said.startswith("Of 2 adapted methods, ")
+    assert said.endswith(" Not counted: probe (as zero_shot on the other classes); broken (unfinished).")
