@@ -59,8 +59,9 @@ def run(world, tmp_path):
 
 
 def test_a_transfer_aims_at_each_target_and_may_share_its_features(run, world, tmp_path):
-    settings = {"epochs": "1", "test_batch_size": str(IMAGES_AT_ONCE)}
-    zero_shot, rows = run("domain-generalization", "zero_shot", tmp_path / "features", settings=settings)
+    in_batches = {"test_batch_size": str(IMAGES_AT_ONCE)}
+    settings = {"epochs": "1", **in_batches}
+    zero_shot, rows = run("domain-generalization", "zero_shot", tmp_path / "features", settings=in_batches)
     assert zero_shot.key.suite == "cross-dataset"
     assert tuple(zero_shot.accuracy) == TRANSFER
     backbone, tokenize = backbones.load("tiny-clip", None), open_clip.get_tokenizer("ViT-B-16")
