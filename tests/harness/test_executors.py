@@ -1,6 +1,8 @@
 """What an executor is given, and what a worker makes of it."""
 
+import os
 import shlex
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -153,3 +155,23 @@ def test_the_command_hands_an_order_to_an_executor_of_ones_own(tmp_path, adaptbe
     refused = adaptbench_here(*words, "--slurm", "account")
     assert refused.returncode == 2
     assert "--slurm account is no KEY=VALUE" in refused.stderr
+
+
+def test_a_worker_that_is_asked_to_end_leaves_its_runs_and_says_how_to_go_on(
+    tinyworld, tmp_path, adaptbench_here, monkeypatch
+):
+    earlier = signal.getsignal(signal.SIGTERM)
+    request = Request(
+        suite="tiny", methods=["zero_shot"], datasets=["tiny-colours"], seeds=[1, 2], backbone="tiny-clip"
+    )
+    path = order(request, RunOptions(results=tmp_path, cache=tmp_path, device="cpu"), Workers()).command[4]
+
+    def end(*what):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation.check", end)
+    done = adaptbench_here("worker", path)
+    assert done.returncode == 130
+    assert "Interrupted: 0 of 2 runs are recorded. The same command goes on from there." in done.stderr
+    assert os.listdir(tmp_path / ".claims") == []
+    assert signal.getsignal(signal.SIGTERM) == earlier
