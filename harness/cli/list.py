@@ -14,6 +14,7 @@ from harness import plugins, weights
 from harness.cli.options import Pretrained
 from harness.cli.terminal import console
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
+from harness.protocol import check_method
 from harness.recipe import sourced_fields
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def list_(
             raise ConfigError(
                 f"{kind} have no recipes to list.", f"For those of a method: adaptbench list methods {name}"
             )
-        table = recipes(plugins.load("method", name), name)
+        method = plugins.load("method", name)
+        check_method(name, method)
+        table = recipes(method, name)
         # a pipe has room for whole names of files
         (console if console.is_terminal else Console(width=_WIDE)).print(table)
         return

@@ -49,12 +49,11 @@ def identified(
             changed[key.method] += _has_other_source(key, store, present)
         found.append(replace(run, key=earlier or key))
     for method, count in (+changed).items():
-        note(
-            f"{method} has changed since {count} of its runs were recorded: they are done again. The earlier records stay."
-        )
+        runs_of_it = "one of its runs was" if count == 1 else f"{count} of its runs were"
+        note(f"{method} has changed since {runs_of_it} recorded: it is run again. The earlier records stay.")
     for method, count in (+untold).items():
         note(
-            f"{count} runs of {method} were recorded before records told its source: if it has changed since, add --again."
+            f"Records of before 0.2 don't tell the source of {method} ({count}): if it has changed since, add --again."
         )
     return found
 

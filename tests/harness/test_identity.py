@@ -96,7 +96,7 @@ def test_an_edited_method_is_run_again_and_said(mine, own_runs, a_record, tmp_pa
     assert todo_of(own_runs(), results) == (0, [])
     (mine / "tools" / "sums.py").write_text("# edited\n")
     assert todo_of(own_runs(), results) == (
-        1, ["mine:Mine has changed since 1 of its runs were recorded: they are done again. The earlier records stay."]
+        1, ["mine:Mine has changed since one of its runs was recorded: it is run again. The earlier records stay."]
     )  # fmt: skip
     write(results, own_runs(), a_record)
     assert todo_of(own_runs(), results) == (0, [])
@@ -122,7 +122,7 @@ def test_records_of_before_are_found_on_their_kind_of_device(own_runs, a_record,
     Store(results).write(replace(found, key=replace(run.key, source_sha256=None), environment=environment))
     count, (note,) = todo_of([run], results, device=device)
     assert count == 0
-    assert "1 runs of mine:Mine were recorded before records told its source" in note
+    assert "don't tell the source of mine:Mine (1)" in note
     assert todo_of([run], results, device="cuda" if device == "cpu" else "cpu") == (1, [])
     (again,) = identified([run], Store(results), device, print)
     assert Store(results).name(again.key) in Store(results).names()  # --again writes it anew in its place
