@@ -75,7 +75,7 @@ def _check_calls(method: str, model: AdaptedModel, recipe: Recipe) -> None:
                 f"{name} of the model of '{method}' {_odd(call)}.",
                 f"It is called as {name}{_parameters(getattr(AdaptedModel, name))}.",
             ) from None
-    if callable(model.answers_zero_shot):
+    if callable(type(model).answers_zero_shot):
         raise MethodError(
             f"answers_zero_shot of the model of '{method}' is a function.",
             "Write @property above it, or set it to a bool.",
