@@ -36,7 +36,10 @@ SMALL = {
 
 
 def planned(method, execution, **request):
-    settings = request.pop("settings", {k: v for k, v in SMALL.items() if k.partition(".")[0] in (k, method)})
+    small = {k: v for k, v in SMALL.items() if k.partition(".")[0] in (k, method)}
+    if not plugins.load("method", method).recipes["default"].trains:
+        del small["batch_size"]
+    settings = request.pop("settings", small)
     request = {"shots": [SHOTS], "precision": "fp32", "backbone": "ViT-B-16-quickgelu", **request}
     wanted = Request(
         suite="harness.cli.estimate:SUITE",

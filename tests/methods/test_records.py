@@ -27,6 +27,9 @@ PRECISIONS = ("bf16", "fp16", "fp16-pure")
 CLASSES, SHOTS, E = 3, 4, 32
 TRAINS_NOTHING = ("zero_shot", "tip_adapter")
 SHORT = {
+    "zero_shot": {},
+    "linear_probe": {},
+    "lp_plus_plus": {},
     "clip_lora": {"iterations": "2"},
     "promptsrc": {"epochs": "1", "teacher_templates": "2"},
     "tip_adapter": {"views": "1"},
