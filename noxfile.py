@@ -134,7 +134,8 @@ def suite_session(name):
     @nox.session(name=f"suite-{name}")
     def run_suite(session):
         prepare(session)
-        session.run(BIN / "adaptbench", "run", name, "--site", "site", *session.posargs)
+        site = () if any(word.startswith("--site") for word in session.posargs) else ("--site", "site")
+        session.run(BIN / "adaptbench", "run", name, *site, *session.posargs)
 
     return run_suite
 

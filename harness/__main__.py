@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from harness import plugins
 from harness.cli.list import list_
+from harness.cli.options import Command
 from harness.cli.plan import plan_
 from harness.cli.progress import say
 from harness.cli.run import run_
@@ -28,11 +32,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("list")(list_)
-app.command("plan")(plan_)
-app.command("run", epilog=_EPILOG)(run_)
-app.command("status")(status_)
-app.command("worker", hidden=True)(worker_)
+app.command("list", cls=Command)(list_)
+app.command("plan", cls=Command)(plan_)
+app.command("run", epilog=_EPILOG, cls=Command)(run_)
+app.command("status", cls=Command)(status_)
+app.command("worker", hidden=True, cls=Command)(worker_)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"adaptbench {version('adaptbench')}, torch {version('torch')}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
 
 def main() -> None:
@@ -48,7 +68,7 @@ def main() -> None:
             if isinstance(command, typer.Typer):
                 app.add_typer(command, name=name)
             else:
-                app.command(name)(command)
+                app.command(name, cls=Command)(command)
         app()
     except AdaptBenchError as error:
         say(errors, Text.assemble(("Error:", "bold red"), " ", error.what))

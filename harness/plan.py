@@ -6,6 +6,8 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -197,7 +199,21 @@ def build_method(name: str, settings: Mapping[str, Any]) -> Any:
 
 
 def _name_of(spec: str) -> str:
-    """What a key calls a dataset of the command line: as it is there, or by the name that its source gives it."""
+    """What a key calls a dataset of the command line: as it is there, or by the name that its source gives it.
+
+    Raises ConfigError for what looks like a source that is misspelt or left out.
+    """
+    source, colon, _ = spec.partition(":")
+    sources = plugins.names("source")
+    if colon and source not in sources and get_close_matches(source, sources) and find_spec(source) is None:
+        raise ConfigError(f"no source '{source}' (in '{spec}').", did_you_mean(source, sources))
+    path = Path(spec).expanduser()
+    if not colon and spec not in plugins.names("dataset") and (path.is_dir() or path.suffix == ".csv"):
+        kind = "folder" if path.is_dir() else "csv"
+        raise ConfigError(
+            f"no dataset '{spec}'.",
+            f"For the {'folder' if kind == 'folder' else 'file'} of that name: --datasets {kind}:{spec}",
+        )
     return plugins.load("dataset", spec).name if plugins.is_source(spec) else spec
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.options import site_of
 from harness.cli.terminal import print_whatever_comes
 from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean
 from harness.files import write_atomically
@@ -46,6 +47,7 @@ def report(
     from reports.results.section_results import in_numbers
     from reports.terminal import print_headlines
 
+    site_of(output)
     if pages and output.suffix == ".html":
         raise ConfigError(f"{output} is one page, and --pages makes many.", "Name a folder: -o SITE.")
     records, problems = _read_and_warn(results)
@@ -71,6 +73,19 @@ def compare(
     from reports.pages.compare import compare_page
     from reports.terminal import print_comparison
 
+    if output:
+        site_of(output)
+    if before.resolve() == after.resolve():
+        raise ConfigError(
+            f"{before} and {after} are the same folder: nothing would differ.",
+            "Name two: adaptbench compare before after",
+        )
+    shared = {path.resolve() for path in _files([before])} & {path.resolve() for path in _files([after])}
+    if shared:
+        raise ConfigError(
+            f"{before} and {after} hold the same records, such as {min(shared).name}: nothing would differ.",
+            "Name two folders of which neither holds the other: adaptbench compare before after",
+        )
     (a, _), (b, _) = (_read_and_warn([folder]) for folder in (before, after))
     print_comparison(*comparisons(a, b))
     if output:
@@ -101,6 +116,12 @@ def export(
         raise ConfigError(
             f"no format '{name}'." if name else f"{output} does not say which format it is to have.",
             f"Add --format. {did_you_mean(name, (*FORMATS, *TRACKERS))}",
+        )
+    said = SUFFIXES.get(output.suffix, output.suffix[1:])
+    if said != name and said in (*FORMATS, *TRACKERS):
+        raise ConfigError(
+            f"--format {name} into {output}, whose name says {said}.",
+            f"Leave --format out, or rename: -o {output.stem}",
         )
     records, _ = _read_and_warn(results)
     try:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import mimetypes
+from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from typer.core import TyperCommand
 
 from harness.errors import ConfigError, did_you_mean
 from harness.records import Precision
@@ -34,7 +39,7 @@ Datasets = Annotated[
     str | None,
     typer.Option(
         help="Comma-separated names, groups ('demo', 'published'), folder:PATH, csv:PATH, torchvision:NAME, hf:NAME or "
-        "module:attribute. [default: demo; published with --data-root]",
+        'module:attribute; one with a comma in "quotes". [default: demo; published with --data-root]',
         show_default=False,
     ),
 ]
@@ -86,6 +91,51 @@ Settings = Annotated[
 ]
 
 
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="CPU threads of a run. [default: OMP_NUM_THREADS, else a physical core each; divided by --jobs]",
+        min=1,
+        show_default=False,
+    ),
+]
+
+LARGEST_SEED = 2**32 - 1
+"""NumPy takes no larger one."""
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice, of which the parser would keep the last, and names the values it refuses."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        once = [p for p in order if p.param_type_name == "option" and not (p.multiple or getattr(p, "is_flag", False))]
+        for option, count in Counter(p.opts[0] for p in once).items():
+            if count > 1:
+                values = " and ".join(_values(option, args))
+                raise ConfigError(
+                    f"{option} is given {count} times: {values}.",
+                    f"Give it once; where it takes several, comma-separated: {option} one,two",
+                )
+        given_args = list(args)  # the parser takes them out
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if error.param is None or error.param.param_type_name != "option" or not error.message:
+                raise
+            option = error.param.opts[0]
+            raise ConfigError(
+                f"{' '.join([option, *_values(option, given_args)])}: {error.message}.",
+                f"It takes: {getattr(error.param, 'help', None) or 'another value'} For all options: {ctx.command_path} -h",
+            ) from error
+
+
+def _values(option: str, args: Sequence[str]) -> list[str]:
+    """What a command line says of an option, wherever it stands."""
+    apart = [after for before, after in pairwise(args) if before == option]
+    return apart + [arg.partition("=")[2] for arg in args if arg.startswith(f"{option}=")]
+
+
 def given(option: str, text: str | None) -> str | None:
     """An option's text, None if it was left out. An empty one is refused: where a script's variable is unset, nothing is meant."""
     if text is not None and not text.strip():
@@ -94,23 +144,55 @@ def given(option: str, text: str | None) -> str | None:
 
 
 def names(option: str, text: str | None) -> list[str]:
-    """The parts of a comma-separated text; none where the option was left out."""
-    parts = [part.strip() for part in (given(option, text) or "").split(",")]
-    if text is not None and not all(parts):
+    """The parts of a comma-separated text, of which one in "quotes" may have commas; none where the option was left out."""
+    if given(option, text) is None:
+        return []
+    parts = [part.strip() for line in csv.reader([text or ""], skipinitialspace=True) for part in line]
+    if not all(parts):
         raise ConfigError(f"--{option} {text} has an empty part.", f"For example: --{option} one,two")
-    return [part for part in parts if part]
+    return parts
 
 
-def numbers(option: str, text: str | None, least: int = 1) -> list[int]:
-    """The whole numbers from `least` on of a comma-separated text; none where the option was left out."""
+def datasets_of(text: str | None) -> list[str]:
+    """The datasets of a comma-separated text. Raises ConfigError where the comma stands in the name of a path that is there."""
+    parts = names("datasets", text)
+    for first, last in combinations(range(len(parts)), 2):
+        whole = ",".join(parts[first : last + 1])
+        path, cut = whole.partition(":")[2], parts[first].partition(":")[2]
+        if cut and Path(path).expanduser().exists() and not Path(cut).expanduser().exists():
+            raise ConfigError(
+                f"--datasets {text}: '{path}' is there, and its comma separates datasets here.",
+                f"""Put it in quotes, within those of the shell: --datasets '"{whole}"'""",
+            )
+    return parts
+
+
+def numbers(option: str, text: str | None, least: int = 1, most: int | None = None) -> list[int]:
+    """The whole numbers from `least` to `most` of a comma-separated text; none where the option was left out."""
     parts = names(option, text)
     for part in parts:
-        if not part.isdecimal() or int(part) < least:
+        if not part.isdecimal() or int(part) < least or (most is not None and int(part) > most):
             raise ConfigError(
-                f"--{option} {text}: '{part}' is no whole number from {least} on.",
+                f"--{option} {text}: '{part}' is no whole number from {least} {'on' if most is None else f'to {most}'}.",
                 f"For example: --{option} {least},{least + 1},{least + 2}",
             )
     return [int(part) for part in parts]
+
+
+def seeds_of(text: str | None) -> list[int]:
+    """The seeds of a comma-separated text."""
+    return numbers("seeds", text, most=LARGEST_SEED)
+
+
+def site_of(output: Path) -> Path:
+    """Where a report goes: a folder, or a page. Raises ConfigError for the name of another kind of file, and for a file."""
+    kind = mimetypes.guess_type(output.name)[0]
+    if output.suffix != ".html" and (output.is_file() or (kind and not output.is_dir())):
+        raise ConfigError(
+            f"{output} {'is a file' if output.is_file() else f'is the name of a file ({kind})'}, and a report is HTML.",
+            "Name a folder, such as site, or a page, such as report.html; tables for other programs: adaptbench export.",
+        )
+    return output
 
 
 def one_of(option: str, text: str, known: Sequence[str]) -> Any:

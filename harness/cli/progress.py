@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
+import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean, median
 from types import TracebackType
-from typing import assert_never
+from typing import Literal, assert_never
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from harness.plan import PlannedRun
@@ -22,6 +24,9 @@ from harness.runs.events import EpochEnded, Event, Phase, PhaseStarted, TestEnde
 
 _REDRAW_SECONDS = 1 / 8
 """Epochs may pass quicker than a terminal draws."""
+_NARROWEST_BAR, _WIDEST_BAR = 5, 30
+Detail = Literal["usual", "quiet", "steps"]
+"""How much is shown: what the terminal has room for, failures alone, or all that runs tell."""
 
 
 def summary(record: RunRecord) -> str:
@@ -67,54 +72,95 @@ def _doing(phase: Phase) -> str:
     assert_never(phase)
 
 
+Kind = tuple[str, str]
+"""A run's method and dataset: runs of one kind take about as long."""
+
+
+@dataclass
+class _Running:
+    """A run in hand: its kind, since when, and the part of its training that is over, 0 where that isn't known."""
+
+    kind: Kind
+    start: float = field(default_factory=time.monotonic)
+    done: float = 0.0
+
+
 class Eta:
-    """Remaining seconds, from how long finished runs of the same method took, else of any method."""
+    """The seconds that a suite's runs still take, one after the other, from how long others took."""
 
-    def __init__(self, methods: Sequence[str]) -> None:
-        self._left = Counter(methods)
-        self._seconds: dict[str, list[float]] = defaultdict(list)
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        self._left = Counter(kinds)
+        self._seconds: dict[Kind, list[float]] = {}
 
-    def ended(self, method: str, seconds: float) -> None:
-        self.done_elsewhere(method)
-        self._seconds[method].append(seconds)
+    def ended(self, kind: Kind, seconds: float) -> None:
+        self.done_elsewhere(kind)
+        self._seconds.setdefault(kind, []).append(seconds)
 
-    def done_elsewhere(self, method: str) -> None:
-        self._left[method] -= 1
+    def done_elsewhere(self, kind: Kind) -> None:
+        self._left[kind] -= 1
 
-    def seconds(self) -> float | None:
-        known = [s for values in self._seconds.values() for s in values]
-        if not known:
+    def seconds(self, running: Iterable[tuple[Kind, float, float]] = ()) -> float | None:
+        """None while no run has told. `running`: of each run in hand its kind, its seconds so far, and the part that is over."""
+        if not self._seconds:
             return None
-        return sum(count * statistics.fmean(self._seconds.get(method) or known) for method, count in self._left.items())
+        left, rest = self._left.copy(), 0.0
+        for kind, elapsed_seconds, done in running:
+            left[kind] -= 1
+            if done > 0 and kind not in self._seconds:
+                rest += elapsed_seconds * (1 - done) / done
+            else:
+                rest += max(0.0, self._expected(kind) - elapsed_seconds)
+        return rest + sum(self._expected(kind) * count for kind, count in left.items() if count > 0)
+
+    def _expected(self, kind: Kind) -> float:
+        """The mean of the same kind; else of the method on other datasets, by how this one compares with them; else of any."""
+        if kind in self._seconds:
+            return fmean(self._seconds[kind])
+        method, dataset = kind
+        own = self._of(method, dataset)
+        if not own:
+            return median(fmean(values) for values in self._seconds.values())
+        others = [(fmean(v), self._of(m, d)) for (m, d), v in self._seconds.items() if d == dataset]
+        ratios = [seconds / fmean(elsewhere) for seconds, elsewhere in others if elsewhere]
+        return fmean(own) * (fmean(ratios) if ratios else 1.0)
+
+    def _of(self, method: str, dataset: str) -> list[float]:
+        """A method's mean on each of the other datasets."""
+        return [fmean(values) for (m, d), values in self._seconds.items() if m == method and d != dataset]
 
 
 class _Tally:
     """Where a suite stands: the runs in hand, those done, of how many, and the time left; every display reads the same one."""
 
-    def __init__(self, methods: Sequence[str]) -> None:
-        self.done, self.total = 0, len(methods)
-        self._eta, self._at_once = Eta(methods), 1
-        self._in_hand: dict[int, tuple[str, float]] = {}
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        self.done, self.total = 0, len(kinds)
+        self._eta, self._at_once = Eta(kinds), 1
+        self._in_hand: dict[int, _Running] = {}
 
-    def started(self, number: int, method: str) -> None:
-        self._in_hand[number] = method, time.monotonic()
+    def started(self, number: int, kind: Kind) -> None:
+        self._in_hand[number] = _Running(kind)
         self._at_once = max(self._at_once, len(self._in_hand))
 
+    def trained(self, number: int, part: float) -> None:
+        """So much of a run's training is over, of 1."""
+        self._in_hand[number].done = part
+
     def ended(self, number: int) -> None:
-        method, start = self._in_hand.pop(number)
-        self._eta.ended(method, time.monotonic() - start)
+        run = self._in_hand.pop(number)
+        self._eta.ended(run.kind, time.monotonic() - run.start)
         self.done += 1
 
     def dropped(self, number: int) -> None:
         del self._in_hand[number]
 
-    def done_elsewhere(self, method: str) -> None:
-        self._eta.done_elsewhere(method)
+    def done_elsewhere(self, kind: Kind) -> None:
+        self._eta.done_elsewhere(kind)
         self.done += 1
 
     def left(self) -> str:
         """``about 2 min 3 s left``, or nothing while no run has told, or none is left."""
-        seconds = self._eta.seconds()
+        now = time.monotonic()
+        seconds = self._eta.seconds([(run.kind, now - run.start, run.done) for run in [*self._in_hand.values()]])
         return f"about {duration(seconds / self._at_once)} left" if seconds else ""
 
 
@@ -148,96 +194,144 @@ class _Lines:
         """The process that did it has said it."""
 
 
+class _Quiet(_Lines):
+    """What failed, and nothing else."""
+
+    def ended(self, number: int, record: RunRecord) -> None:
+        """A run is over and its record written."""
+        if record.status != "ok":
+            super().ended(number, record)
+
+
 @dataclass
 class _InHand:
-    """A run as the bars show it: what it is, what it does, and since when it trains."""
+    """A run as it is shown: what it is, what it does, and since when it does that, and trains."""
 
     title: str
     doing: str = "starting"
+    since: float = field(default_factory=time.monotonic)
     train_start: float = 0.0
+
+    def tell(self, event: Event) -> None:
+        """What the run's process tells: its phase, each epoch, each test."""
+        match event:
+            case PhaseStarted(phase):
+                self.since = time.monotonic()
+                if phase == "train":
+                    self.train_start = self.since
+                self.doing = _doing(phase)
+            case EpochEnded(epoch, epochs, loss, images):
+                rate = images / max(time.monotonic() - self.train_start, 1e-9)
+                self.doing = f"epoch {epoch}/{epochs}  loss {loss:.3f}  {rate:,.0f} images/s"
+            case TestEnded(test, accuracy_percent):
+                self.doing = f"{test}: {accuracy_percent:.1f} %"
+            case _:
+                assert_never(event)
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.doing}"
+
+
+class _Steps(_Lines):
+    """A line for whatever a run tells."""
+
+    def __init__(self, console: Console, tally: _Tally) -> None:
+        super().__init__(console, tally)
+        self._runs: dict[int, _InHand] = {}
+
+    def started(self, number: int, run: PlannedRun) -> None:
+        """A run begins."""
+        self._runs[number] = _InHand(_title(run))
+        say(self._console, str(self._runs[number]))
+
+    def event(self, number: int, event: Event) -> None:
+        """What the run's process tells."""
+        self._runs[number].tell(event)
+        say(self._console, str(self._runs[number]))
 
 
 class _Bars(_Lines):
-    """A line for each run in hand with its epoch, loss and images/s, and the suite with the time left, below the lines.
+    """Each run in hand with its epoch, loss and images/s, and the suite with the time left, below the lines.
 
-    Drawn when something happens, in the caller's thread: what goes wrong with it is raised there.
+    Drawn in the caller's thread when something happens: what goes wrong with it is raised there. In between, a thread of its own
+    draws it every second, so that the seconds run.
     """
 
     def __init__(self, console: Console, tally: _Tally) -> None:
         super().__init__(console, tally)
-        self._suite = Progress(
-            TextColumn("[bold]suite"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[eta]}"),
-            console=console,
-        )
-        self._task = self._suite.add_task("suite", total=tally.total, completed=tally.done, eta="")
-        self._text = Text("Reading the datasets", no_wrap=True, overflow="ellipsis")
-        self._runs: dict[int, _InHand] = {}
-        self._live = Live(Group(self._text, self._suite), console=console, auto_refresh=False, transient=True)
+        self._runs = {0: _InHand("Reading the datasets", "")}
+        self._live = Live(self, console=console, auto_refresh=False, transient=True)
         self._drawn = 0.0
+        self._over = threading.Event()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        now = time.monotonic()
+        for run in [*self._runs.values()]:
+            text = f"{run.title}: {run.doing}" if run.doing else run.title
+            yield Text(f"{text} ({duration(now - run.since)})" if now - run.since >= 1 else text)
+        left = self._tally.left()
+        words = ["suite", f"{self._tally.done}/{self._tally.total}", *([left] if left else [])]
+        room = options.max_width - sum(len(word) + 1 for word in words)
+        if room < _NARROWEST_BAR:
+            yield Text(" ".join(words))
+            return
+        row = Table.grid(padding=(0, 1, 0, 0))
+        bar = ProgressBar(self._tally.total, self._tally.done, width=min(_WIDEST_BAR, room))
+        row.add_row(Text("suite", style="bold"), bar, *words[1:])
+        yield row
 
     def open(self) -> None:
         self._live.start()
         self._draw()
+        threading.Thread(target=self._tick, daemon=True).start()
 
     def close(self) -> None:
+        self._over.set()
         self._live.stop()
 
     def started(self, number: int, run: PlannedRun) -> None:
-        self._runs[number] = _InHand(f"{run.key.method} on {run.key.dataset}, seed {run.key.seed}: ")
-        self._show()
+        self._runs.pop(0, None)
+        self._runs[number] = _InHand(
+            _title(run), "starting" if number > 1 else "starting: loading PyTorch, once for all runs"
+        )
+        self._draw()
 
     def event(self, number: int, event: Event) -> None:
         """What the run's process tells: its phase, each epoch, each test."""
-        run = self._runs[number]
-        match event:
-            case PhaseStarted(phase):
-                if phase == "train":
-                    run.train_start = time.monotonic()
-                run.doing = _doing(phase)
-            case EpochEnded(epoch, epochs, loss, images):
-                rate = images / max(time.monotonic() - run.train_start, 1e-9)
-                run.doing = f"epoch {epoch}/{epochs}  loss {loss:.3f}  {rate:,.0f} images/s"
-                if epoch < epochs and time.monotonic() - self._drawn < _REDRAW_SECONDS:
-                    return
-            case TestEnded(test, accuracy_percent):
-                run.doing = f"{test}: {accuracy_percent:.1f} %"
-            case _:
-                assert_never(event)
-        self._show()
+        self._runs[number].tell(event)
+        is_between = isinstance(event, EpochEnded) and event.epoch < event.epochs
+        if not is_between or time.monotonic() - self._drawn >= _REDRAW_SECONDS:
+            self._draw()
 
     def ended(self, number: int, record: RunRecord) -> None:
         """A run is over and its record written."""
-        del self._runs[number]
-        self.done_elsewhere()
+        self.dropped(number)
         super().ended(number, record)
 
     def dropped(self, number: int) -> None:
         del self._runs[number]
-        self._show()
+        self._draw()
 
     def done_elsewhere(self) -> None:
         """A run fewer to do."""
-        self._suite.update(self._task, completed=self._tally.done, eta=self._tally.left())
-        self._show()
-
-    def _show(self) -> None:
-        self._text.plain = "\n".join(f"{run.title}{run.doing}" for run in self._runs.values())
         self._draw()
 
     def _draw(self) -> None:
         self._live.refresh()
         self._drawn = time.monotonic()
 
+    def _tick(self) -> None:
+        while not self._over.wait(1.0):
+            with suppress(Exception):  # the next event raises it where it is heard
+                self._live.refresh()
+
 
 class Display:
     """What a suite shows. Bars that break give way to lines, and say so once: a display ends no suite. Ctrl-C passes."""
 
-    def __init__(self, console: Console, errors: Console) -> None:
-        """console: for the progress. errors: for what is doubtful."""
-        self._console, self._errors = console, errors
+    def __init__(self, console: Console, errors: Console, detail: Detail = "usual") -> None:
+        """console: for the progress. errors: for what is doubtful. detail: quiet for failures alone, steps for all."""
+        self._console, self._errors, self._detail = console, errors, detail
         self._tally = _Tally(())
         self._shown = _Lines(console, self._tally)
 
@@ -251,11 +345,13 @@ class Display:
 
     def planned(self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> None:
         """The runs of the suite, and those of them that are to do."""
-        if len(todo) < len(runs):
+        if len(todo) < len(runs) and self._detail != "quiet":
             say(self._console, f"{len(runs) - len(todo)} of {len(runs)} runs are done already.")
-        self._tally = _Tally([run.key.method for run in todo])
+        self._tally = _Tally([_kind(run) for run in todo])
         live = bool(todo) and self._console.is_terminal and not self._console.is_dumb_terminal
-        self._shown = (_Bars if live else _Lines)(self._console, self._tally)
+        usual = _Bars if live else _Lines
+        shown = {"usual": usual, "quiet": _Quiet, "steps": _Steps}[self._detail]
+        self._shown = shown(self._console, self._tally)
         self._try(lambda shown: shown.open())
 
     def note(self, text: str) -> None:
@@ -264,11 +360,13 @@ class Display:
 
     def started(self, number: int, run: PlannedRun) -> None:
         """A run begins, the first with number 1; others may be in hand."""
-        self._tally.started(number, run.key.method)
+        self._tally.started(number, _kind(run))
         self._try(lambda shown: shown.started(number, run))
 
     def event(self, number: int, event: Event) -> None:
         """What the run's process tells."""
+        if isinstance(event, EpochEnded):
+            self._tally.trained(number, event.epoch / event.epochs)
         self._try(lambda shown: shown.event(number, event))
 
     def ended(self, number: int, record: RunRecord) -> None:
@@ -283,7 +381,7 @@ class Display:
 
     def done_elsewhere(self, run: PlannedRun) -> None:
         """Another process has done one of the runs that were to do."""
-        self._tally.done_elsewhere(run.key.method)
+        self._tally.done_elsewhere(_kind(run))
         self._try(lambda shown: shown.done_elsewhere())
 
     def _try(self, show: Callable[[_Lines], None]) -> None:
@@ -297,6 +395,14 @@ class Display:
                 broken.close()
             say(self._console, f"The live display broke ({type(error).__name__}: {error}); plain lines follow.")
             show(self._shown)
+
+
+def _kind(run: PlannedRun) -> Kind:
+    return run.key.method, run.key.dataset
+
+
+def _title(run: PlannedRun) -> str:
+    return f"{run.key.method} on {run.key.dataset}, seed {run.key.seed}"
 
 
 def say(console: Console, text: str | Text) -> None:

@@ -14,8 +14,9 @@ import typer
 
 from harness import plugins
 from harness.cli import options
-from harness.cli.progress import Display, say
+from harness.cli.progress import Detail, Display, say
 from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_SOME_FAILED, console, errors
+from harness.errors import ConfigError
 from harness.plan import Request
 from harness.runs.executors import Executor, Workers, order, seconds_of
 from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, run_suite
@@ -69,10 +70,7 @@ def run_(
             min=1,
         ),
     ] = 1,
-    threads: Annotated[
-        int | None,
-        typer.Option(help="CPU threads of a run. [default: the cores, divided by --jobs]", min=1, show_default=False),
-    ] = None,
+    threads: options.Threads = None,
     share_device: Annotated[
         bool,
         typer.Option("--share-device", help="Let runs about time share a device; their records say how many did."),
@@ -128,14 +126,18 @@ def run_(
     cache: Annotated[
         Path, typer.Option(help="Folder for generated data.", envvar="ADAPTBENCH_CACHE", show_default=False)
     ] = CACHE,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print what failed, and nothing else.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print a line for each phase, epoch and test, in a terminal too.")
+    ] = False,
 ) -> None:
     """Run a suite: each run in a process of its own, one record per run. The same command resumes a broken suite."""
     request = Request(
         suite=suite,
         methods=options.names("methods", methods),
         recipes=options.given("recipes", recipes),
-        datasets=options.names("datasets", datasets),
-        seeds=options.numbers("seeds", seeds),
+        datasets=options.datasets_of(datasets),
+        seeds=options.seeds_of(seeds),
         shots=options.numbers("shots", shots),
         backbone=options.given("backbone", backbone),
         pretrained=options.given("pretrained", pretrained),
@@ -147,6 +149,10 @@ def run_(
         profile=profile,
         settings=options.settings_of(settings),
     )
+    if quiet and verbose:
+        raise ConfigError("--quiet and --verbose contradict each other.", "Leave one of them out.")
+    if site is not None:
+        options.site_of(site)
     how = RunOptions(
         results=results,
         cache=cache,
@@ -175,7 +181,7 @@ def run_(
         wanted = order(request, replace(how, work_seconds=_work_seconds(time)), workers_, partial(say, errors))
         say(console, start(wanted) if wanted else f"No run is left to do; records are in {results}.")
         return
-    outcome = do(request, how)
+    outcome = do(request, how, "quiet" if quiet else "steps" if verbose else "usual")
     if site is not None:
         plugins.load("command", "report")([results], site)
     if outcome.not_ok:
@@ -188,10 +194,10 @@ def _work_seconds(time: str | None) -> float | None:
     return max(1.0, seconds_of(time) - 30) if time else None
 
 
-def do(request: Request, how: RunOptions) -> Outcome:
+def do(request: Request, how: RunOptions, detail: Detail = "usual") -> Outcome:
     """Run a suite in this process, with its progress; says what it came to. Ends the process where it is interrupted."""
     try:
-        with _terminated_as_by_ctrl_c(), Display(console, errors) as display:
+        with _terminated_as_by_ctrl_c(), Display(console, errors, detail) as display:
             outcome = run_suite(request, how, display)
     except Interrupted as interrupted:
         outcome = interrupted.outcome
@@ -206,7 +212,8 @@ def do(request: Request, how: RunOptions) -> Outcome:
             f"Its time is nearly up: {left} of {outcome.planned} runs are left. The same command goes on from there.",
         )
         return outcome
-    say(console, f"{outcome.planned - outcome.not_ok} of {outcome.planned} runs ok; records are in {how.results}.")
+    if detail != "quiet":
+        say(console, f"{outcome.planned - outcome.not_ok} of {outcome.planned} runs ok; records are in {how.results}.")
     return outcome
 
 

@@ -33,7 +33,7 @@ def speedup(
     classes: Annotated[int, typer.Option(help="How many classes.", min=2)] = 50,
     shots: Annotated[int, typer.Option(help="Images per class in an epoch.", min=1)] = 1,
     backbone: Annotated[str, typer.Option(help="An open_clip model, with random weights.")] = "ViT-B-16-quickgelu",
-    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one a core]", show_default=False)] = None,
+    threads: options.Threads = None,
     settings: options.Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="All raw times, as JSON.")] = False,
 ) -> None:

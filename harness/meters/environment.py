@@ -44,9 +44,47 @@ def describe(device: str, threads: int, driver: str | None = None) -> Environmen
 
 
 def cpu_threads() -> int:
-    """Threads a run computes with: one a physical core this process may use. Fixed, so that results are bit-identical."""
+    """Threads a run computes with: OMP_NUM_THREADS, else one a physical core this process may use, also within a container.
+
+    Fixed, so that results are bit-identical.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed, int(cgroup_processors() or allowed)))
+
+
+def cgroup_processors(root: Path = Path("/")) -> float | None:
+    """The processor time per time that this process's cgroups let it have, of version 1 or 2; None where they set no limit.
+
+    In a container the path that the kernel tells may be the host's, which isn't there: the mount's own folder counts then.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    limits: list[float] = []
+    for number, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        for mount in ("", "unified") if number == "0" else (controllers,) if "cpu" in controllers.split(",") else ():
+            home = root / "sys/fs/cgroup" / mount
+            below = home / path.strip("/")
+            for folder in (below, *below.parents):
+                if folder.is_relative_to(home):
+                    limits += _quota(folder)
+    return min(limits, default=None)
+
+
+def _quota(folder: Path) -> list[float]:
+    """A cgroup's own limit, in processors, if it has one."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        return [int(quota) / int(period)] if quota not in ("max", "-1") else []
+    except (OSError, ValueError, ZeroDivisionError):
+        return []
 
 
 def _cuda(device: str) -> dict[str, Any]:

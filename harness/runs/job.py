@@ -34,20 +34,23 @@ class Job:
     prompts: tuple[str, ...] = ()
 
 
-def repeat_command(run: PlannedRun, pretrained: str | None, device: str) -> str:
+def repeat_command(run: PlannedRun, pretrained: str | None, device: str, threads: int | None = None) -> str:
     """The command line that repeats a run; of a path, a checkpoint's or a dataset's, only the last part is kept."""
     key = run.key
     source, separator, rest = run.sources.get(key.dataset, key.dataset).partition(":")
     path = rest if Path(rest).exists() else rest.partition(":")[0]  # hf:FOLDER:label=coarse
     last = Path(path).name if Path(path).exists() else path
     dataset = f"{source}{separator}{last}{rest[len(path) :]}"
-    parts = ["adaptbench", "run", key.suite, "--methods", key.method, "--datasets", dataset]
+    parts = ["adaptbench", "run", key.suite, "--methods", key.method]
+    parts += ["--datasets", f'"{dataset}"' if "," in dataset else dataset]
     choice, chosen, _ = run.recipe_row.partition(":")
     parts += ["--recipes", choice] if chosen else []
     parts += ["--seeds", str(key.seed), "--shots", str(key.shots), "--backbone", key.backbone]
     if pretrained and not key.backbone.startswith(LOCAL):
         parts += ["--pretrained", Path(pretrained).name if Path(pretrained).is_file() else pretrained]
     parts += ["--precision", key.precision, "--execution", key.execution, "--device", device]
+    if threads is not None:
+        parts += ["--threads", str(threads)]
     if key.steps is not None:
         parts += ["--steps", str(key.steps)]
     if key.template is not None:

@@ -71,6 +71,11 @@ class RunOptions:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device):
             raise ConfigError(f"--device {self.device} is not a device.", "Use auto, cpu, cuda or cuda:N.")
+        processors = os.cpu_count() or 1
+        if self.threads is not None and self.threads > processors:
+            raise ConfigError(
+                f"--threads {self.threads}: this machine has {processors} processors.", f"Use {processors} or fewer."
+            )
 
     @property
     def folders(self) -> Folders:
@@ -379,7 +384,7 @@ def _job(run: PlannedRun, store: Store, options: RunOptions, gpu: str | None) ->
         folders=options.folders,
         device=run.key.device if options.device == "auto" and run.key.device else options.device,
         threads=options.threads or max(1, cpu_threads() // options.jobs),
-        command=repeat_command(run, run.pretrained, options.device),
+        command=repeat_command(run, run.pretrained, options.device, options.threads),
         predictions=store.predictions_path(run.key).absolute() if options.predictions else None,
         trace=store.trace_path(run.key).absolute() if options.trace else None,
         features=store.features_folder.absolute(),

@@ -12,6 +12,7 @@ import platformdirs
 import typer
 
 from harness import plugins
+from harness.cli.options import Command
 from harness.errors import ConfigError, DataError, did_you_mean
 from harness.files import write_atomically
 from harness.suite import Dataset, Folders
@@ -49,7 +50,7 @@ class Finding:
     steps: tuple[str, ...] = ()
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 def check_(names: Names = None, data_root: DataRoot = Path("data")) -> None:
     """Say of each dataset whether it is complete, and the exact next steps if not. Exit code 1 unless all are.
 
@@ -67,7 +68,7 @@ def check_(names: Names = None, data_root: DataRoot = Path("data")) -> None:
         raise typer.Exit(EXIT_NOT_ALL)
 
 
-@app.command("prepare")
+@app.command("prepare", cls=Command)
 def prepare_(
     names: Annotated[list[str], typer.Argument(help="Datasets, or 'all'.")], data_root: DataRoot = Path("data")
 ) -> None:

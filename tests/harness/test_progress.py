@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from harness.cli.progress import Display, summary
+from harness.cli.progress import Display, Eta, summary
 from harness.records import ProfileRecord, SimulationRecord
 from harness.runs import events
 from harness.runs.events import EpochEnded, Phase, PhaseStarted
@@ -47,11 +47,11 @@ def test_a_run_with_nothing_measured_is_done(a_record):
 def show(a_record):
     """`show(*events, terminal=True)`: what a suite of two runs prints, each of which tells all events."""
 
-    def run(*told, terminal=True):
-        console = Console(file=StringIO(), force_terminal=terminal, width=100, color_system=None, _environ={})
+    def run(*told, terminal=True, width=100, detail="usual"):
+        console = Console(file=StringIO(), force_terminal=terminal, width=width, color_system=None, _environ={})
         record = a_record()
         runs = [SimpleNamespace(key=record.key)] * 2
-        with Display(console, console) as display:
+        with Display(console, console, detail) as display:
             display.planned(runs, runs)
             for number, run in enumerate(runs, start=1):
                 display.started(number, run)
@@ -83,9 +83,9 @@ def test_runs_at_a_time_have_a_line_each_and_a_log_one_when_each_is_over(a_recor
     for number, seed in ((1, 2), (3, 3)):
         assert f"[{number}/3] {LINE.replace('seed 1', f'seed {seed}')}" in out
     assert len(re.findall(r"\[\d/3\]", out)) == 2
-    both = "skip_tuning on demo-digits, seed 1: starting\nskip_tuning on demo-digits, seed 2: training"
+    both = "seed 1: starting: loading PyTorch, once for all runs\nskip_tuning on demo-digits, seed 2: training"
     assert (both in "\n".join(line.rstrip() for line in out.splitlines())) == terminal
-    assert ("seed 2: a-dataset-with-quite-a-long-name-for-a-term…" in out) == terminal
+    assert ("a-dataset-with-quite-a-long-name-for-a-terminal/new: 12.3 %" in out) == terminal
     assert "broke" not in out
 
 
@@ -115,6 +115,54 @@ def test_a_log_has_one_line_a_run(show):
     first, second = show(*EVENTS, terminal=False).splitlines()
     assert first.startswith(f"[1/2] {LINE} (about ") or first == f"[1/2] {LINE}"
     assert second == f"[2/2] {LINE}"
+
+
+def test_quiet_says_what_failed_and_steps_say_all(show, a_record):
+    assert show(*EVENTS, terminal=True, detail="quiet") == ""
+    lines = show(*EVENTS, detail="steps").splitlines()
+    run = "skip_tuning on demo-digits, seed 1:"
+    assert lines[:4] == [f"{run} {doing}" for doing in ("starting", "loading", "training", "testing")]
+    assert f"{run} demo-digits/new: 12.3 %" in lines
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_no_word_is_broken_where_the_terminal_is_narrow(show, width):
+    out = show(*EVENTS, width=width)
+    live = out.replace("\x1b[2K", "").split("\x1b[1A")
+    words = {word for frame in live for word in frame.split()}
+    assert {"skip_tuning", "demo-digits,", "profiling", "demo-digits/new:", "suite", "images/s"} <= words
+    assert all(len(line) <= width for line in out.splitlines() if "\x1b" not in line)
+
+
+METHODS = {"zero_shot": 2.0, "full_finetuning": 30.0, "coop": 12.0, "clip_adapter": 4.0, "skip_tuning": 9.0}
+DATASETS = {"demo-digits": 1.0, "demo-letters": 2.0, "demo-textures": 0.8}
+
+
+def test_the_time_left_counts_down_and_comes_near_the_truth():
+    """Three datasets, five methods, three seeds, as `base2new` orders them; each dataset takes all methods alike longer."""
+    kinds = [(method, dataset) for dataset in DATASETS for method in METHODS for _ in range(3)]
+    seconds = [METHODS[method] * DATASETS[dataset] for method, dataset in kinds]
+    eta = Eta(kinds)
+    assert eta.seconds([(kinds[0], 5.0, 0.5)]) is None
+    for number, (kind, took) in enumerate(zip(kinds, seconds, strict=True)):
+        said = [eta.seconds([(kind, took * part, 0.0)]) for part in (0.0, 0.3, 0.6, 1.0)]
+        if number:
+            assert said == sorted(said, reverse=True)
+        for part, left in zip((0.0, 0.3, 0.6, 1.0), said, strict=True):
+            truth = took * (1 - part) + sum(seconds[number + 1 :])
+            if number >= 31:  # each dataset has told of itself
+                assert left == pytest.approx(truth)
+            elif number > 15:
+                assert truth / 3 < left < truth * 3
+        eta.ended(kind, took)
+    assert eta.seconds() == 0
+
+
+def test_a_first_run_is_judged_by_the_part_of_its_training_that_is_over():
+    eta = Eta([("a", "x"), ("b", "x")])
+    eta.ended(("a", "x"), 5.0)
+    assert eta.seconds([(("b", "x"), 10.0, 0.0)]) == 0
+    assert eta.seconds([(("b", "x"), 10.0, 0.25)]) == 30
 
 
 def plain_lines(out):
