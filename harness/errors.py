@@ -45,7 +45,8 @@ class TrainingError(AdaptBenchError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``Did you mean 'b'? Known: a, b, c.`` for the advice of an unknown-name error; a long list is left out."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3)
+    spelt = {other.lower(): other for other in names}
+    close = [spelt[other] for other in difflib.get_close_matches(name.lower(), spelt, n=3)]
     hint = "Did you mean " + " or ".join(f"'{other}'" for other in close) + "? " if close else ""
     return hint + (f"Known: {', '.join(names) or 'none'}." if len(names) <= 40 else f"{len(names)} names are known.")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,8 @@ from rich.table import Table
 
 from harness import plugins
 from harness.cli import options
+from harness.cli.tables import Growing
+from harness.cli.terminal import console, working
 from harness.errors import ConfigError
 from harness.plan import Request, plan
 from harness.published_estimate import published_estimate_bytes
@@ -107,30 +110,43 @@ def estimate(
         settings=chosen,
     )
     keys = [run.key for run in plan(request, "")]
-    rows = list(_simulated([(key, number) for key in keys for number in counts]))
+    tasks = [(key, number) for key in keys for number in counts]
+    rows = []
+    table = _table(keys, console)
+    with working() as say_that:
+        say_that(f"simulating {tasks[0][0].method}, 1 of {len(tasks)}")
+        for row in _simulated(tasks):
+            rows.append(row)
+            if not as_json:
+                table.add(_cells(row))
+            if len(rows) < len(tasks):
+                say_that(f"simulating {tasks[len(rows)][0].method}, {len(rows) + 1} of {len(tasks)}")
     if as_json:
         typer.echo(json.dumps([row.as_json() for row in rows], indent=1))
         return
-    console = Console()
-    _print(rows, console if console.is_terminal else Console(width=160), limit_bytes)
+    _explain(rows, limit_bytes)
 
 
 def _simulated(tasks: list[tuple[RunKey, int]]) -> Iterator[Row]:
-    """Rows in the order of `tasks`; equal tasks are simulated once, many of them in several processes."""
+    """Rows in the order of `tasks`, each as soon as it is known; equal tasks are simulated once, many in several processes."""
     from harness.probes.simulate import simulate_classes
 
-    unique = list(dict.fromkeys((repr(key), number) for key, number in tasks))
-    key_of = {repr(key): key for key, _ in tasks}
-    keys, numbers = [key_of[text] for text, _ in unique], [number for _, number in unique]
+    unique = {(repr(key), number): key for key, number in tasks}
+    keys, numbers = list(unique.values()), [number for _, number in unique]
     workers = min(os.cpu_count() or 1, len(unique) // 4)
-    if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-            found = list(pool.map(simulate_classes, keys, numbers))
-    else:
-        found = list(map(simulate_classes, keys, numbers))
-    results: Mapping[tuple[str, int], Estimate] = dict(zip(unique, found, strict=True))
-    for key, number in tasks:
-        yield Row(key, number, results[repr(key), number], _published(key, number))
+    with ExitStack() as stack:
+        if workers > 1:
+            pool = stack.enter_context(
+                ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+            )
+            found = zip(unique, pool.map(simulate_classes, keys, numbers), strict=True)
+        else:
+            found = zip(unique, map(simulate_classes, keys, numbers), strict=True)
+        results: dict[tuple[str, int], Estimate] = {}
+        for key, number in tasks:
+            while (repr(key), number) not in results:
+                results.update([next(found)])
+            yield Row(key, number, results[repr(key), number], _published(key, number))
 
 
 def _one_thread() -> None:
@@ -147,29 +163,14 @@ def _published(key: RunKey, classes: int) -> float | None:
     return published_estimate_bytes(forward, classes, key.recipe.batch_size)
 
 
-def _print(rows: list[Row], console: Console, limit_bytes: int | None) -> None:
-    key = rows[0].key
+def _table(keys: Sequence[RunKey], console: Console) -> Growing:
+    """The table to be filled, its columns as wide as what is to come."""
+    key = keys[0]
     title = f"{key.backbone}, {key.precision}, {key.shots} shots; peak MiB of live tensors on the device, simulated"
-    table = Table("method", "execution", title=title, title_justify="left", title_style="bold", box=None)
-    for name in (
-        "classes",
-        "batch",
-        *PHASES,
-        "run",
-        "torchinfo estimate\n(published formula)",
-        "GFLOP/step",
-        "trained",
-    ):
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*_cells(row))
-    console.print(table)
-    if len(rows) == 1:
-        console.print(_categories(rows[0].estimate))
-    _explain(rows, console)
-    if limit_bytes is not None:
-        for row in rows:
-            console.print(_verdict(row, limit_bytes), highlight=False)
+    figures = ("run", "torchinfo", "GFLOP/step", "trained")
+    columns = ("method", "execution", "classes", "batch", *PHASES, *figures)
+    longest = max(len("method"), *(len(each.method) + 1 for each in keys))
+    return Growing(console, columns, [longest, 9, 7, 5, *[9] * len(PHASES), 9, 9, 11, 11], title, right=columns[2:])
 
 
 def _cells(row: Row) -> list[str]:
@@ -200,16 +201,22 @@ def _categories(found: Estimate) -> Table:
     return table
 
 
-def _explain(rows: Iterable[Row], console: Console) -> None:
+def _explain(rows: Sequence[Row], limit_bytes: int | None) -> None:
+    if len(rows) == 1:
+        console.print(_categories(rows[0].estimate))
     for row in rows:
         if row.estimate.note:
             console.print(f"* {row.key.method}, {row.classes} classes: {row.estimate.note}.", highlight=False)
     console.print(
         "Counted: weights, inputs, activations, gradients, optimiser state and temporaries. Not counted: the CUDA context and "
-        "libraries' workspaces, fragmentation. Feature caches of block outputs lie in host memory.",
+        "libraries' workspaces, fragmentation. Feature caches of block outputs lie in host memory. torchinfo: its estimate, by the "
+        "published formula.",
         highlight=False,
         style="dim",
     )
+    if limit_bytes is not None:
+        for row in rows:
+            console.print(_verdict(row, limit_bytes), highlight=False)
 
 
 def _verdict(row: Row, limit_bytes: int) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import plugins, weights
+from harness.cli import tables
 from harness.cli.options import Pretrained
 from harness.cli.terminal import console
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
@@ -59,10 +60,8 @@ def list_(
     for plural in [kind] if kind else _KINDS:
         things = {name: plugins.load(_KINDS[plural], name) for name in plugins.names(_KINDS[plural])}
         columns = _method_columns(things, backbone, pretrained) if plural == "methods" else {}
-        table = Table("name", *columns, "what it is", title=plural, title_justify="left", title_style="bold", box=None)
-        for name, thing in things.items():
-            table.add_row(name, *(column[name] for column in columns.values()), about(thing))
-        console.print(table)
+        rows = [(name, *(column[name] for column in columns.values()), about(thing)) for name, thing in things.items()]
+        tables.show(console, ("name", *columns, "what it is"), rows, title=plural)
 
 
 def recipes(method: Any, name: str) -> Table:

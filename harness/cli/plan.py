@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter
-from rich.table import Table
 
-from harness.cli import options
+from harness.cli import options, tables
 from harness.cli.terminal import console
 from harness.plan import PlannedRun, Request, default_group, plan
 from harness.records import RunKey
@@ -59,20 +58,20 @@ def plan_(
 
 def _print(runs: list[PlannedRun]) -> None:
     columns = ("method", "dataset", "shots", "seeds", "executions", "tests", "recipe row", "recipe", "settings")
-    table = Table(*columns, box=None, padding=(0, 1))
     grouped: dict[tuple[str, ...], list[RunKey]] = {}
     for run in runs:
         key = run.key
         row = key.method, key.dataset, str(key.shots), run.recipe_row, _settings_text(key)
         grouped.setdefault(row, []).append(key)
+    rows = []
     for (method, dataset, shots, recipe_row, settings), keys in grouped.items():
         seeds = ",".join(dict.fromkeys(str(key.seed) for key in keys))
         executions = ",".join(dict.fromkeys(key.execution for key in keys))
         tests = keys[0].tests if len(keys[0].tests) <= 4 else (*keys[0].tests[:3], f"{len(keys[0].tests) - 3} more")
         recipe = _recipe_text(keys[0])
-        table.add_row(method, dataset, shots, seeds, executions, ", ".join(tests), recipe_row, recipe, settings)
-    console.print(table)
-    console.print(f"{len(runs)} runs.", highlight=False)
+        rows.append((method, dataset, shots, seeds, executions, ", ".join(tests), recipe_row, recipe, settings))
+    tables.show(console, columns, rows)
+    console.print(f"{len(runs)} run{'s' * (len(runs) != 1)}.", highlight=False)
 
 
 def _settings_text(key: RunKey) -> str:

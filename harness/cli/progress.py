@@ -355,8 +355,9 @@ class Display:
         self._try(lambda shown: shown.open())
 
     def note(self, text: str) -> None:
-        """What is doubtful."""
-        say(self._errors, text)
+        """What is doubtful; above the bars, where they are on the same terminal."""
+        above = isinstance(self._shown, _Bars) and self._errors.is_terminal
+        say(self._console if above else self._errors, text)
 
     def started(self, number: int, run: PlannedRun) -> None:
         """A run begins, the first with number 1; others may be in hand."""

@@ -6,17 +6,22 @@ import json
 import logging
 import os
 from statistics import median
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from harness.cli import options
-from harness.cli.terminal import console
+from harness.cli.tables import Growing
+from harness.cli.terminal import console, working
 from harness.errors import AdaptBenchError
 from harness.meters.environment import cpu_threads
 from harness.plan import Request, plan
+from harness.records import RunKey
 
+if TYPE_CHECKING:
+    from harness.probes.speedup import Speedup
+
+_COLUMNS = ("method", "batch", "reference, s", "fast, s", "ratio", "95 % interval")
 _PARTS = ("text", "step", "live-step", "epoch")
 
 
@@ -58,26 +63,34 @@ def speedup(
     torch.set_num_threads(threads or cpu_threads())
     named = Classes(class_names(classes), {"clip": "a photo of a {}."})
     found: dict[str, Any] = {}
-    for name, key in keys.items():
-        try:
-            found[name] = measure(key, named, part, pairs)  # type: ignore[arg-type]
-        except AdaptBenchError as error:
-            console.print(f"{name}: {error}", highlight=False, markup=False)
+    longest = max(map(len, [*keys, "method"]))
+    table = Growing(console, _COLUMNS, [longest, 5, 12, 9, 6, 15], right=_COLUMNS[1:])
+    with working() as say_that:
+        for place, (name, key) in enumerate(keys.items(), start=1):
+
+            def tell(pair: int, name: str = name, place: int = place) -> None:
+                say_that(f"{name}, {place} of {len(keys)}: pair {pair} of {pairs}")
+
+            try:
+                found[name] = measure(key, named, part, pairs, tell)  # type: ignore[arg-type]
+            except AdaptBenchError as error:
+                console.print(f"{name}: {error}", highlight=False, markup=False)
+                continue
+            if not as_json:
+                table.add(_cells(name, key, found[name]))
     if as_json:
         raw = {n: {"reference_seconds": s.reference_seconds, "fast_seconds": s.fast_seconds} for n, s in found.items()}
         typer.echo(json.dumps({"part": part, "classes": classes, "backbone": backbone, "methods": raw}, indent=1))
         return
-    table = Table("method", "batch", "reference, s", "fast, s", "ratio", "95 % interval", box=None)
-    for name, speed in found.items():
-        low, high = speed.interval
-        times = (f"{median(each):.3g}" for each in (speed.reference_seconds, speed.fast_seconds))
-        table.add_row(
-            name, str(keys[name].recipe.batch_size), *times, f"{speed.median:.2f}", f"{low:.2f} to {high:.2f}"
-        )
-    console.print(table)
     count = torch.get_num_threads()
     console.print(
         f"{part}, {backbone}, {classes} classes, fp32, {pairs} pairs in turns, {count} thread{'s' * (count != 1)}. "
         "Times are medians; the ratio is the median of the pairs'.",
         highlight=False,
     )
+
+
+def _cells(name: str, key: RunKey, speed: Speedup) -> list[str]:
+    low, high = speed.interval
+    times = (f"{median(each):.3g}" for each in (speed.reference_seconds, speed.fast_seconds))
+    return [name, str(key.recipe.batch_size), *times, f"{speed.median:.2f}", f"{low:.2f} to {high:.2f}"]

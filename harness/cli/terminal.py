@@ -2,8 +2,11 @@
 
 import io
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.text import Text
 
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -16,3 +19,14 @@ def print_whatever_comes() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def working() -> Iterator[Callable[[str], object]]:
+    """A line of a terminal that says what is being done, for as long as it takes; none in a log."""
+    where = console if console.is_terminal else errors
+    if not where.is_terminal or where.is_dumb_terminal:
+        yield lambda text: None
+        return
+    with where.status("") as status:
+        yield lambda text: status.update(Text(text))

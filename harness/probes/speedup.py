@@ -55,10 +55,14 @@ class Speedup:
         return float(low), float(high)
 
 
-def measure(key: RunKey, classes: Classes, part: Part, pairs: int) -> Speedup:
+def measure(
+    key: RunKey, classes: Classes, part: Part, pairs: int, tell: Callable[[int], None] = lambda pair: None
+) -> Speedup:
     """`pairs` pairs for a run's method, recipe, backbone and precision, on random weights and pixels.
 
-    An epoch is one of `key.shots` images per class. Raises ConfigError for a part that the method doesn't have.
+    An epoch is one of `key.shots` images per class. `tell` is called with the number of each pair, from 1 on.
+
+    Raises ConfigError for a part that the method doesn't have.
     """
     if not key.recipe.trains:
         raise ConfigError(
@@ -71,6 +75,7 @@ def measure(key: RunKey, classes: Classes, part: Part, pairs: int) -> Speedup:
             work()
     seconds: tuple[list[float], list[float]] = ([], [])
     for pair in range(pairs):
+        tell(pair + 1)
         for which in (0, 1) if pair % 2 == 0 else (1, 0):
             started = time.perf_counter()
             workloads[which]()

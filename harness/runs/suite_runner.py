@@ -138,13 +138,13 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     store = Store(options.results)
     store.check_writable()
     runs = identified(runs, store, options.device, progress.note)
-    store.plan(store.name(run.key) for run in runs)
     todo, replaced, outcome = pending(runs, store, options, progress.note)
     progress.planned(runs, todo)
     note = cache(progress.note)  # each text once
     for text in (text for run in todo for text in doubts(run.key)):
         note(text)
     prompts = check_data(todo, options.folders, note)
+    store.plan(store.name(run.key) for run in runs)
     try:
         if todo:
             with (

@@ -1,0 +1,94 @@
+"""Tables that cut no word: columns where they fit or nearly do, else a paragraph per row; whole on a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+_GAP = 2
+
+
+def show(
+    console: Console,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    right: Collection[str] = (),
+) -> None:
+    """Print a table at once; columns named in `right` are flush right."""
+    lines = list(rows)
+    cells = [[name, *(row[place] for row in lines)] for place, name in enumerate(columns)]
+    widths = [max(map(len, column)) for column in cells]
+    if console.is_terminal:
+        fitting = _narrowed(widths, [max(map(_longest_word, column)) for column in cells], console.width)
+    else:
+        fitting = widths
+    table = Growing(console, columns, fitting, title, right)
+    for row in lines:
+        table.add(row)
+    if not lines:
+        table.head()
+
+
+class Growing:
+    """A table that is printed row by row, each as soon as it is known."""
+
+    def __init__(
+        self,
+        console: Console,
+        columns: Sequence[str],
+        widths: Sequence[int] | None,
+        title: str = "",
+        right: Collection[str] = (),
+    ) -> None:
+        """widths: characters of each column, or None for a paragraph per row, as where a terminal has no room for them."""
+        self._columns, self._right, self._title = columns, right, title
+        total = sum(widths) + _GAP * (len(widths) - 1) if widths else 0
+        self._widths = widths if widths and (not console.is_terminal or total <= console.width) else None
+        self._console = console if console.is_terminal else Console(width=max(total, len(title), 1))
+        self._begun = False
+
+    def head(self) -> None:
+        """Print the title and the columns' names."""
+        self._begun = True
+        if self._title:
+            self._console.print(Text(self._title, style="bold"))
+        if self._widths:
+            self._print([Text(name, style="bold") for name in self._columns])
+
+    def add(self, row: Sequence[str]) -> None:
+        """Print a row."""
+        if not self._begun:
+            self.head()
+        if self._widths:
+            self._print([Text(cell) for cell in row])
+            return
+        named = [f"{name}: {cell}" for name, cell in zip(self._columns[1:], row[1:], strict=True) if cell]
+        self._console.print(Text(row[0], style="bold"))
+        self._console.print(Padding(Text("; ".join(named)), (0, 0, 0, _GAP)))
+
+    def _print(self, cells: Sequence[Text]) -> None:
+        line = Table.grid(padding=(0, _GAP, 0, 0))
+        for name, width in zip(self._columns, self._widths or (), strict=True):
+            line.add_column(width=width, justify="right" if name in self._right else "left", overflow="fold")
+        line.add_row(*cells)
+        self._console.print(line)
+
+
+def _narrowed(widths: Sequence[int], least: Sequence[int], room: int) -> list[int] | None:
+    """The widths, the widest ones taken down to what fits the room; None where a word would be cut."""
+    widths, places = list(widths), range(len(widths))
+    while sum(widths) + _GAP * (len(widths) - 1) > room:
+        wide = [place for place in places if widths[place] > least[place]]
+        if not wide:
+            return None
+        widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
