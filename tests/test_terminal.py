@@ -61,6 +61,9 @@ OPTIONS = {
     "--site": "dumb",
     "--recipes": "dumb",
     "--cache": "wide",
+    "--jobs": "wide",
+    "--share-device": "wide",
+    "--again": "wide",
     "--quiet": "narrow",
     "--verbose": "dumb",
 }
@@ -90,7 +93,7 @@ SESSIONS = {
         (
             (
                 f"run base2new {ADAPTER} {COLOURS} --pretrained random --data-root data --threads 1 --time-limit 200 "
-                "--set epochs=1 --template photo:{} --predictions",
+                "--jobs 1 --share-device --again --set epochs=1 --template photo:{} --predictions",
                 0,
             ),
             (f"run cost {COST} --profile --trace", 0),
@@ -307,7 +310,8 @@ def test_what_the_options_ask_for_is_there(session):
 
 def test_every_option_and_every_suite_is_run_on_a_terminal():
     run = typer.main.get_command(app).commands["run"]
-    options = {name for parameter in run.params for name in parameter.opts if name.startswith("--")} - {"--help"}
+    here = [parameter for parameter in run.params if getattr(parameter, "rich_help_panel", None) is None]  # no workers
+    options = {name for parameter in here for name in parameter.opts if name.startswith("--")} - {"--help"}
     assert set(OPTIONS) == {*options, *SUITES}
     for what, name in OPTIONS.items():
         assert SESSIONS[name].columns
