@@ -190,7 +190,7 @@ USAGE = [
     ),
     (["gate", "--base", ""], "--base is empty", "leave --base out"),
     (["gate", "--only", " "], "--only is empty", "leave --only out"),
-    (["plan", "base2new", "--seeds", "1,two"], "'two' is no whole number from 1 on", "--seeds 1,2,3"),
+    (["plan", "base2new", "--seeds", "1,two"], "'two' is no whole number from 1 to 4294967295", "--seeds 1,2,3"),
     (["plan", "base2new", "--shots", "-4"], "--shots -4", "--shots 1,2,3"),
     (["plan", "base2new", "--set", "epochs"], "--set epochs is no KEY=VALUE", "--set epochs=5"),
     (["plan", "base2new", "--set", "epoch=3"], "--set epoch: no selected method", "Did you mean 'epochs'"),
@@ -323,11 +323,10 @@ def eurosat(tmp_path):
     return home
 
 
-def run_eurosat(adaptbench, home, *words):
+def run_eurosat(adaptbench, home, backbone="tiny-clip"):
     return adaptbench(
         "run", "base2new", "--datasets", "eurosat", "--methods", "zero_shot", "--seeds", "1", "--shots", "1",
-        "--data-root", home.parent, "--results", home.parent / "results", "--backbone", "tiny-clip", "--device", "cpu",
-        *words,
+        "--data-root", home.parent, "--results", home.parent / "results", "--backbone", backbone, "--device", "cpu",
     )  # fmt: skip
 
 
@@ -359,7 +358,7 @@ def test_a_corrupt_split_file_is_refused_before_anything_runs(adaptbench_here, t
 
 @pytest.mark.usefixtures("tinyworld")
 def test_an_unknown_backbone_is_refused_before_anything_runs(adaptbench_here, eurosat):
-    process = run_eurosat(adaptbench_here, eurosat, "--backbone", "tiny-clop")
+    process = run_eurosat(adaptbench_here, eurosat, "tiny-clop")
     assert process.returncode == 2, output(process)
     assert "no backbone 'tiny-clop'" in output(process)
     assert "Did you mean 'tiny-clip'" in output(process)

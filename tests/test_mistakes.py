@@ -20,6 +20,9 @@ from harness.recipe import Recipe
 class Mine:
     depth: int = 3
     recipes = {"default": Recipe(epochs=4, learning_rate=0.1)}
+
+    def adapt(self, backbone):
+        raise NotImplementedError
 """
 FILES = {
     "mine.py": MINE,
@@ -148,7 +151,7 @@ MISTAKES = [  # the command, the value that it names, and what is right
 ]
 STEPS = (
     "--[a-z]", "Did you mean", "Known:", "[Ll]eave", "Name ", "Rename", "adaptbench", "Mend", "Move", "Use ", "Give ", "Take ",
-    "Images are", "It has", "It is a setting", "Its first", "It takes", "Run from",
+    "Images are", "It has", "It is a setting", "Its first", "It takes", "Run from", "-h",
 )  # fmt: skip
 STEP = re.compile("|".join(STEPS))
 """What a next step begins with."""

@@ -106,7 +106,7 @@ def test_errors_name_the_next_step(tmp_path):
 
 def test_an_output_that_is_a_file_is_a_clear_error(results, tmp_path):
     (tmp_path / "site").write_text("in the way")
-    with pytest.raises(ConfigError, match="can't be written to"):
+    with pytest.raises(ConfigError, match="is a file, and a report is HTML"):
         command.report([results], tmp_path / "site")
 
 
