@@ -91,7 +91,7 @@ def test_the_reference_may_win(record):
 
 
 def test_suites_without_h_speak_of_accuracy(record):
-    text = words([record(dataset="a", accuracy={"a/x": 70.0, "a/y": 80.0})])
+    text = words([record(dataset="a", accuracy={"a": 70.0, "a/base": 80.0})])
     assert text.startswith("coop has the best average accuracy, 75.00 (1 seed).")
 
 
