@@ -23,21 +23,6 @@ from harness.errors import AdaptBenchError
 
 _EPILOG = "Exit codes: 0 all well, 1 some run failed, 2 bad usage, 130 interrupted (finished records are kept)."
 
-app = typer.Typer(
-    name="adaptbench",
-    help="Benchmark methods that adapt CLIP-like models: accuracy, memory, throughput and time, side by side.",
-    epilog=_EPILOG,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("list", cls=Command)(list_)
-app.command("plan", cls=Command)(plan_)
-app.command("run", epilog=_EPILOG, cls=Command)(run_)
-app.command("status", cls=Command)(status_)
-app.command("worker", hidden=True, cls=Command)(worker_)
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -45,7 +30,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     _version: Annotated[
         bool,
@@ -55,21 +39,41 @@ def _options(
     """Options of the command itself."""
 
 
+def command_line() -> typer.Typer:
+    """A new one each time: Typer keeps whatever was added to one."""
+    app = typer.Typer(
+        name="adaptbench",
+        help="Benchmark methods that adapt CLIP-like models: accuracy, memory, throughput and time, side by side.",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    app.command("list", cls=Command)(list_)
+    app.command("plan", cls=Command)(plan_)
+    app.command("run", epilog=_EPILOG, cls=Command)(run_)
+    app.command("status", cls=Command)(status_)
+    app.command("worker", hidden=True, cls=Command)(worker_)
+    for name in plugins.names("command"):
+        try:
+            command = plugins.load("command", name)
+        except AdaptBenchError as error:  # a plug-in's: the other commands have no part in it
+            say(errors, f"Warning: {error.what}")
+            continue
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name, cls=Command)(command)
+    return app
+
+
 def main() -> None:
     """Entry point: every error a user can put right is one message and exit code 2."""
     print_whatever_comes()
     try:
-        for name in plugins.names("command"):
-            try:
-                command = plugins.load("command", name)
-            except AdaptBenchError as error:  # a plug-in's: the other commands have no part in it
-                say(errors, f"Warning: {error.what}")
-                continue
-            if isinstance(command, typer.Typer):
-                app.add_typer(command, name=name)
-            else:
-                app.command(name, cls=Command)(command)
-        app()
+        command_line()()
     except AdaptBenchError as error:
         say(errors, Text.assemble(("Error:", "bold red"), " ", error.what))
         if error.advice:

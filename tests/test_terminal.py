@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import pytest
 import typer.main
 
-from harness.__main__ import app
+from harness.__main__ import command_line
 from harness.records import from_json
 
 HERE = Path(__file__).parent
@@ -309,7 +309,7 @@ def test_what_the_options_ask_for_is_there(session):
 
 
 def test_every_option_and_every_suite_is_run_on_a_terminal():
-    run = typer.main.get_command(app).commands["run"]
+    run = typer.main.get_command(command_line()).commands["run"]
     here = [parameter for parameter in run.params if getattr(parameter, "rich_help_panel", None) is None]  # no workers
     options = {name for parameter in here for name in parameter.opts if name.startswith("--")} - {"--help"}
     assert set(OPTIONS) == {*options, *SUITES}
