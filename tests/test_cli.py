@@ -7,8 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
+from rich.text import Text
 
+from harness.__main__ import command_line
 from harness.plan import Request, plan
 from harness.records import from_json
 from harness.runs.identity import identified
@@ -41,6 +44,19 @@ class TestHelp:
         )
         text = output(process)
         assert all(f"--{option} " in text for option in options.split())
+
+    def test_no_word_of_a_help_is_taken_for_markup(self):
+        """As rich takes what stands in brackets: the defaults were gone."""
+        whole = typer.main.get_command(command_line())
+        commands = [whole, *whole.commands.values()]
+        parameters = [parameter for command in commands for parameter in command.params]
+        helps = [parameter.help for parameter in parameters if getattr(parameter, "help", None)]
+        assert len(helps) > 50
+        assert [Text.from_markup(text).plain for text in helps] == helps
+
+    def test_defaults_in_words_are_shown(self, adaptbench_here):
+        text = " ".join(adaptbench_here("run", "--help").stdout.replace("│", " ").split())
+        assert "[default: (demo; published with --data-root)]" in text
 
     @pytest.mark.parametrize("command", ["list", "plan", "report"])
     def test_the_other_commands_have_help_too(self, adaptbench_here, command):

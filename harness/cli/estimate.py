@@ -77,10 +77,8 @@ def estimate(
     backbone: Annotated[str, typer.Option(help="Any open_clip model name; its weights are not needed.")] = _VIT_B_16[1],
     classes: Annotated[str, typer.Option(help="How many classes; comma-separated for several.")] = "100",
     shots: Annotated[int, typer.Option(help="Training images per class, for caches and extraction.", min=1)] = 16,
-    batch_size: Annotated[int | None, typer.Option(help="[default: the recipe's]", min=1, show_default=False)] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help="sgd, adam or adamw. [default: the recipe's]", show_default=False)
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.", min=1, show_default="the recipe's")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw.", show_default="the recipe's")] = None,
     precision: options.PrecisionName = "fp32",
     execution: Annotated[str, typer.Option(help="fast, reference, or both, comma-separated.")] = "fast",
     settings: options.Settings = None,

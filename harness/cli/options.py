@@ -23,35 +23,30 @@ Suite = Annotated[
 Methods = Annotated[
     str | None,
     typer.Option(
-        help="Comma-separated names, module:attribute or FILE.py:attribute; 'all' for every registered one. [default: the suite's]",
-        show_default=False,
+        help="Comma-separated names, module:attribute or FILE.py:attribute; 'all' for every registered one.",
+        show_default="the suite's",
     ),
 ]
 Recipes = Annotated[
     str | None,
     typer.Option(
-        help="Where they differ, the recipes of the authors' files (released), of the paper, or of the published costs (cost). "
-        "[default: what gave the published accuracy; the suite cost's: cost]",
-        show_default=False,
+        help="Where they differ, the recipes of the authors' files (released), of the paper, or of the published costs (cost).",
+        show_default="what gave the published accuracy; the suite cost's: cost",
     ),
 ]
 Datasets = Annotated[
     str | None,
     typer.Option(
         help="Comma-separated names, groups ('demo', 'published'), folder:PATH, csv:PATH, torchvision:NAME, hf:NAME or "
-        'module:attribute; one with a comma in "quotes". [default: demo; published with --data-root]',
-        show_default=False,
+        'module:attribute; one with a comma in "quotes".',
+        show_default="demo; published with --data-root",
     ),
 ]
-Seeds = Annotated[
-    str | None, typer.Option(help="Comma-separated, e.g. 1,2,3. [default: the suite's]", show_default=False)
-]
-Shots = Annotated[
-    str | None, typer.Option(help="Images per class, comma-separated. [default: the suite's]", show_default=False)
-]
+Seeds = Annotated[str | None, typer.Option(help="Comma-separated, e.g. 1,2,3.", show_default="the suite's")]
+Shots = Annotated[str | None, typer.Option(help="Images per class, comma-separated.", show_default="the suite's")]
 BackboneName = Annotated[
     str | None,
-    typer.Option(help="'demo-clip' or any open_clip model name. [default: the suite's]", show_default=False),
+    typer.Option(help="'demo-clip' or any open_clip model name.", show_default="the suite's"),
 ]
 Pretrained = Annotated[
     str | None, typer.Option(help="open_clip tag, checkpoint file (.safetensors, .pt) or 'random'.", show_default=False)
@@ -67,16 +62,16 @@ Executions = Annotated[
     str | None,
     typer.Option(
         help="'fast' leaves out work that cannot change the result, 'reference' does the authors' arithmetic; or both, "
-        "comma-separated. [default: the suite's]",
-        show_default=False,
+        "comma-separated.",
+        show_default="the suite's",
     ),
 ]
 Steps = Annotated[
     int | None,
     typer.Option(
-        help="End training after so many steps, and each test after so many batches. [default: the suite's]",
+        help="End training after so many steps, and each test after so many batches.",
         min=1,
-        show_default=False,
+        show_default="the suite's",
     ),
 ]
 Template = Annotated[
@@ -94,9 +89,9 @@ Settings = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        help="CPU threads of a run. [default: OMP_NUM_THREADS, else a physical core each; divided by --jobs]",
+        help="CPU threads of a run.",
         min=1,
-        show_default=False,
+        show_default="OMP_NUM_THREADS, else a physical core each; divided by --jobs",
     ),
 ]
 

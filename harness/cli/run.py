@@ -84,8 +84,8 @@ def run_(
     executor: Annotated[
         str | None,
         typer.Option(
-            help="Have workers do it elsewhere: 'slurm', 'ray', or one of your own. [default: this process does it]",
-            show_default=False,
+            help="Have workers do it elsewhere: 'slurm', 'ray', or one of your own.",
+            show_default="this process does it",
             rich_help_panel=_ELSEWHERE,
         ),
     ] = None,
@@ -115,8 +115,8 @@ def run_(
     address: Annotated[
         str | None,
         typer.Option(
-            help="Address of a Ray cluster. [default: one of this machine]",
-            show_default=False,
+            help="Address of a Ray cluster.",
+            show_default="one of this machine",
             rich_help_panel=_ELSEWHERE,
         ),
     ] = None,

@@ -33,7 +33,7 @@ app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Datasets, or folder:PATH and its like. [default: all published]", show_default=False),
+    typer.Argument(help="Datasets, or folder:PATH and its like.", show_default="all published"),
 ]
 DataRoot = Annotated[
     Path, typer.Option(help="Folder of the datasets, in CoOp's layout.", envvar="ADAPTBENCH_DATA_ROOT")

@@ -26,9 +26,7 @@ def run(order: Order) -> str:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError(
-            "Ray isn't installed.", "pip install 'adaptbench[ray]', on every host of the cluster."
-        ) from error
+        raise ConfigError("Ray isn't installed.", "pip install ray, on every host of the cluster.") from error
     try:
         ray.init(address=workers.address, ignore_reinit_error=True, log_to_driver=False)
     except ConnectionError as error:
