@@ -10,10 +10,20 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.clip.text_batches import TextState, Tokens
+from harness.errors import ConfigError
 from harness.method import AdaptedModel, Classes, ClassFeatureModel
 
 INITIALISATION_STD = 0.02
 """Of context vectors that don't start from words: CLIP's own for token embeddings."""
+
+
+def hidden_width(width: int, reduction: int) -> int:
+    """Of a bottleneck between two layers: `width` / `reduction`. Raises ConfigError where nothing is left of it."""
+    if reduction > width:
+        raise ConfigError(
+            f"reduction={reduction} leaves nothing of {width} features.", f"Set a reduction from 1 to {width}."
+        )
+    return width // reduction
 
 
 def class_tokens(backbone: Backbone, classes: Classes, template_list: str) -> Tokens:

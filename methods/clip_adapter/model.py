@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.method import Batch, Classes, ClassFeatureModel
-from methods._text import class_features
+from methods._text import class_features, hidden_width
 from methods.clip_adapter import ClipAdapter
 
 
@@ -20,9 +20,10 @@ class ClipAdapterModel(ClassFeatureModel):
         super().__init__(backbone)
         self._method = method
         width = backbone.embed_width
+        hidden = hidden_width(width, method.reduction)
         where = {"device": backbone.device, "dtype": backbone.dtype}
-        self.down = nn.Linear(width, width // method.reduction, bias=False, **where)
-        self.up = nn.Linear(width // method.reduction, width, bias=False, **where)
+        self.down = nn.Linear(width, hidden, bias=False, **where)
+        self.up = nn.Linear(hidden, width, bias=False, **where)
 
     def set_classes(self, classes: Classes) -> None:
         self._classes = classes

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.method import Batch, Classes
-from methods._text import ContextPrompts
+from methods._text import ContextPrompts, hidden_width
 from methods.cocoop import CoCoOp
 
 
@@ -21,8 +21,9 @@ class CoCoOpModel(ContextPrompts):
         super().__init__(backbone, method.context_init, method.context_length)
         self._method = method
         width = backbone.embed_width
+        hidden = hidden_width(width, method.reduction)
         where: dict[str, Any] = {"device": backbone.device, "dtype": backbone.dtype}
-        self.down = nn.Linear(width, max(1, width // method.reduction), **where)
+        self.down = nn.Linear(width, hidden, **where)
         self.up = nn.Linear(self.down.out_features, backbone.text.width, **where)
         self._first_logits: Tensor | None = None
 

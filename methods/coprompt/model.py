@@ -16,6 +16,7 @@ from harness.errors import ConfigError
 from harness.files import read_regular
 from harness.method import Batch, ImageSource, Read, cosine_logits
 from methods._deep import CoupledPromptModel
+from methods._text import hidden_width
 from methods.coprompt import CoPrompt
 
 
@@ -25,9 +26,10 @@ class Bottleneck(nn.Module):
     def __init__(self, ratio: float, reduction: int, backbone: Backbone) -> None:
         super().__init__()
         width = backbone.embed_width
+        hidden = hidden_width(width, reduction)
         where = {"device": backbone.device, "dtype": backbone.dtype}
-        self.down = nn.Linear(width, width // reduction, bias=False, **where)
-        self.up = nn.Linear(width // reduction, width, bias=False, **where)
+        self.down = nn.Linear(width, hidden, bias=False, **where)
+        self.up = nn.Linear(hidden, width, bias=False, **where)
         self._ratio = ratio
 
     def forward(self, x: Tensor) -> Tensor:

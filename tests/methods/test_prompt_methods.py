@@ -6,8 +6,10 @@ from torch.nn import functional as F
 
 from harness.errors import ConfigError
 from harness.method import Batch, Classes
+from methods.clip_adapter import ClipAdapter
 from methods.cocoop import CoCoOp
 from methods.coop import CoOp
+from methods.coprompt import CoPrompt
 from methods.dept import DePT
 from methods.kgcoop import KgCoOp
 from methods.prograd import ProGrad
@@ -401,3 +403,9 @@ def test_half_weights_and_autocast_train(method, dtype, tiny_backbone, images):
     assert values.isfinite().all()
     assert all(g.isfinite().all() for g in gradients.values())
     assert float(loss) == pytest.approx(float(exact), rel=0.1)
+
+
+@pytest.mark.parametrize("kind", [ClipAdapter, CoCoOp, TCP, CoPrompt])
+def test_a_bottleneck_of_which_nothing_is_left_is_refused(tiny_backbone, kind):
+    with pytest.raises(ConfigError, match="reduction=33 leaves nothing of 32 features"):
+        kind(reduction=33).adapt(tiny_backbone(layers=12))
