@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from harness.data.duplicates import in_train_and_test
+from harness.data.duplicates import duplicates, in_train_and_test
 from harness.data.few_shot import classnames
 from harness.errors import DataError
 from harness.suite import ClassSubset, Dataset, Splits
@@ -38,7 +38,7 @@ def require_classes(dataset: Dataset, splits: Splits, parts: Iterable[ClassSubse
 
 def leaks(dataset: Dataset, splits: Splits) -> list[str]:
     """What is to be said of test images of a user's own dataset that are training images too. It opens files of one size."""
-    found = in_train_and_test(splits) if dataset.group == "user" else []
+    found = in_train_and_test(splits, duplicates(splits)) if dataset.group == "user" else []
     if not found:
         return []
     known, image = found[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol, cast
 
 from harness.suite import Splits
@@ -36,12 +36,12 @@ def duplicates(splits: Splits) -> list[list[str]]:
     return sorted(alike, key=lambda group: place[group[0]])
 
 
-def in_train_and_test(splits: Splits) -> list[tuple[str, str]]:
-    """(training image, test image) for every test image whose content is trained on."""
+def in_train_and_test(splits: Splits, groups: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
+    """(training image, test image) for every test image whose content is trained on; `groups` are the `duplicates`."""
     trained, tested = ({item.image for item in part} for part in (splits.train, splits.test))
     return [
         (known[0], image)
-        for group in duplicates(splits)
+        for group in groups
         if (known := [image for image in group if image in trained])
         for image in group
         if image in tested

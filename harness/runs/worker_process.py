@@ -89,11 +89,6 @@ class Isolation:
         for run in self._runs.values():
             run.stop()
 
-    @property
-    def in_hand(self) -> int:
-        """How many runs are under way."""
-        return len(self._runs)
-
     def check(self, job: Job) -> tuple[str, ...]:
         """The UUIDs of the GPUs that runs like this one may use, none where they compute on the CPU.
 

@@ -49,7 +49,7 @@ def look_into(spec: str, folders: Folders) -> OwnDataset:
     said = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     said += [*_of_classes(dataset, splits), *_damaged(splits), *_repeated(splits)]
     prompts = [prompt(dataset.template("clip"), name) for name in names]
-    few = [text for text in doubts(dataset, splits, SHOTS) if text not in doubts(dataset, splits, 1)]
+    few = [text for text in doubts(dataset, splits, SHOTS) if text not in said]
     return OwnDataset(what, prompts, said, few)
 
 
@@ -87,7 +87,7 @@ def _repeated(splits: Splits) -> Iterator[str]:
     """Images that are equal by content: in training and test, in two classes, or simply twice."""
     groups = duplicates(splits)
     classes = {item.image: item.classname for part in (splits.train, splits.val, splits.test) for item in part}
-    if leaks := in_train_and_test(splits):
+    if leaks := in_train_and_test(splits, groups):
         pairs = [f"'{known}' and '{image}'" for known, image in leaks]
         yield f"{len(leaks)} test images are training images too, by content: {_first(pairs, quoted=False)}."
     if torn := [group for group in groups if len({classes[image] for image in group}) > 1]:
