@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -278,6 +279,14 @@ class TestPlugIns:
         assert (key.suite, key.method, key.dataset) == ("tiny", "tinyworld:Scripted", "tinyworld:COLOURS")
         assert key.tests == ("tinyworld:COLOURS/base", "tinyworld:COLOURS/new")
         assert build_method(key.method, key.settings) == tinyworld.Scripted()
+
+    def test_what_is_installed_is_read_once(self, monkeypatch):
+        reads = []
+        monkeypatch.setattr(plugins, "entry_points", lambda: reads.append(1) or entry_points())
+        plugins._tables.cache_clear()
+        for name in plugins.names("method"):
+            assert plugins.load("method", name)
+        assert len(reads) == 1
 
     def test_an_installed_plug_in_is_known_by_its_entry_points(self, tinyworld):
         assert plugins.names("suite")[-1] == "tiny" or "tiny" in plugins.names("suite")
