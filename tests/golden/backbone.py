@@ -87,4 +87,9 @@ def filled_backbone(execution):
             if parameter.requires_grad:
                 parameter.copy_(weights[name])
                 parameter.grad = None
-    return Backbone(model, open_clip.get_tokenizer("ViT-B-16"), execution=execution)
+    return Backbone(model, _tokenizer(), execution=execution)
+
+
+@cache
+def _tokenizer():
+    return open_clip.get_tokenizer("ViT-B-16")
