@@ -36,6 +36,7 @@ def prepare(session):
     session.env["OMP_WAIT_POLICY"] = "PASSIVE"
     session.env["PATH"] = os.pathsep.join([str(BIN), os.environ["PATH"]])
     session.env["VIRTUAL_ENV"] = str(ENVIRONMENT)
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # what a process imports first is compiled for all that follow
     stamp = ENVIRONMENT / "installed.sha256"
     digest = hashlib.sha256(PROJECT.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
@@ -46,8 +47,7 @@ def prepare(session):
             *([uv, "venv", "-q", "-p", sys.executable] if uv else [sys.executable, "-m", "venv"]), str(ENVIRONMENT)
         )
     python = str(BIN / "python")
-    # Compiled, as pip does it: where PYTHONDONTWRITEBYTECODE is set, every process would compile all of torch for itself.
-    with_uv = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", python]
+    with_uv = [uv, "pip", "install", "-q", "--python", python]
     install = with_uv if uv else [python, "-m", "pip", "install", "-q"]
     session.log("Installing AdaptBench with PyTorch: 6 GB, some minutes")
     session.run_install(*install, "-e", ".[dev]")
@@ -75,9 +75,6 @@ def tests_cluster(session):
 def run_tests(session, marked, processes=("-n", "logical", "--maxprocesses=4", "--dist=worksteal")):
     prepare(session)
     session.env["OMP_NUM_THREADS"] = "1"
-    session.env["PYTHONDONTWRITEBYTECODE"] = (
-        ""  # tests start many processes: our modules are compiled once, as torch's are
-    )
     session.run(BIN / "pytest", "-m", marked, *processes, *session.posargs)
 
 
