@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import secrets
@@ -28,6 +29,12 @@ def read_regular(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
     if len(data) > most_bytes:
         raise OSError(errno.EFBIG, f"it is longer than {most_bytes >> 20} MiB", str(path))
     return data
+
+
+def read_text(path: Path) -> str:
+    """The text of a regular file: UTF-8, or UTF-16 with its mark. Raises OSError, and UnicodeDecodeError for other encodings."""
+    data = read_regular(path)
+    return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 def printable(name: str) -> str:

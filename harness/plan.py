@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness import plugins, weights
+from harness.data.class_names import ClassNames, read_class_names
 from harness.errors import ConfigError, did_you_mean
 from harness.own_source import source_sha256
 from harness.protocol import adapter, check_method
@@ -40,6 +41,7 @@ class Request:
     executions: Sequence[Execution] = ()
     steps: int | None = None
     template: str | None = None
+    class_names: str | None = None
     simulated: bool = False
     profile: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +52,8 @@ class PlannedRun:
     """One run to do: its key, the row of the recipe table it was resolved from, and the settings that concern it.
 
     `sources` leads from the names of datasets in the key to what the command line called them, where that is not the same:
-    ``folder:birds@4f21...`` is read from ``folder:/where/birds``. `pretrained` is the tag or path behind the key's.
+    ``folder:birds@4f21...`` is read from ``folder:/where/birds``. `class_names` is the file of those datasets' class names, and
+    `pretrained` the tag or path behind the key's.
     `analyse` and `profile` are the suite's.
     """
 
@@ -58,6 +61,7 @@ class PlannedRun:
     recipe_row: str
     overrides: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    class_names: str | None = None
     pretrained: str | None = None
     analyse: bool = False
     profile: bool = False
@@ -65,6 +69,8 @@ class PlannedRun:
     def dataset(self, name: str) -> Dataset:
         """A dataset of the key, with the template that the key asks for. Raises ConfigError if a source has changed."""
         found: Dataset = plugins.load("dataset", self.sources.get(name, name))
+        if name in self.sources and self.class_names is not None:
+            found = read_class_names(self.class_names).of(found)
         if name in self.sources and found.name != name:
             raise ConfigError(f"'{name}' has changed: it is '{found.name}' now.", "Repeat the command to plan anew.")
         return found if self.key.template is None else replace(found, templates={"clip": self.key.template})
@@ -81,9 +87,15 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
     `group` is the group of datasets to take when none is named ("demo" or "published"). Raises ConfigError.
     """
     suite: Suite = plugins.load("suite", request.suite)
-    named = {_name_of(spec): spec for spec in map(plugins.named, request.datasets)}
+    class_names = read_class_names(request.class_names) if request.class_names is not None else None
+    named = {_name_of(spec, class_names): spec for spec in map(plugins.named, request.datasets)}
     sources = {name: spec for name, spec in named.items() if name != spec}
-    tasks = _named_tasks(_tasks(suite, list(named) or [group], sources), sources)
+    tasks = _named_tasks(_tasks(suite, list(named) or [group], sources), sources, class_names)
+    if class_names is not None and not sources:
+        raise ConfigError(
+            f"--class-names {class_names.file} has no effect: no dataset of your own is named.",
+            "Leave it out, or name one: --datasets folder:PATH",
+        )
     methods = {name: _method(name) for name in _method_names(suite, request.methods)}
     sources_sha256 = {name: source_sha256(method.__module__) for name, method in methods.items()}
     _check_settings_are_known(request.settings, methods)
@@ -128,6 +140,7 @@ def plan(request: Request, group: str) -> list[PlannedRun]:
                     recipe_row=configured.row,
                     overrides=configured.overrides,
                     sources=sources,
+                    class_names=request.class_names,
                     pretrained=pretrained,
                     analyse=suite.analyse,
                     profile=suite.profile or request.profile,
@@ -198,8 +211,8 @@ def build_method(name: str, settings: Mapping[str, Any]) -> Any:
     return plugins.load("method", name)(**settings)
 
 
-def _name_of(spec: str) -> str:
-    """What a key calls a dataset of the command line: as it is there, or by the name that its source gives it.
+def _name_of(spec: str, class_names: ClassNames | None) -> str:
+    """What a key calls a dataset of the command line: as it is there, or by the name that its source and its class names give it.
 
     Raises ConfigError for what looks like a source that is misspelt or left out.
     """
@@ -214,16 +227,19 @@ def _name_of(spec: str) -> str:
             f"no dataset '{spec}'.",
             f"For the {'folder' if kind == 'folder' else 'file'} of that name: --datasets {kind}:{spec}",
         )
-    return plugins.load("dataset", spec).name if plugins.is_source(spec) else spec
+    if not plugins.is_source(spec):
+        return spec
+    found: Dataset = plugins.load("dataset", spec)
+    return found.name if class_names is None else class_names.of(found).name
 
 
-def _named_tasks(tasks: Sequence[Task], sources: dict[str, str]) -> list[Task]:
+def _named_tasks(tasks: Sequence[Task], sources: dict[str, str], class_names: ClassNames | None) -> list[Task]:
     """The tasks, with datasets that a suite has from a source (``folder:/a/b``) by their names; `sources` learns them."""
 
     def name(dataset: str) -> str:
         if dataset in sources or not plugins.is_source(dataset):
             return dataset
-        found = _name_of(dataset)
+        found = _name_of(dataset, class_names)
         sources[found] = dataset
         return found
 

@@ -73,6 +73,8 @@ MISTAKES = [  # the command, the value that it names, and what is right
     ("plan base2new --datasets csv:nowhere.csv", "nowhere.csv", '"image" and "label"'),
     ("plan base2new --datasets folder:plain", "plain", "convert them"),
     ("plan base2new --datasets publised", "publised", "published"),
+    ("plan base2new --datasets demo-digits --class-names a-file", "a-file", "n01440764 tench"),
+    ("plan base2new --datasets folder:plain --class-names none.txt", "none.txt", "n01440764 tench"),
     ("plan cross-dataset --datasets eurosat", "eurosat", "imagenet"),
     ("plan base2new --seeds 0", "0", "--seeds 1,2,3"),
     ("plan base2new --seeds=", "--seeds", "leave --seeds out"),

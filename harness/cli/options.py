@@ -78,6 +78,14 @@ Template = Annotated[
     str | None,
     typer.Option(help="Prompt template with {} for the class name, instead of the datasets' own.", show_default=False),
 ]
+ClassNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names for classes that your own datasets know by codes: lines such as 'n01440764 tench', CSV or JSON.",
+        show_default=False,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

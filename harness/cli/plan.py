@@ -28,6 +28,7 @@ def plan_(
     execution: options.Executions = None,
     steps: options.Steps = None,
     template: options.Template = None,
+    class_names: options.ClassNames = None,
     settings: options.Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every run with its resolved recipe, as JSON.")] = False,
 ) -> None:
@@ -45,6 +46,7 @@ def plan_(
         executions=options.executions_of(execution),
         steps=steps,
         template=options.given("template", template),
+        class_names=options.given("class-names", class_names),
         settings=options.settings_of(settings),
     )
     runs = plan(request, default_group(data_root))

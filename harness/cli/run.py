@@ -40,6 +40,7 @@ def run_(
     execution: options.Executions = None,
     steps: options.Steps = None,
     template: options.Template = None,
+    class_names: options.ClassNames = None,
     settings: options.Settings = None,
     simulate: Annotated[
         bool,
@@ -145,6 +146,7 @@ def run_(
         executions=options.executions_of(execution),
         steps=steps,
         template=options.given("template", template),
+        class_names=options.given("class-names", class_names),
         simulated=simulate,
         profile=profile,
         settings=options.settings_of(settings),

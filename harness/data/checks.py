@@ -32,7 +32,7 @@ def require_classes(dataset: Dataset, splits: Splits, parts: Iterable[ClassSubse
             raise DataError(
                 f"'{dataset.name}' has the classes '{first[prompt]}' and '{name}', whose prompts are the same to a text tower: "
                 "it knows no capitals, and '_' is a space.",
-                "Give each class a name of its own: rename the folders, or list the images with their classes in a CSV file.",
+                "Give each class a name of its own: rename the folders, or name them by --class-names FILE.",
             )
 
 
@@ -55,8 +55,8 @@ def doubts(dataset: Dataset, splits: Splits, shots: int) -> list[str]:
     codes = [name for name in names if _CODE.fullmatch(name)]
     if dataset.group == "user" and len(codes) * 2 > len(names):
         said.append(
-            f"{dataset.name}: class names such as '{codes[0]}' are codes, of which a text tower knows nothing. Give the classes "
-            "names in words: rename the folders, or list the images with their classes in a CSV file."
+            f"{dataset.name}: class names such as '{codes[0]}' are codes, of which a text tower knows nothing. Name them in "
+            f"words: --class-names FILE, with lines such as '{codes[0]} a name'."
         )
     counts = Counter(item.label for item in splits.train)
     few = sorted(count for count in counts.values() if count < shots)

@@ -53,6 +53,8 @@ def repeat_command(run: PlannedRun, pretrained: str | None, device: str, threads
         parts += ["--threads", str(threads)]
     if key.steps is not None:
         parts += ["--steps", str(key.steps)]
+    if run.class_names is not None and key.dataset in run.sources:
+        parts += ["--class-names", Path(run.class_names).name]
     if key.template is not None:
         parts += ["--template", key.template]
     if key.simulated:

@@ -27,8 +27,8 @@ REFERENCE = "zero_shot"
 """The method every other is compared with, where it was run."""
 
 _RECIPE = TypeAdapter(Recipe)
-_STATE = re.compile(r"@[0-9a-f]{12}(?=$|:)")
-"""The digest of its files in the name of a user's own dataset."""
+_STATE = re.compile(r"(@|:names=)[0-9a-f]{12}(?=$|:)")
+"""The digests of its files, and of names given to its classes, in the name of a user's own dataset."""
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -159,7 +159,7 @@ def sections(records: Iterable[RunRecord]) -> tuple[Section, ...]:
 def _changed(records: Iterable[RunRecord]) -> set[str]:
     """Names of datasets that tell apart several contents behind one name: ``folder:birds@4f21...`` beside another of birds."""
     names = set().union(*map(_datasets, records))
-    states = grouped((each for each in names if _STATE.search(each)), lambda name: _STATE.sub("", name))
+    states = grouped(names, lambda name: _STATE.sub("", name))
     return {name for same in states.values() if len(same) > 1 for name in same}
 
 

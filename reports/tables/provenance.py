@@ -132,7 +132,7 @@ def doubts(section: Section) -> list[str]:
     if section.condition.contents:
         found.append(
             f"{short(visible(section.condition.contents), 200)}: other records are on the same folder, changed (or on another of "
-            "that name). Each of its states has sections of its own, and none is averaged with another."
+            "that name, or with other class names). Each of its states has sections of its own, and none is averaged with another."
         )
     if dirty := sum(bool(r.environment.dirty) for r in records):
         found.append(f"{dirty} of {plural(len(records), 'run')} started from a working tree with uncommitted changes.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from harness.data.split_files import MOST_NAME_CHARACTERS, UNPRINTABLE, leaves_the_folder
 from harness.errors import ConfigError
-from harness.files import read_regular
+from harness.files import read_text
 from suites.datasets.splitting import PARTS, Row, part_named
 
 ADVICE = 'Its first line names the columns "image" and "label", and "split" (train, val, test) if it has one.'
@@ -48,16 +47,14 @@ def read_rows(path: str, file: Path) -> list[Row]:
 
 def _lines(path: str, file: Path) -> list[str]:
     try:
-        data = read_regular(file)
+        text = read_text(file)
     except OSError as error:
         raise ConfigError(f"csv:{path} can't be read: {error.strerror}.", ADVICE) from error
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(
-            f"csv:{path}, line {line}: {data[error.start : error.start + 1]!r} is not UTF-8.", "Save the file as UTF-8."
+            f"csv:{path}, line {line}: {error.object[error.start : error.start + 1]!r} is not UTF-8.",
+            "Save the file as UTF-8.",
         ) from error
     return list(io.StringIO(text, newline=""))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness import plugins
 from harness.data.checks import doubts, require_classes
+from harness.data.class_names import ClassNames
 from harness.data.duplicates import duplicates, in_train_and_test
 from harness.data.few_shot import classnames
 from harness.errors import ConfigError, DataError
@@ -32,10 +33,12 @@ class OwnDataset:
     notes: Sequence[str] = ()
 
 
-def look_into(spec: str, folders: Folders) -> OwnDataset:
+def look_into(spec: str, folders: Folders, class_names: ClassNames | None = None) -> OwnDataset:
     """What there is to say of ``folder:PATH`` and its like, whose images are all read."""
     try:
         dataset: Dataset = plugins.load("dataset", spec)
+        if class_names is not None:
+            dataset = class_names.of(dataset)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             splits = dataset.read(folders)

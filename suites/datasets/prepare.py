@@ -12,7 +12,9 @@ import platformdirs
 import typer
 
 from harness import plugins
+from harness.cli import options
 from harness.cli.options import Command
+from harness.data.class_names import ClassNames, read_class_names
 from harness.errors import ConfigError, DataError, did_you_mean
 from harness.files import write_atomically
 from harness.suite import Dataset, Folders
@@ -51,14 +53,16 @@ class Finding:
 
 
 @app.command("check", cls=Command)
-def check_(names: Names = None, data_root: DataRoot = Path("data")) -> None:
+def check_(names: Names = None, data_root: DataRoot = Path("data"), class_names: options.ClassNames = None) -> None:
     """Say of each dataset whether it is complete, and the exact next steps if not. Exit code 1 unless all are.
 
     Of your own (folder:PATH, csv:PATH, hf:NAME) every image is read: what is damaged, too small, double, or no word for a prompt?
     """
     specs = names or list(SOURCES)
     _known([spec for spec in specs if not plugins.is_source(spec)])
-    findings = [check_own(spec, data_root) if plugins.is_source(spec) else check(spec, data_root) for spec in specs]
+    file = options.given("class-names", class_names)
+    words = read_class_names(file) if file is not None else None
+    findings = [check_own(s, data_root, words) if plugins.is_source(s) else check(s, data_root) for s in specs]
     for finding in findings:
         _print(finding)
     states = Counter(finding.state for finding in findings)
@@ -92,9 +96,9 @@ def prepare_(
     typer.echo(f"The archives in {data_root / FOLDER} may be deleted.")
 
 
-def check_own(spec: str, root: Path) -> Finding:
+def check_own(spec: str, root: Path, class_names: ClassNames | None = None) -> Finding:
     """What a user's own dataset is, its classes as prompts, and what is wrong with it."""
-    found = look_into(spec, Folders(data_root=root if root.is_dir() else None, cache=CACHE))
+    found = look_into(spec, Folders(data_root=root if root.is_dir() else None, cache=CACHE), class_names)
     shown = [f'"{prompt}"' for prompt in found.prompts[:PROMPTS_SHOWN]]
     more = f" and {len(found.prompts) - len(shown)} more" if len(found.prompts) > len(shown) else ""
     words = f"{found.what}\n{'':29}Prompts: {', '.join(shown)}{more}" if shown else found.what

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
+from dataclasses import replace
 from importlib.metadata import entry_points
 
 import pytest
 
 from harness import plugins
+from harness.data.few_shot import classnames
 from harness.errors import ConfigError
 from harness.plan import Request, build_method, conflicts_of, doubts, plan
 from harness.recipe import Recipe, resolve
-from harness.suite import Suite, Task, Test
+from harness.runs.job import repeat_command
+from harness.suite import Folders, Suite, Task, Test
 
 METHODS = ["zero_shot", "full_finetuning", "coop", "clip_adapter", "skip_tuning"]
 PUBLISHED = [
@@ -370,6 +374,32 @@ def test_a_suite_may_name_datasets_from_a_source(tmp_path, monkeypatch):
     assert run.key.tests == (name, f"{name}/new")
     assert [Test.from_key(test) for test in run.key.tests] == [Test(name), Test(name, "new")]
     assert run.sources == {name: spec}
+
+
+def test_class_names_make_another_dataset_of_a_users_own(tmp_path):
+    for code in ("n01440764", "n01443537"):
+        for number in range(4):
+            path = tmp_path / "fish" / code / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+    file = tmp_path / "classnames.txt"
+    file.write_text("n01440764 tench\nn01443537 gold fish\n")
+    request = Request(
+        suite="few-shot", methods=["zero_shot"], datasets=[f"folder:{tmp_path / 'fish'}"], shots=[1], seeds=[1]
+    )
+    (plain,) = plan(request, "demo")
+    (run,) = plan(replace(request, class_names=str(file)), "demo")
+    assert re.fullmatch(rf"{plain.key.dataset}:names=[0-9a-f]{{12}}", run.key.dataset)
+    splits = run.dataset(run.key.dataset).read(Folders(None, tmp_path))
+    assert classnames(splits) == ("tench", "gold fish")
+    command = repeat_command(run, None, "cpu")
+    assert "--class-names classnames.txt" in command
+    assert str(tmp_path) not in command
+    file.write_text("n01440764 tench\nn01443537 goldfish\n")
+    with pytest.raises(ConfigError, match="has changed"):
+        run.dataset(run.key.dataset)
+    with pytest.raises(ConfigError, match="no dataset of your own"):
+        plan(replace(request, datasets=["demo-digits"], class_names=str(file)), "demo")
 
 
 @pytest.mark.parametrize(

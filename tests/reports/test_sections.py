@@ -37,6 +37,8 @@ def test_states_of_a_folder_that_changed_never_share_a_section(record):
     assert [len(doubts(section)) for section in found] == [0, 1, 1]
     assert "on the same folder, changed" in doubts(found[1])[0]
     assert len(sections([record(dataset=one), record(dataset="hf:birds@0123456789ab:label=a")])) == 1
+    named = [record(dataset=f"{name}:names=0123456789ab") for name in (one, "hf:birds")]
+    assert len(sections([record(dataset=one), record(dataset="hf:birds"), *named])) == 4
 
 
 def test_states_of_a_methods_source_are_never_averaged(record):
