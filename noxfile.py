@@ -131,8 +131,13 @@ def suite_session(name):
     @nox.session(name=f"suite-{name}")
     def run_suite(session):
         prepare(session)
-        site = () if any(word.startswith("--site") for word in session.posargs) else ("--site", "site")
-        session.run(BIN / "adaptbench", "run", name, *site, *session.posargs)
+        usual = {"--site": "site", "--jobs": "auto"}
+        ours = {
+            option: value for option, value in usual.items() if not any(w.startswith(option) for w in session.posargs)
+        }
+        session.run(
+            BIN / "adaptbench", "run", name, *(word for pair in ours.items() for word in pair), *session.posargs
+        )
 
     return run_suite
 

@@ -95,11 +95,10 @@ Settings = Annotated[
 
 
 Threads = Annotated[
-    int | None,
+    str,
     typer.Option(
-        help="CPU threads of a run.",
-        min=1,
-        show_default="OMP_NUM_THREADS, else a physical core each; divided by --jobs",
+        help="CPU threads of a run. auto: OMP_NUM_THREADS; else one for a small backbone, and for others a physical core each, "
+        "divided by --jobs.",
     ),
 ]
 
@@ -180,6 +179,18 @@ def numbers(option: str, text: str | None, least: int = 1, most: int | None = No
                 f"For example: --{option} {least},{least + 1},{least + 2}",
             )
     return [int(part) for part in parts]
+
+
+def number(option: str, text: str) -> int:
+    """The whole number from 1 on that a text is; "auto" would have been another answer."""
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(f"--{option} {text} is neither 'auto' nor a whole number from 1 on.", f"Use --{option} auto")
+    return int(text)
+
+
+def threads_of(text: str) -> int | None:
+    """The number of threads, None for "auto"."""
+    return None if text == "auto" else number("threads", text)
 
 
 def seeds_of(text: str | None) -> list[int]:

@@ -65,13 +65,13 @@ def run_(
         ),
     ] = False,
     jobs: Annotated[
-        int,
+        str,
         typer.Option(
-            help="Runs at a time: on a CPU they share its cores; of several GPUs, each run sees one. Runs about time share none.",
-            min=1,
+            help="Runs at a time: on a CPU they share its cores; of several GPUs, each run sees one. Runs about time share none. "
+            "auto: as many as the cores are for, on a CPU.",
         ),
-    ] = 1,
-    threads: options.Threads = None,
+    ] = "1",
+    threads: options.Threads = "auto",
     share_device: Annotated[
         bool,
         typer.Option("--share-device", help="Let runs about time share a device; their records say how many did."),
@@ -165,8 +165,8 @@ def run_(
         trace=trace,
         retry_failed=retry_failed,
         again=again,
-        jobs=jobs,
-        threads=threads,
+        jobs="auto" if jobs == "auto" else options.number("jobs", jobs),
+        threads=options.threads_of(threads),
         share_device=share_device,
     )
     workers_ = Workers(

@@ -14,7 +14,6 @@ from harness.cli import options
 from harness.cli.tables import Growing
 from harness.cli.terminal import console, working
 from harness.errors import AdaptBenchError
-from harness.meters.environment import cpu_threads
 from harness.plan import Request, plan
 from harness.records import RunKey
 
@@ -38,7 +37,7 @@ def speedup(
     classes: Annotated[int, typer.Option(help="How many classes.", min=2)] = 50,
     shots: Annotated[int, typer.Option(help="Images per class in an epoch.", min=1)] = 1,
     backbone: Annotated[str, typer.Option(help="An open_clip model, with random weights.")] = "ViT-B-16-quickgelu",
-    threads: options.Threads = None,
+    threads: options.Threads = "auto",
     settings: options.Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="All raw times, as JSON.")] = False,
 ) -> None:
@@ -60,7 +59,6 @@ def speedup(
     from harness.probes.simulate import class_names
     from harness.probes.speedup import measure
 
-    torch.set_num_threads(threads or cpu_threads())
     named = Classes(class_names(classes), {"clip": "a photo of a {}."})
     found: dict[str, Any] = {}
     longest = max(map(len, [*keys, "method"]))
@@ -72,7 +70,7 @@ def speedup(
                 say_that(f"{name}, {place} of {len(keys)}: pair {pair} of {pairs}")
 
             try:
-                found[name] = measure(key, named, part, pairs, tell)  # type: ignore[arg-type]
+                found[name] = measure(key, named, part, pairs, tell, options.threads_of(threads))  # type: ignore[arg-type]
             except AdaptBenchError as error:
                 console.print(f"{name}: {error}", highlight=False, markup=False)
                 continue

@@ -102,6 +102,12 @@ class Backbone(nn.Module):
     def device(self) -> torch.device:
         return self.model.logit_scale.device
 
+    @property
+    def largest_layer(self) -> int:
+        """The weights of the largest linear map or convolution: how much arithmetic an operator has."""
+        layers = (each for each in self.model.modules() if isinstance(each, nn.Linear | nn.Conv2d))
+        return max((each.weight.numel() for each in layers), default=0)
+
     def running(self, execution: str) -> Backbone:
         """The same weights in another execution."""
         return Backbone(self.model, self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)

@@ -18,6 +18,9 @@ from harness.records import Environment
 
 _PACKAGES = ("adaptbench", "torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "nvidia-ml-py")
 
+SMALL_LAYER = 256 * 1024
+"""Weights of the largest layer of towers that are 256 wide."""
+
 
 def describe(device: str, threads: int, driver: str | None = None) -> Environment:
     """What this process sees of its machine; of a GPU only what torch, already loaded and running there, can tell.
@@ -48,11 +51,28 @@ def cpu_threads() -> int:
 
     Fixed, so that results are bit-identical.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if wanted.isdecimal() and int(wanted):
-        return int(wanted)
+    said = _said_threads()
+    if said is not None:
+        return said
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed, int(cgroup_processors() or allowed)))
+
+
+def _said_threads() -> int | None:
+    """What OMP_NUM_THREADS says, if it says a number."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(said) if said.isdecimal() and int(said) else None
+
+
+def best_threads(largest_layer: int) -> int:
+    """Threads that serve a run best on a backbone of so many weights in its largest layer: one where operators are small, else all.
+
+    A second thread makes steps of width 128 take about twice as long, whatever the method, and of width 512 on less:
+    docs/cost.md has the measurement. OMP_NUM_THREADS comes first.
+    """
+    if _said_threads() is None and largest_layer <= SMALL_LAYER:
+        return 1
+    return cpu_threads()
 
 
 def cgroup_processors(root: Path = Path("/")) -> float | None:

@@ -16,6 +16,7 @@ import torch
 
 from harness.clip.backbone import Backbone, load
 from harness.errors import ConfigError
+from harness.meters.environment import best_threads
 from harness.method import AdaptedModel, Batch, Classes, Read
 from harness.probes.simulate import BlankImages
 from harness.records import RunKey
@@ -56,11 +57,17 @@ class Speedup:
 
 
 def measure(
-    key: RunKey, classes: Classes, part: Part, pairs: int, tell: Callable[[int], None] = lambda pair: None
+    key: RunKey,
+    classes: Classes,
+    part: Part,
+    pairs: int,
+    tell: Callable[[int], None] = lambda pair: None,
+    threads: int | None = None,
 ) -> Speedup:
     """`pairs` pairs for a run's method, recipe, backbone and precision, on random weights and pixels.
 
     An epoch is one of `key.shots` images per class. `tell` is called with the number of each pair, from 1 on.
+    Without `threads` there are as many as a run has.
 
     Raises ConfigError for a part that the method doesn't have.
     """
@@ -69,6 +76,7 @@ def measure(
             f"'{key.method}' trains in no steps.", "'adaptbench list methods' tells which train something."
         )
     weights = load(key.backbone, "random", precision=key.precision)
+    torch.set_num_threads(threads or best_threads(weights.largest_layer))
     workloads = [_workload(weights, key, classes, part, execution) for execution in EXECUTIONS]
     for work in workloads:
         for _ in range(WARMUP):

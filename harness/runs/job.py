@@ -34,6 +34,14 @@ class Job:
     prompts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where runs compute: the UUIDs of the GPUs they may use, none on a CPU, and the CPU threads that serve each of them best."""
+
+    gpus: tuple[str, ...] = ()
+    threads: int = 1
+
+
 def repeat_command(run: PlannedRun, pretrained: str | None, device: str, threads: int | None = None) -> str:
     """The command line that repeats a run; of a path, a checkpoint's or a dataset's, only the last part is kept."""
     key = run.key

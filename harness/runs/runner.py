@@ -21,6 +21,7 @@ from harness import weights
 from harness.clip import backbone as backbones
 from harness.data.few_shot import classnames, subset
 from harness.errors import AdaptBenchError, traceback_text
+from harness.meters.environment import best_threads
 from harness.meters.gpu import Gpu
 from harness.meters.window import Window, peak_rss_bytes, reset_peak_rss
 from harness.method import Classes
@@ -29,7 +30,7 @@ from harness.records import Phase, ProfileRecord, RunRecord, Status
 from harness.runs import predictions
 from harness.runs.events import EpochEnded, Event, PhaseStarted, TestEnded
 from harness.runs.findings import Facts, Findings, status_of
-from harness.runs.job import Job
+from harness.runs.job import Job, Place
 from harness.runs.passes import passes
 from harness.runs.phases import (
     Prepared,
@@ -81,32 +82,28 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
     )
 
 
-def check(job: Job) -> tuple[str, str] | None:
-    """What keeps any run of the job's kind from starting, as (what, advice); None if nothing does.
+def check(job: Job) -> Place:
+    """Where runs of the job's kind compute.
 
-    That is its device, its backbone, or a prompt that the backbone would have to cut.
+    Raises AdaptBenchError where none could start, for its device, its backbone, or a prompt that the backbone would have to cut.
     """
     key = job.run.key
     weights.remember(key.backbone, job.pretrained)
     where, source = ("meta", "random") if key.simulated else (job.device, job.pretrained)
-    try:
-        device = device_of(where)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the run says it again
-            backbone = backbones.load(
-                key.backbone, source, execution=key.execution, precision=key.precision, device=str(device)
-            )
-        if job.prompts:
-            backbone.text.tokenize(job.prompts)
-    except AdaptBenchError as error:
-        return error.what, error.advice
-    return None
+    device = device_of(where)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run says it again
+        backbone = backbones.load(
+            key.backbone, source, execution=key.execution, precision=key.precision, device=str(device)
+        )
+    if job.prompts:
+        backbone.text.tokenize(job.prompts)
+    return Place(_gpus(device), best_threads(backbone.largest_layer))
 
 
-def gpus(job: Job) -> tuple[str, ...]:
-    """UUIDs of the GPUs that the job's device may mean, as CUDA_VISIBLE_DEVICES has them; none for a CPU and for simulations."""
-    device = device_of("cpu" if job.run.key.simulated else job.device)
-    if device.type == "cpu":
+def _gpus(device: torch.device) -> tuple[str, ...]:
+    """UUIDs of the GPUs that a device may mean, as CUDA_VISIBLE_DEVICES has them; none for a CPU and for simulations."""
+    if device.type != "cuda":
         return ()
     indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
     return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in indices)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import platformdirs
 
@@ -25,7 +25,7 @@ from harness.records import RunRecord, to_json
 from harness.runs.claims import LEASE_SECONDS, Claims
 from harness.runs.events import Event
 from harness.runs.identity import identified
-from harness.runs.job import Job, repeat_command
+from harness.runs.job import Job, Place, repeat_command
 from harness.runs.predictions import require_parquet
 from harness.runs.store import Store, Version
 from harness.runs.todo import Todo
@@ -47,7 +47,8 @@ class RunOptions:
     auto, cpu, cuda or cuda:N. A run that takes longer than `time_limit_seconds` counts as hung. `predictions` and a `trace` are
     kept beside the record where asked for. `retry_failed` does failed runs again, `again` all; where
     `replacing` is given, these versions of records alone. `jobs` runs are under way at a time,
-    with `threads` each, by default an equal share of the cores; runs that are about time share a device only with `share_device`.
+    with `threads` each, by default what serves the backbone best, and no more than an equal share of the cores; "auto" jobs are
+    as many as then have a core, one on GPUs and of runs that are about time, which share a device only with `share_device`.
     No run is begun that would hardly end within `work_seconds`, if it took as long as the longest so far. Who else does runs of
     these results counts as dead after `lease_seconds` of silence. Raises ConfigError for what is no device.
     """
@@ -62,7 +63,7 @@ class RunOptions:
     retry_failed: bool = False
     again: bool = False
     replacing: Mapping[str, Version] | None = None
-    jobs: int = 1
+    jobs: int | Literal["auto"] = 1
     threads: int | None = None
     share_device: bool = False
     work_seconds: float | None = None
@@ -151,9 +152,12 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
                 Claims(store.claims_folder, options.lease_seconds) as claims,
                 Isolation(options.time_limit_seconds) as isolation,
             ):
-                gpus = isolation.check(replace(_job(todo[0], store, options, gpu=None), prompts=prompts))
+                place = isolation.check(replace(_job(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
+                jobs = _jobs_of(todo, place, options)
+                threads = options.threads or max(1, min(place.threads, cpu_threads() // jobs))
                 left = Todo(todo, replaced, store, claims)
-                _Session(left, slots(todo, gpus, options), isolation, options, progress, note, outcome).run()
+                free = slots(todo, place.gpus, jobs, options.share_device)
+                _Session(left, free, threads, isolation, options, progress, note, outcome).run()
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
     return outcome
@@ -170,10 +174,14 @@ class _InHand:
 
 @dataclass
 class _Session:
-    """The runs to do, as many at a time as there are slots; a slot is the UUID of a GPU, or None for whatever device there is."""
+    """The runs to do, as many at a time as there are slots, each of so many threads.
+
+    A slot is the UUID of a GPU, or None for whatever device there is.
+    """
 
     todo: Todo
     slots: list[str | None]
+    threads: int
     isolation: Isolation
     options: RunOptions
     progress: Progress
@@ -223,7 +231,7 @@ class _Session:
             slot = self.slots.pop(0)
             self.in_hand[name] = _InHand(self.started, slot)
             self.progress.started(self.started, run)
-            self.isolation.start(name, _job(run, self.todo.store, self.options, gpu=slot))
+            self.isolation.start(name, _job(run, self.todo.store, self.options, self.threads, slot))
             self._look_around()
 
     def _end(self, name: str, record: RunRecord) -> None:
@@ -266,22 +274,34 @@ class _Session:
             self.progress.done_elsewhere(run)
 
 
-def slots(runs: Sequence[PlannedRun], gpus: Sequence[str], options: RunOptions) -> list[str | None]:
+def _jobs_of(runs: Sequence[PlannedRun], place: Place, options: RunOptions) -> int:
+    """Runs at a time. "auto" ones on a CPU are as many as have the threads that serve each best, unless they are about time."""
+    if options.jobs != "auto":
+        return options.jobs
+    if place.gpus or _are_timed(runs):
+        return 1
+    return max(1, cpu_threads() // (options.threads or place.threads))
+
+
+def _are_timed(runs: Sequence[PlannedRun]) -> bool:
+    return any(run.profile and not run.key.simulated for run in runs)
+
+
+def slots(runs: Sequence[PlannedRun], gpus: Sequence[str], jobs: int, share_device: bool = False) -> list[str | None]:
     """Where `jobs` runs at a time compute: the UUID of the GPU that each is to see, None for the only device there is.
 
     Raises ConfigError where runs that are about time would share a device.
     """
     devices = max(1, len(gpus))
-    timed = any(run.profile and not run.key.simulated for run in runs)
-    if timed and options.jobs > devices and not options.share_device:
+    if jobs > devices and not share_device and _are_timed(runs):
         shared = "the processor" if not gpus else "a GPU" if devices == 1 else f"{devices} GPUs"
         raise ConfigError(
-            f"--jobs {options.jobs} would have runs that are about time share {shared}: none would take as long as alone.",
+            f"--jobs {jobs} would have runs that are about time share {shared}: none would take as long as alone.",
             f"Use --jobs {devices}, or --share-device: the records will say how many runs were under way.",
         )
-    if options.jobs == 1 or len(gpus) <= 1:
-        return [None] * options.jobs
-    return [gpus[number % len(gpus)] for number in range(options.jobs)]
+    if jobs == 1 or len(gpus) <= 1:
+        return [None] * jobs
+    return [gpus[number % len(gpus)] for number in range(jobs)]
 
 
 def _write(record: RunRecord, store: Store) -> None:
@@ -377,13 +397,13 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
     return tuple(dict.fromkeys(long))
 
 
-def _job(run: PlannedRun, store: Store, options: RunOptions, gpu: str | None) -> Job:
+def _job(run: PlannedRun, store: Store, options: RunOptions, threads: int, gpu: str | None) -> Job:
     return Job(
         run=run,
         pretrained=_absolute(run.pretrained),
         folders=options.folders,
         device=run.key.device if options.device == "auto" and run.key.device else options.device,
-        threads=options.threads or max(1, cpu_threads() // options.jobs),
+        threads=threads,
         command=repeat_command(run, run.pretrained, options.device, options.threads),
         predictions=store.predictions_path(run.key).absolute() if options.predictions else None,
         trace=store.trace_path(run.key).absolute() if options.trace else None,

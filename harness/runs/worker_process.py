@@ -23,11 +23,11 @@ from typing import Any
 
 import psutil
 
-from harness.errors import ConfigError
+from harness.errors import AdaptBenchError, ConfigError
 from harness.meters.environment import describe
 from harness.records import RunRecord, Status, from_json, to_json
 from harness.runs.events import Event
-from harness.runs.job import Job
+from harness.runs.job import Job, Place
 
 _STOP_GRACE_SECONDS = 5.0
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -89,16 +89,16 @@ class Isolation:
         for run in self._runs.values():
             run.stop()
 
-    def check(self, job: Job) -> tuple[str, ...]:
-        """The UUIDs of the GPUs that runs like this one may use, none where they compute on the CPU.
+    def check(self, job: Job) -> Place:
+        """Where runs like this one compute.
 
         Raises ConfigError if no run like it could start: before a suite, rather than once in each of its runs.
         """
         run = self._start(_check, job)
         try:
-            problem, gpus = run.receiver.recv()
+            found: Place | tuple[str, str] = run.receiver.recv()
         except EOFError:
-            problem, gpus = None, ()  # a crash: the runs will say more
+            found = Place()  # a crash: the runs will say more
         finally:
             run.stop()
         if run.process.exitcode == EXIT_UNGUARDED:
@@ -106,9 +106,9 @@ class Isolation:
                 "this script runs its suite whenever it is imported, and a run's process imports it.",
                 'Put the call below: if __name__ == "__main__":',
             )
-        if problem is not None:
-            raise ConfigError(*problem)
-        return gpus
+        if isinstance(found, tuple):
+            raise ConfigError(*found)
+        return found
 
     def start(self, name: str, job: Job) -> None:
         """Begin a job; `wait` tells of it by this name."""
@@ -240,10 +240,12 @@ def _execute(job: Job, sender: Connection) -> None:
 
 
 def _check(job: Job, sender: Connection) -> None:
-    from harness.runs.runner import check, gpus
+    from harness.runs.runner import check
 
-    problem = check(job)
-    sender.send((problem, () if problem else gpus(job)))
+    try:
+        sender.send(check(job))
+    except AdaptBenchError as error:
+        sender.send((error.what, error.advice))
 
 
 def _die_with_parent() -> None:

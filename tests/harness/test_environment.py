@@ -5,7 +5,7 @@ import os
 import pytest
 
 from harness.meters import environment
-from harness.meters.environment import cgroup_processors, cpu_threads
+from harness.meters.environment import SMALL_LAYER, best_threads, cgroup_processors, cpu_threads
 
 MOUNT = "sys/fs/cgroup"
 
@@ -56,6 +56,15 @@ def test_else_a_thread_a_core_that_the_process_may_use(monkeypatch, allowed, cor
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     machine(monkeypatch, allowed, cores, limit)
     assert cpu_threads() == threads
+
+
+@pytest.mark.parametrize(("said", "small", "large"), [(None, 1, 4), ("3", 3, 3)])
+def test_small_operators_are_left_to_one_thread_unless_the_user_says_how_many(monkeypatch, said, small, large):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    machine(monkeypatch, allowed=4, cores=4, limit=None)
+    assert (best_threads(SMALL_LAYER), best_threads(SMALL_LAYER + 1)) == (small, large)
 
 
 def machine(monkeypatch, allowed, cores, limit):

@@ -12,6 +12,7 @@ from harness.errors import ConfigError, DataError
 from harness.plan import Request, plan
 from harness.records import from_json
 from harness.runs.identity import identified
+from harness.runs.job import Place
 from harness.runs.runner import check
 from harness.runs.store import Store
 from harness.runs.suite_runner import (
@@ -124,7 +125,7 @@ class Instead:
         pass
 
     def check(self, job):
-        return ()
+        return Place()
 
     def start(self, name, job):
         self._jobs[name] = job
@@ -185,15 +186,48 @@ def runs(profile, simulated=False):
         (["GPU-a", "GPU-b"], 3, ["GPU-a", "GPU-b", "GPU-a"]),
     ],
 )
-def test_every_gpu_gets_a_run_before_one_gets_two(tmp_path, gpus, jobs, slots_):
-    options = RunOptions(results=tmp_path, jobs=jobs)
-    assert slots(runs(profile=False), gpus, options) == slots(runs(True, simulated=True), gpus, options) == slots_
-    assert slots(runs(profile=True), gpus, replace(options, share_device=True)) == slots_
+def test_every_gpu_gets_a_run_before_one_gets_two(gpus, jobs, slots_):
+    assert slots(runs(profile=False), gpus, jobs) == slots(runs(True, simulated=True), gpus, jobs) == slots_
+    assert slots(runs(profile=True), gpus, jobs, share_device=True) == slots_
     if jobs > max(1, len(gpus)):
         with pytest.raises(ConfigError, match=rf"Use --jobs {max(1, len(gpus))}, or --share-device"):
-            slots(runs(profile=True), gpus, options)
+            slots(runs(profile=True), gpus, jobs)
     else:
-        assert slots(runs(profile=True), gpus, options) == slots_
+        assert slots(runs(profile=True), gpus, jobs) == slots_
+
+
+@pytest.mark.parametrize(
+    ("said", "place", "cores", "timed", "under_way"),
+    [
+        (1, Place(threads=1), 4, False, (1, 1)),
+        (1, Place(threads=4), 4, False, (1, 4)),
+        (3, Place(threads=4), 4, False, (3, 1)),
+        ("auto", Place(threads=1), 4, False, (4, 1)),
+        ("auto", Place(threads=4), 4, False, (1, 4)),
+        ("auto", Place(threads=1), 4, True, (1, 1)),
+        ("auto", Place(("GPU-a", "GPU-b"), threads=1), 4, False, (1, 1)),
+    ],
+)
+def test_small_runs_get_a_thread_each_and_as_many_are_under_way_as_there_are_cores(
+    tinyworld, tmp_path, a_record, monkeypatch, said, place, cores, timed, under_way
+):
+    jobs = []
+
+    class Told(Instead):
+        def check(self, job):
+            return place
+
+        def start(self, name, job):
+            jobs.append((len(self._jobs) + 1, job.threads))
+            super().start(name, job)
+
+    monkeypatch.setattr(
+        "harness.runs.suite_runner.Isolation", lambda limit: Told(lambda key: replace(a_record(), key=key))
+    )
+    monkeypatch.setattr("harness.runs.suite_runner.cpu_threads", lambda: cores)
+    request = replace(REQUEST, methods=["zero_shot"], seeds=[1, 2, 3, 4, 5], profile=timed)
+    run_suite(request, RunOptions(results=tmp_path / "results", device="cpu", jobs=said), Heard())
+    assert max(jobs) == under_way
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:one", "cuda:0 ", "CPU", ""])
@@ -238,9 +272,9 @@ def test_a_disk_that_is_nearly_full_is_said_before(tinyworld, tmp_path, monkeypa
 def test_a_prompt_that_is_too_long_is_found_before_the_first_run(job, tmp_path):
     short, long = (job("zero_shot", template=f"{'a very ' * times}good photo of a {{}}.") for times in (10, 80))
     folders = Folders(data_root=None, cache=tmp_path)
-    assert check(replace(short, prompts=check_data([short.run], folders, print))) is None
+    assert check(replace(short, prompts=check_data([short.run], folders, print))).gpus == ()
     prompts = check_data([long.run], folders, print)
     assert len(prompts) == 5
-    what, advice = check(replace(long, prompts=prompts))
-    assert what.startswith("a prompt has 168 tokens, the backbone reads 77: 'a very a very")
-    assert advice.startswith("Shorten the class name or the template")
+    with pytest.raises(ConfigError, match="Shorten the class name or the template") as error:
+        check(replace(long, prompts=prompts))
+    assert error.value.what.startswith("a prompt has 168 tokens, the backbone reads 77: 'a very a very")
