@@ -7,6 +7,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import psutil
 from harness.git import run_git
 from harness.records import Environment
 
+_NO_LIMIT_BYTES = 1 << 60
 _PACKAGES = ("adaptbench", "torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "nvidia-ml-py")
 
 SMALL_LAYER = 256 * 1024
@@ -76,23 +79,30 @@ def best_threads(largest_layer: int) -> int:
 
 
 def cgroup_processors(root: Path = Path("/")) -> float | None:
-    """The processor time per time that this process's cgroups let it have, of version 1 or 2; None where they set no limit.
+    """The processor time per time that this process's cgroups let it have, of version 1 or 2; None where they set no limit."""
+    return min((limit for folder in _cgroups(root, "cpu") for limit in _quota(folder)), default=None)
+
+
+def cgroup_memory_bytes(root: Path = Path("/")) -> int | None:
+    """The memory that this process's cgroups let it have, of version 1 or 2; None where they set no limit."""
+    return min((limit for folder in _cgroups(root, "memory") for limit in _memory_limit(folder)), default=None)
+
+
+def _cgroups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of this process's cgroups that may limit it, up to the mount.
 
     In a container the path that the kernel tells may be the host's, which isn't there: the mount's own folder counts then.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return None
-    limits: list[float] = []
+        return
     for number, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
-        for mount in ("", "unified") if number == "0" else (controllers,) if "cpu" in controllers.split(",") else ():
+        mounts = ("", "unified") if number == "0" else (controllers,) if controller in controllers.split(",") else ()
+        for mount in mounts:
             home = root / "sys/fs/cgroup" / mount
             below = home / path.strip("/")
-            for folder in (below, *below.parents):
-                if folder.is_relative_to(home):
-                    limits += _quota(folder)
-    return min(limits, default=None)
+            yield from (folder for folder in (below, *below.parents) if folder.is_relative_to(home))
 
 
 def _quota(folder: Path) -> list[float]:
@@ -105,6 +115,15 @@ def _quota(folder: Path) -> list[float]:
         return [int(quota) / int(period)] if quota not in ("max", "-1") else []
     except (OSError, ValueError, ZeroDivisionError):
         return []
+
+
+def _memory_limit(folder: Path) -> list[int]:
+    """A cgroup's own limit, in bytes, if it has one; version 1 writes none as a number beyond any memory."""
+    limits = []
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            limits.append(int((folder / name).read_text()))
+    return [limit for limit in limits if limit < _NO_LIMIT_BYTES]
 
 
 def _cuda(device: str) -> dict[str, Any]:

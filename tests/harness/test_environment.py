@@ -5,7 +5,7 @@ import os
 import pytest
 
 from harness.meters import environment
-from harness.meters.environment import SMALL_LAYER, best_threads, cgroup_processors, cpu_threads
+from harness.meters.environment import SMALL_LAYER, best_threads, cgroup_memory_bytes, cgroup_processors, cpu_threads
 
 MOUNT = "sys/fs/cgroup"
 
@@ -38,8 +38,25 @@ def test_the_limits_of_cgroups_are_seen(tmp_path, membership, files, processors)
     assert cgroup_processors(made(tmp_path, membership, files)) == processors
 
 
+@pytest.mark.parametrize(
+    ("membership", "files", "limit_bytes"),
+    [
+        ("0::/\n", {f"{MOUNT}/memory.max": "2147483648\n"}, 2 << 30),
+        ("0::/\n", {f"{MOUNT}/memory.max": "max\n"}, None),
+        ("0::/a/b\n", {f"{MOUNT}/a/memory.max": "1024", f"{MOUNT}/a/b/memory.max": "2048"}, 1024),
+        ("7:memory:/job\n", {f"{MOUNT}/memory/job/memory.limit_in_bytes": "1073741824\n"}, 1 << 30),
+        ("7:memory:/job\n", {f"{MOUNT}/memory/job/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("7:cpu:/job\n", {f"{MOUNT}/cpu/job/memory.limit_in_bytes": "1"}, None),
+        ("0::/\n", {f"{MOUNT}/memory.max": "nonsense"}, None),
+    ],
+)
+def test_their_limits_of_memory_too(tmp_path, membership, files, limit_bytes):
+    assert cgroup_memory_bytes(made(tmp_path, membership, files)) == limit_bytes
+
+
 def test_where_there_are_no_cgroups_there_is_no_limit(tmp_path):
     assert cgroup_processors(tmp_path) is None
+    assert cgroup_memory_bytes(tmp_path) is None
 
 
 @pytest.mark.parametrize(("said", "threads"), [("1", 1), ("3", 3), ("2,1", 2), ("", 5), ("many", 5), ("0", 5)])

@@ -18,6 +18,7 @@ import json, os, sys
 from types import SimpleNamespace
 import torch
 from harness.meters import gpu, window
+from harness.probes import machine
 gpu.CudaCalls = lambda device: gpu.CpuCalls()
 window.MINIMUM_ENERGY_WINDOW_SECONDS = 0
 device = torch.device("cuda:0")
@@ -36,7 +37,8 @@ def look(case):
     with opened:
         script({**case["start"], **case["end"]})
     found = {name: getattr(opened.record(), name) for name in window._READINGS}
-    return {**found, "contended": opened.record().contended, "driver": meter.driver(), "missing": opened.missing}
+    return {**found, "contended": opened.record().contended, "driver": meter.driver(), "missing": opened.missing,
+        "doctor": {each.name: each.found for each in machine.readings(meter, "cuda:0")}}
 
 print(json.dumps({name: look(case) for name, case in json.load(sys.stdin).items()}))
 """
@@ -163,7 +165,7 @@ def seen(tmp_path_factory):
 
 
 def check(found, figures, reasons):
-    missing = found.pop("missing")
+    missing, _ = found.pop("missing"), found.pop("doctor")
     assert found == {**FIGURES, **figures}
     ours = {name: why for name, why in missing.items() if name in NVML}
     assert ours == {name: why for name, why in reasons.items() if name in NVML}
@@ -173,6 +175,19 @@ def check(found, figures, reasons):
 def test_each_figure_is_right_or_null_with_its_reason(seen, name):
     *_, figures, reasons = CASES[name]
     check(dict(seen[name]), figures, reasons)
+
+
+def test_the_doctor_tells_what_a_gpu_can_measure(seen):
+    told = {name: case["doctor"] for name, case in seen.items()}
+    everything = "energy counter, memory in use, memory of this process, temperature, clock, driver"
+    assert told["all is well"] == {"cuda:0, NVML tells": everything}
+    assert told["no energy counter"] == {
+        "cuda:0, NVML tells": everything.removeprefix("energy counter, "),
+        "cuda:0, no energy counter": "NVML: Not Supported",
+    }
+    assert told["another process at the end"]["cuda:0, co-tenants"] == "another process computes there"
+    assert told["the driver isn't loaded"]["cuda:0, NVML tells"] == "nothing"
+    assert set(told["the driver isn't loaded"].values()) == {"nothing", "NVML: Driver Not Loaded"}
 
 
 def test_an_old_driver_lacks_functions(tmp_path):
