@@ -80,7 +80,7 @@ def _processor(root: Path) -> Iterator[Finding]:
     if limit is not None:
         why += f"; this container may use {limit:g} of {cores}"
     yield Finding("processor", "model", f"{cpu_model() or 'not told'}, {cores} logical cores")
-    yield Finding("processor", "threads of a run", f"{cpu_threads()} ({why})", "--threads says otherwise")
+    yield Finding("processor", "threads of a run", f"{cpu_threads()} at most ({why})", "--threads says otherwise")
     yield _clock(root)
     if hasattr(os, "getloadavg"):
         load = os.getloadavg()[0]
