@@ -149,6 +149,19 @@ class TestPlan:
         assert "there is no results folder nowhere" in process.stderr
         assert "Warning" not in process.stderr
 
+    @pytest.mark.parametrize("shape", ["a package", "a module"])
+    def test_a_harness_of_the_users_before_ours_on_the_path_is_named(self, adaptbench, tmp_path, shape):
+        if shape == "a module":
+            (tmp_path / "harness.py").touch()
+        else:
+            (tmp_path / "harness").mkdir()
+            (tmp_path / "harness" / "__init__.py").touch()
+        start = "import sys; sys.path.insert(0, sys.argv.pop(1)); import adaptbench_command as c; c.main()"
+        process = adaptbench(tmp_path, "list", python=("-c", start))
+        assert (process.returncode, process.stdout) == (2, "")
+        assert f"{tmp_path / 'harness'}" in process.stderr
+        assert "Give that folder another name" in process.stderr
+
     def test_an_import_of_a_package_that_ours_stands_in_for_is_explained(self, adaptbench_here, tmp_path, monkeypatch):
         (tmp_path / "theirs.py").write_text("from methods.helper import help\n")
         monkeypatch.setattr("sys.path", list(sys.path))
@@ -250,6 +263,23 @@ def test_a_broken_plug_in_is_named_and_not_traced(adaptbench, tmp_path):
     process = adaptbench("plan", "base2new", "--methods", "broken:X", cwd=tmp_path)
     assert process.returncode == 2
     assert "'broken:X' can't be imported from 'broken': No module named 'no_such_package'" in output(process)
+
+
+def test_the_others_are_listed_beside_a_broken_plug_in(adaptbench_here, tmp_path, monkeypatch):
+    (tmp_path / "broken_plugin.py").write_text("import no_such_package\n")
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    tables = ("methods", "suites", "datasets", "backbones", "commands")
+    (info / "entry_points.txt").write_text(
+        "".join(f"[adaptbench.{table}]\nbroken_{table} = broken_plugin:X\n" for table in tables)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    process = adaptbench_here("list")
+    assert process.returncode == 0
+    for table in tables:
+        assert f"Warning: the {table[:-1]} 'broken_{table}' can't be imported" in process.stderr
+    assert all(name in process.stdout for name in ("skip_tuning", "few-shot", "demo-digits", "demo-clip"))
 
 
 def test_results_that_can_not_be_written_are_refused_before_anything_runs(adaptbench_here, tmp_path):

@@ -91,10 +91,14 @@ def estimate(
     limit_bytes = _size_bytes(fits) if fits is not None else None
     counts = options.numbers("classes", classes, least=2)
     chosen = options.settings_of(settings)
-    if batch_size is not None:
-        chosen["batch_size"] = str(batch_size)
-    if optimizer is not None:
-        chosen["optimizer"] = optimizer
+    for option, value in (("batch_size", batch_size), ("optimizer", options.given("optimizer", optimizer))):
+        if value is not None and option in chosen:
+            raise ConfigError(
+                f"--{option.replace('_', '-')} {value} and --set {option}={chosen[option]} say the same thing twice.",
+                "Leave one of them out.",
+            )
+        if value is not None:
+            chosen[option] = str(value)
     request = Request(
         suite="harness.cli.estimate:SUITE",
         methods=options.names("methods", methods),

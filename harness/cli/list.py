@@ -13,7 +13,8 @@ from rich.table import Table
 from harness import plugins, weights
 from harness.cli import tables
 from harness.cli.options import Pretrained
-from harness.cli.terminal import console
+from harness.cli.progress import say
+from harness.cli.terminal import console, errors
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
 from harness.protocol import check_method
 from harness.recipe import sourced_fields
@@ -58,10 +59,21 @@ def list_(
         (console if console.is_terminal else Console(width=_WIDE)).print(table)
         return
     for plural in [kind] if kind else _KINDS:
-        things = {name: plugins.load(_KINDS[plural], name) for name in plugins.names(_KINDS[plural])}
+        things = _things(_KINDS[plural])
         columns = _method_columns(things, backbone, pretrained) if plural == "methods" else {}
         rows = [(name, *(column[name] for column in columns.values()), about(thing)) for name, thing in things.items()]
         tables.show(console, ("name", *columns, "what it is"), rows, title=plural)
+
+
+def _things(kind: plugins.Kind) -> dict[str, Any]:
+    """What is registered of a kind, by name; what can't be imported is warned of, since the others have no part in it."""
+    found = {}
+    for name in plugins.names(kind):
+        try:
+            found[name] = plugins.load(kind, name)
+        except ConfigError as error:
+            say(errors, f"Warning: {error.what} {error.advice}")
+    return found
 
 
 def recipes(method: Any, name: str) -> Table:

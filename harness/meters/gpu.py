@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 
 NO_GPU = "no CUDA device"
+_UNOFFICIAL = ("pynvml", "nvidia-ml-py3")
+"""Packages that brought a module `pynvml` of their own; from version 12 on the first of them takes NVIDIA's."""
 
 T = TypeVar("T")
 
@@ -107,12 +110,8 @@ class Gpu:
             self.reason = None
         except ImportError:
             self.reason = "NVML bindings are missing: pip install 'nvidia-ml-py>=12'"
-        except AttributeError:
-            self.reason = (
-                "another package shadows NVML's bindings: pip uninstall pynvml nvidia-ml-py3; pip install nvidia-ml-py"
-            )
         except Exception as error:
-            self.reason = f"NVML: {error}" if isinstance(error, pynvml.NVMLError) else _unusual(error)
+            self.reason = _reason(error, self._nvml)
 
     def _find(self, uuid: str) -> Any:
         """By UUID, since CUDA_VISIBLE_DEVICES renumbers indices; torch leaves out whether it is a whole GPU's or a MIG slice's."""
@@ -169,7 +168,8 @@ class Gpu:
         )
 
     def driver(self) -> str | None:
-        return self._read("driver", lambda nvml, handle: nvml.nvmlSystemGetDriverVersion())
+        found = self._read("driver", lambda nvml, handle: nvml.nvmlSystemGetDriverVersion())
+        return found.decode(errors="replace") if isinstance(found, bytes) else found  # bytes of old bindings
 
     def _processes(self, reading: str) -> dict[int, int | None] | None:
         """Bytes of the device by process, as the driver numbers them."""
@@ -189,11 +189,34 @@ class Gpu:
         try:
             return ask(self._nvml, self._handle)
         except Exception as error:  # an old binding raises what it will: no reading is worth a run
-            self._errors[reading] = f"NVML: {error}" if isinstance(error, self._nvml.NVMLError) else _unusual(error)
+            self._errors[reading] = _reason(error, self._nvml)
             return None
 
 
-def _unusual(error: Exception) -> str:
+def _reason(error: Exception, nvml: Any) -> str:
+    """NVML's own words; of a binding that raises something else, those with what is known of the binding."""
+    if isinstance(error, getattr(nvml, "NVMLError", ())):
+        return f"NVML: {error}"
+    return f"NVML's binding raised {type(error).__name__}: {error}. {_binding()}"
+
+
+def _binding() -> str:
+    """Which package may have brought `pynvml`, and what to do about it."""
+    versions = {name: _version(name) for name in ("nvidia-ml-py", *_UNOFFICIAL)}
+    shadows = [name for name in _UNOFFICIAL if int((versions[name] or "12").partition(".")[0]) < 12]
+    if shadows:
+        named = ", ".join(f"{name} {versions[name]}" for name in shadows)
+        return (
+            f"The unofficial {named} stands in for NVIDIA's: pip uninstall {' '.join(shadows)}; "
+            "pip install --force-reinstall nvidia-ml-py"
+        )
     return (
-        f"NVML's binding raised {type(error).__name__}: {error} (is nvidia-ml-py shadowed by another package, or old?)"
+        f"It is that of nvidia-ml-py {versions['nvidia-ml-py'] or '(not installed)'}: pip install -U 'nvidia-ml-py>=12'"
     )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from harness import plan
 from harness.clip.backbone import Pixels
@@ -26,6 +27,24 @@ class TestSplit:
     splits: Splits
 
 
+@dataclass(eq=False)
+class Templates(Mapping[str, str]):
+    """A dataset's prompt templates by list, and whether any of them was read."""
+
+    texts: Mapping[str, str]
+    were_read: bool = False
+
+    def __getitem__(self, name: str) -> str:
+        self.were_read = True
+        return self.texts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.texts)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
 @dataclass(frozen=True)
 class RunData:
     """The training and validation images drawn for a run, its classes, and its tests. `split_rule` says how the lists were made."""
@@ -36,6 +55,16 @@ class RunData:
     classes: Classes
     tests: tuple[TestSplit, ...]
     split_rule: str | None
+
+    def warn_of_unread_template(self) -> None:
+        """Warn if the request has a template and nothing has read it: the method makes its texts of class names alone."""
+        every = (self.classes, *(split.classes for split in self.tests))
+        if self.key.template is not None and not any(cast(Templates, each.templates).were_read for each in every):
+            warnings.warn(
+                f"{self.key.method} reads no template with these settings: --template '{self.key.template}' had no effect on it.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def train_images(self, places: Sequence[int] | None = None) -> ImageSet:
         """The training images in the recipe's augmentation: all of them, or those at these places."""
@@ -74,7 +103,7 @@ def read_data(job: Job, pixels: Pixels) -> RunData:
     if splits.val == splits.test:
         drawn = replace(drawn, val=held_out(splits, drawn, key.shots, key.seed))
     drawn = subset(drawn, key.classes)
-    classes = Classes(classnames(drawn), dataset.templates)
+    classes = Classes(classnames(drawn), Templates(dataset.templates))
     tests = tuple(_read_test(job, Test.from_key(test), splits) for test in key.tests)
     return RunData(key, pixels, drawn, classes, tests, splits.rule)
 
@@ -83,4 +112,4 @@ def _read_test(job: Job, test: Test, trained_on: Splits) -> TestSplit:
     dataset = job.run.dataset(test.dataset)
     splits = trained_on if test.dataset == job.run.key.dataset else dataset.read(job.folders)
     part = subset(splits, test.classes)
-    return TestSplit(test, Classes(classnames(part), dataset.templates), part)
+    return TestSplit(test, Classes(classnames(part), Templates(dataset.templates)), part)

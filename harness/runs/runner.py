@@ -156,6 +156,7 @@ def _run(job: Job, findings: Findings, emit: Emit) -> None:
     facts.total_parameters = sum(each.numel() for each in parameters)
     with phase("test"):
         answers = predict_tests(prepared, steps, partial(_shared_features, job, prepared, facts))
+    prepared.data.warn_of_unread_template()
     _note_accuracy(job, prepared, answers, findings, emit)
     if steps is None:
         follows_classes(prepared)

@@ -33,6 +33,7 @@ class RunView:
     summary: str
     facts: list[tuple[str, str]]
     reason: str
+    traceback: str
     phases: list[tuple[str, str, Markup]]
     windows: Table
     traces: list[Trace]
@@ -55,6 +56,7 @@ def run_view(name: str, title: str, record: RunRecord) -> RunView:
         summary=scores if record.status == "ok" else record.status.replace("_", " "),
         facts=_facts(record),
         reason=block(record.reason or ""),
+        traceback=block(record.traceback or ""),
         phases=_phases(record),
         windows=_windows(f"{name}-windows", record),
         traces=traces(record, classes),

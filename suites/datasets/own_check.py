@@ -76,7 +76,7 @@ def _damaged(splits: Splits) -> Iterator[str]:
         try:
             splits.open(image)
         except DataError as error:
-            return error.what
+            return f"{error.what} {error.advice}"
         return None
 
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:

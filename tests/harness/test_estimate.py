@@ -45,6 +45,8 @@ def test_the_verdict_is_a_sentence(adaptbench_here, size, verdict):
         ("coop --fits much", "--fits"),
         ("coop --classes some", "--classes"),
         ("cop", "Did you mean 'coop'"),
+        ("coop --batch-size 4 --set batch_size=8", "--batch-size 4 and --set batch_size=8"),
+        ("coop --optimizer sgd --set optimizer=adam", "--optimizer sgd and --set optimizer=adam"),
         ("coop --backbone ViT-B-61", "ViT-B-16"),
     ],
 )

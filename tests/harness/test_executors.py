@@ -45,8 +45,8 @@ def test_an_order_is_read_as_it_was_given_and_asks_for_no_more_workers_than_runs
     options = RunOptions(results=tmp_path / "results", device="cpu", jobs=2, data_root=Path("$SCRATCH/data"))
     given = order(REQUEST, options, Workers(count=16))
     assert (given.name, given.workers.count, given.runs) == ("adaptbench-base2new", 2, 2)
-    assert given.command[1:4] == ("-m", "harness", "worker")
-    request, read_options = read_order(Path(given.command[4]))
+    assert given.command[1:5] == ("-P", "-m", "harness", "worker")  # no harness of the current folder
+    request, read_options = read_order(Path(given.command[5]))
     assert plan(request, "demo") == plan(REQUEST, "demo")
     assert read_options == options
     store = Store(options.results)
@@ -61,7 +61,7 @@ def test_what_is_to_be_done_again_is_known_when_workers_are_ordered(tmp_path, a_
     runs = plan(REQUEST, "demo")
     for run in runs:
         store.write(replace(a_record(), key=run.key))
-    request, wanted = read_order(Path(order(REQUEST, options, Workers()).command[4]))
+    request, wanted = read_order(Path(order(REQUEST, options, Workers()).command[5]))
     assert plan(request, "demo") == runs
     store.write(replace(a_record(), key=runs[0].key))  # by a worker that began earlier
     todo, *_ = pending(runs, store, wanted, print)
@@ -70,11 +70,11 @@ def test_what_is_to_be_done_again_is_known_when_workers_are_ordered(tmp_path, a_
 
 def test_the_kind_of_device_is_the_workers_to_tell_unless_it_is_asked_for(tmp_path):
     options, notes = RunOptions(results=tmp_path / "results"), []
-    _, wanted = read_order(Path(order(REQUEST, options, Workers(gpus=1), notes.append).command[4]))
+    _, wanted = read_order(Path(order(REQUEST, options, Workers(gpus=1), notes.append).command[5]))
     assert (wanted.device, notes) == ("cuda", [])
     assert len(Store(options.results).planned()) == 2
     elsewhere = replace(options, results=tmp_path / "elsewhere")
-    _, wanted = read_order(Path(order(REQUEST, elsewhere, Workers(), notes.append).command[4]))
+    _, wanted = read_order(Path(order(REQUEST, elsewhere, Workers(), notes.append).command[5]))
     assert (wanted.device, len(notes)) == ("auto", 1)
     assert Store(elsewhere.results).planned() == []
 
@@ -164,7 +164,7 @@ def test_a_worker_that_is_asked_to_end_leaves_its_runs_and_says_how_to_go_on(
     request = Request(
         suite="tiny", methods=["zero_shot"], datasets=["tiny-colours"], seeds=[1, 2], backbone="tiny-clip"
     )
-    path = order(request, RunOptions(results=tmp_path, cache=tmp_path, device="cpu"), Workers()).command[4]
+    path = order(request, RunOptions(results=tmp_path, cache=tmp_path, device="cpu"), Workers()).command[5]
 
     def end(*what):
         os.kill(os.getpid(), signal.SIGTERM)

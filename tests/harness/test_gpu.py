@@ -1,7 +1,10 @@
 """What the meters ask of a device: how often, when, and of which."""
 
+import re
+import sys
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,3 +140,48 @@ def test_marks_of_cuda_lie_around_the_work_between_them():
     one, fifty = calls.seconds(*marks[:2]), calls.seconds(*marks[1:])
     assert 0 < one < fifty
     assert one + fifty <= around * 1.01
+
+
+class NVMLError(Exception):
+    pass
+
+
+class NotFoundError(NVMLError):
+    pass
+
+
+def old_binding(**calls):
+    """A module `pynvml` of before NVIDIA's own: it answers in bytes, and has no call that ends in _v3."""
+    handle = {"nvmlInit": lambda: None, "nvmlDeviceGetHandleByUUID": lambda uuid: uuid}
+    errors = {"NVMLError": NVMLError, "NVMLError_FunctionNotFound": NotFoundError}
+    return SimpleNamespace(**handle, **errors, nvmlSystemGetDriverVersion=lambda: b"450.1", **calls)
+
+
+def refuse(*_):
+    raise TypeError("bytes or integer address expected instead of str instance")
+
+
+@pytest.mark.parametrize("package", ["pynvml", "nvidia-ml-py3"])
+@pytest.mark.parametrize(
+    ("binding", "reading", "why"),
+    [
+        (old_binding(), "process_bytes", "AttributeError: .*nvmlDeviceGetComputeRunningProcesses_v3"),
+        (old_binding(nvmlDeviceGetTotalEnergyConsumption=refuse), "energy_joules", "TypeError: bytes or integer"),
+        (SimpleNamespace(**{**vars(old_binding()), "nvmlDeviceGetHandleByUUID": refuse}), "driver", "TypeError: bytes"),
+        (SimpleNamespace(), "used_bytes", "AttributeError: .*nvmlInit"),
+    ],
+)
+def test_a_binding_that_is_none_of_nvidias_gives_null_and_is_named(monkeypatch, package, binding, reading, why):
+    monkeypatch.setitem(sys.modules, "pynvml", binding)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(uuid="aaaa"))
+    versions = {package: "7.352.0", "nvidia-ml-py": "12.1"}
+    monkeypatch.setattr("harness.meters.gpu._version", versions.get)
+    gpu = Gpu(SECOND)
+    assert getattr(gpu, reading)() is None
+    assert re.search(rf"{why}(.|\n)*unofficial {package} 7.352.0(.|\n)*pip uninstall {package};", gpu.why(reading))
+
+
+def test_what_an_old_binding_says_in_bytes_is_text(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", old_binding())
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(uuid="aaaa"))
+    assert Gpu(SECOND).driver() == "450.1"

@@ -235,6 +235,14 @@ def test_a_run_cut_short_has_costs_and_no_accuracy(job, execution):
     assert record.windows["train"].peak_tensor_bytes > 0
 
 
+@pytest.mark.parametrize(("method", "reads"), [("zero_shot", True), ("coop", False)])
+def test_a_template_that_nothing_has_read_is_said(job, method, reads):
+    record = execute(job(method, template="a picture of {}.", steps=1))
+    assert record.status == "ok", record.reason
+    assert (record.warnings == ()) == reads
+    assert reads or "coop reads no template with these settings: --template 'a picture of {}.'" in record.warnings[0]
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_autocast_trains_nearly_as_full_precision_does(job, scripted, precision):
     exact, record = scripted[0], execute(job("scripted", precision=precision))

@@ -19,7 +19,17 @@ from reports.pages.site import site
 def files(record):
     runs = [record(m, d, s, base=70 + s)
             for m in ("coop", "zero_shot") for d in ("digits", "a/b") for s in (1, 2)]  # fmt: skip
-    runs.append(record("coop", "digits", 3, status="failed", reason="<b>no</b>", accuracy={}))
+    runs.append(
+        record(
+            "coop",
+            "digits",
+            3,
+            status="failed",
+            reason="<b>no</b>",
+            traceback="File mine.py, <i>line 3</i>",
+            accuracy={},
+        )
+    )
     cut_off = record(suite="cost", step_seconds=(0.25,) * 6, accuracy={})
     runs.append(replace(cut_off, key=replace(cut_off.key, steps=6)))
     return dict(site(runs))
@@ -149,3 +159,9 @@ def full_records(record, methods, datasets, seeds):
         files.append(json.dumps(data | {"accuracy": tests}).encode())
     assert len(files[0]) > 9_000
     return files
+
+
+def test_a_failed_runs_page_has_its_traceback(files):
+    (page,) = (text for text in files.values() if "line 3" in text)
+    assert "<summary>Traceback</summary>" in page
+    assert "File mine.py, &lt;i&gt;line 3&lt;/i&gt;" in page

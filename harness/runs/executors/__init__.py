@@ -96,7 +96,14 @@ def order(
     write_atomically(path, text, sync=False)
     return Order(
         name=f"adaptbench-{runs[0].key.suite}",
-        command=(sys.executable, "-m", "harness", "worker", str(path)),
+        command=(
+            sys.executable,
+            "-P",
+            "-m",
+            "harness",
+            "worker",
+            str(path),
+        ),  # -P: not a `harness` of the current folder
         workers=replace(workers, count=min(workers.count, max(1, len(todo)))),
         folder=folder,
         runs=len(todo),
