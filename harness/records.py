@@ -106,6 +106,8 @@ class WindowRecord:
     """The GPU's temperature at the window's two edges."""
     clock_megahertz: tuple[float, float] | None = None
     """The clock of the GPU's streaming processors at the window's two edges."""
+    throttle_reasons: tuple[str, ...] | None = None
+    """What held that clock down at either edge: heat, power, hardware (NVML); empty where nothing did."""
     stopped_seconds: Seconds | None = None
     """Seconds in which the process was stopped or the machine slept; above 0, the window's times mean nothing."""
     contended: bool | None = None

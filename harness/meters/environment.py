@@ -130,10 +130,11 @@ def _cuda(device: str) -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is None or not device.startswith("cuda") or not torch.cuda.is_initialized():
         return {}
-    properties = torch.cuda.get_device_properties(device)
+    from harness.meters.gpu import name_of
+
     return {
-        "gpu": properties.name,
-        "gpu_memory_bytes": properties.total_memory,
+        "gpu": name_of(torch.device(device)),
+        "gpu_memory_bytes": torch.cuda.get_device_properties(device).total_memory,
         "cuda": torch.version.cuda,
         "cudnn": str(torch.backends.cudnn.version()),
         "tf32": torch.backends.cuda.matmul.allow_tf32,

@@ -14,6 +14,16 @@ NO_GPU = "no CUDA device"
 _UNOFFICIAL = ("pynvml", "nvidia-ml-py3")
 """Packages that brought a module `pynvml` of their own; from version 12 on the first of them takes NVIDIA's."""
 
+THROTTLE_REASONS = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "heat, by the driver",
+    0x40: "heat, by the hardware",
+    0x80: "power brake",
+}
+"""NVML's bits (nvmlClocksThrottleReason...) of what holds a clock down against the user's wish."""
+
 T = TypeVar("T")
 
 
@@ -25,7 +35,10 @@ class Peaks(NamedTuple):
 
 
 class DeviceCalls(Protocol):
-    """All that the meters ask of the device that computes."""
+    """All that a run asks of the device that computes."""
+
+    def make_current(self) -> None:
+        """Have what names no device mean this one: streams, events, a CUDA context."""
 
     def synchronise(self) -> None:
         """Wait until the device has done all it was given."""
@@ -45,6 +58,9 @@ class DeviceCalls(Protocol):
 
 class CpuCalls:
     """A CPU does what it is given at once, and counts no tensors: `harness.meters.memory_tracker` does."""
+
+    def make_current(self) -> None:
+        pass
 
     def synchronise(self) -> None:
         pass
@@ -67,6 +83,10 @@ class CudaCalls:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+
+    def make_current(self) -> None:
+        if self._device.index is not None:
+            torch.cuda.set_device(self._device)
 
     def synchronise(self) -> None:
         torch.cuda.synchronize(self._device)
@@ -92,6 +112,28 @@ def calls_of(device: torch.device) -> DeviceCalls:
     return CudaCalls(device) if device.type == "cuda" else CpuCalls()
 
 
+def name_of(device: torch.device) -> str:
+    """What the driver calls a CUDA device."""
+    try:
+        return torch.cuda.get_device_name(device)
+    except UnicodeDecodeError:
+        return "a GPU whose name is not UTF-8"
+
+
+def uuid_of(device: torch.device | int | None) -> str:
+    """What CUDA_VISIBLE_DEVICES and NVML call a CUDA device: ``GPU-...``, or ``MIG-...`` for a slice.
+
+    A slice is told by how it was made visible, which torch's UUID may leave out.
+    """
+    index = device.index if isinstance(device, torch.device) else device
+    index = torch.cuda.current_device() if index is None else index
+    visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    if index < len(visible) and visible[index].startswith("MIG-"):
+        return visible[index]
+    uuid = str(torch.cuda.get_device_properties(index).uuid)
+    return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+
+
 class Gpu:
     """NVML's view of the device a run computes on; what NVML can't give is None, and `why` has the reason."""
 
@@ -106,7 +148,7 @@ class Gpu:
 
             self._nvml = pynvml
             pynvml.nvmlInit()
-            self._handle = self._find(str(torch.cuda.get_device_properties(device).uuid))
+            self._handle = self._find(uuid_of(device))
             self.reason = None
         except ImportError:
             self.reason = "NVML bindings are missing: pip install 'nvidia-ml-py>=12'"
@@ -114,14 +156,12 @@ class Gpu:
             self.reason = _reason(error, self._nvml)
 
     def _find(self, uuid: str) -> Any:
-        """By UUID, since CUDA_VISIBLE_DEVICES renumbers indices; torch leaves out whether it is a whole GPU's or a MIG slice's."""
+        """By UUID, since CUDA_VISIBLE_DEVICES renumbers indices; a slice may stand under a whole GPU's prefix."""
         nvml = self._nvml
-        if uuid.startswith(("GPU-", "MIG-")):
-            return nvml.nvmlDeviceGetHandleByUUID(uuid)
         try:
-            return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+            return nvml.nvmlDeviceGetHandleByUUID(uuid)
         except nvml.NVMLError:
-            return nvml.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")
+            return nvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-"))
 
     def why(self, reading: str) -> str:
         """The reason why a reading was None the last time, by the name of its method."""
@@ -153,8 +193,15 @@ class Gpu:
         return False if os.getpid() in processes else None
 
     def used_bytes(self) -> int | None:
-        """All of the device's memory that is in use, by whatever process."""
-        return self._read("used_bytes", lambda nvml, handle: nvml.nvmlDeviceGetMemoryInfo(handle).used)
+        """All of the device's memory that processes hold; with a driver before 510, what it keeps for itself is among it."""
+
+        def ask(nvml: Any, handle: Any) -> int:
+            try:
+                return nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2).used
+            except (nvml.NVMLError_FunctionNotFound, nvml.NVMLError_ArgumentVersionMismatch):
+                return nvml.nvmlDeviceGetMemoryInfo(handle).used
+
+        return self._read("used_bytes", ask)
 
     def temperature_celsius(self) -> float | None:
         return self._read(
@@ -166,6 +213,15 @@ class Gpu:
         return self._read(
             "clock_megahertz", lambda nvml, handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)
         )
+
+    def throttle_reasons(self) -> tuple[str, ...] | None:
+        """What holds the clock down right now; empty where nothing does. An idle GPU's low clock is none, nor one that was set."""
+
+        def ask(nvml: Any, handle: Any) -> tuple[str, ...]:
+            held = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
+            return tuple(reason for bit, reason in THROTTLE_REASONS.items() if held & bit)
+
+        return self._read("throttle_reasons", ask)
 
     def driver(self) -> str | None:
         found = self._read("driver", lambda nvml, handle: nvml.nvmlSystemGetDriverVersion())

@@ -26,6 +26,7 @@ _READINGS = {
     "energy_joules": "energy_joules",
     "temperature_celsius": "temperature_celsius",
     "clock_megahertz": "clock_megahertz",
+    "throttle_reasons": "throttle_reasons",
 }
 """Fields of a window's record that NVML gives, and by which reading."""
 
@@ -47,6 +48,7 @@ class Window:
         reset_peak_rss()
         self._temperature = self._gpu.temperature_celsius()
         self._clock = self._gpu.clock_megahertz()
+        self._throttled = self._gpu.throttle_reasons()
         self._energy = self._gpu.energy_joules()
         self._shared = self._gpu.shared()
         self._cpu = _cpu_seconds()
@@ -78,6 +80,7 @@ class Window:
             energy_joules=self._energy_used(seconds),
             temperature_celsius=_edges(self._temperature, self._gpu.temperature_celsius()),
             clock_megahertz=_edges(self._clock, self._gpu.clock_megahertz()),
+            throttle_reasons=_either(self._throttled, self._gpu.throttle_reasons()),
             stopped_seconds=self._heartbeat.stopped_seconds,
             contended=self._contended(seconds),
         )
@@ -124,6 +127,11 @@ class Window:
 
 def _edges(start: float | None, end: float | None) -> tuple[float, float] | None:
     return None if start is None or end is None else (start, end)
+
+
+def _either(start: tuple[str, ...] | None, end: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """What was told at either edge, once each."""
+    return None if start is None or end is None else tuple(dict.fromkeys((*start, *end)))
 
 
 def _cpu_seconds() -> float:

@@ -22,7 +22,7 @@ from harness.clip import backbone as backbones
 from harness.data.few_shot import classnames, subset
 from harness.errors import AdaptBenchError, traceback_text
 from harness.meters.environment import best_threads
-from harness.meters.gpu import Gpu
+from harness.meters.gpu import Gpu, calls_of, uuid_of
 from harness.meters.window import Window, peak_rss_bytes, reset_peak_rss
 from harness.method import Classes
 from harness.probes import profile
@@ -65,8 +65,7 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
         warnings.simplefilter("always", UserWarning)
         try:
             findings.device = device_of(job.device)
-            if findings.device.index is not None:
-                torch.cuda.set_device(findings.device)  # whose streams events and synchronisation mean
+            calls_of(findings.device).make_current()
             (_simulate if job.run.key.simulated else _run)(job, findings, emit)
         except (Exception, SystemExit) as error:
             status, reason = status_of(error)
@@ -102,11 +101,11 @@ def check(job: Job) -> Place:
 
 
 def _gpus(device: torch.device) -> tuple[str, ...]:
-    """UUIDs of the GPUs that a device may mean, as CUDA_VISIBLE_DEVICES has them; none for a CPU and for simulations."""
+    """UUIDs of the GPUs or slices that a device may mean, as CUDA_VISIBLE_DEVICES has them; none on a CPU."""
     if device.type != "cuda":
         return ()
     indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
-    return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in indices)
+    return tuple(uuid_of(index) for index in indices)
 
 
 def _run(job: Job, findings: Findings, emit: Emit) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 from harness.clip.backbone import Backbone
 from harness.data.image_set import ImageSet
 from harness.files import replacing, require_regular
+from harness.meters.gpu import name_of
 from harness.training.reading import advance, autocast, extraction_batch_size
 
 _FORMAT = 1
@@ -53,7 +54,7 @@ class FeatureCache:
             "pixels": asdict(backbone.pixels),
             "precision": precision,
             "torch": torch.__version__,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "device": name_of(device) if device.type == "cuda" else "cpu",
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         self._folder = folder

@@ -152,6 +152,9 @@ def _windows(name: str, record: RunRecord) -> Table:
         table.legend = (
             f"{record.environment.concurrent_runs} runs were under way at once: times may be longer than alone."
         )
+    if held := {phase: w.throttle_reasons for phase, w in record.windows.items() if w.throttle_reasons}:
+        told = "; ".join(f"{phase}: {', '.join(map(visible, reasons))}" for phase, reasons in held.items())
+        table.legend = " ".join(filter(None, [table.legend, f"The GPU's clock was held down ({told})."]))
     return table
 
 

@@ -140,6 +140,11 @@ def doubts(section: Section) -> list[str]:
         found.append(
             f"{contended} of {plural(len(records), 'run')} shared the processor with others: their times are too long."
         )
+    if held := sum(any(w.throttle_reasons for w in r.windows.values()) for r in records):
+        found.append(
+            f"The GPU's clock was held down by heat or power in {held} of {plural(len(records), 'run')}: they may have taken too "
+            "long."
+        )
     if beside := sum(r.environment.in_company for r in records):
         most = max(r.environment.concurrent_runs or 1 for r in records)
         found.append(

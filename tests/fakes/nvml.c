@@ -6,8 +6,9 @@
 
 typedef unsigned long long u64;
 typedef struct { u64 total, free, used; } Memory;
+typedef struct { unsigned version; u64 total, reserved, free, used; } MemoryV2;
 typedef struct { unsigned pid; u64 used; unsigned gpu_instance, compute_instance; } Process;
-enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, DEVICES = 4 };
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, VERSION_MISMATCH = 25, DEVICES = 4 };
 
 static const char *answer(const char *name, void *device) {
     char variable[64];
@@ -49,9 +50,13 @@ int nvmlSystemGetDriverVersion(char *text, unsigned length) {
     return SUCCESS;
 }
 
+/* The first version has what the driver keeps for itself among what is used. */
 int nvmlDeviceGetMemoryInfo(void *device, Memory *memory) {
+    u64 reserved = 0;
     memory->total = 1ull << 36;
+    number("RESERVED", device, &reserved);
     int result = number("USED", device, &memory->used);
+    memory->used += reserved;
     memory->free = memory->total - memory->used;
     return result;
 }
@@ -71,9 +76,19 @@ int nvmlDeviceGetClockInfo(void *device, int clock, unsigned *megahertz) {
     return unsigned_number("CLOCK", device, megahertz);
 }
 
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, u64 *reasons) { return number("THROTTLE", device, reasons); }
+
 #ifdef OLD_DRIVER
 #define nvmlDeviceGetComputeRunningProcesses_v3 nvmlDeviceGetComputeRunningProcesses_v2
 #else
+int nvmlDeviceGetMemoryInfo_v2(void *device, MemoryV2 *memory) {
+    if (getenv("NVML_OTHER_VERSION") || memory->version != (sizeof(MemoryV2) | 2 << 24)) return VERSION_MISMATCH;
+    memory->total = 1ull << 36;
+    memory->reserved = 0;
+    number("RESERVED", device, &memory->reserved);
+    return number("USED", device, &memory->used);
+}
+
 int nvmlDeviceGetTotalEnergyConsumption(void *device, u64 *millijoules) { return number("ENERGY", device, millijoules); }
 #endif
 

@@ -52,6 +52,9 @@ class NotingCalls:
     def _note(self, name):
         self.noted.append((name, str(self.device)))
 
+    def make_current(self):
+        self._note("make_current")
+
     def synchronise(self):
         self._note("synchronise")
 

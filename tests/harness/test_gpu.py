@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness.meters.flops import gemm_flops_per_second
-from harness.meters.gpu import CpuCalls, CudaCalls, Gpu, Peaks, calls_of
+from harness.meters.gpu import CpuCalls, CudaCalls, Gpu, Peaks, calls_of, name_of
 from harness.meters.window import Window
 from harness.training.loop import StepClock
 
@@ -92,6 +92,7 @@ def test_torch_is_asked_about_this_device_and_no_other(monkeypatch):
     def note(name, answer=None):
         monkeypatch.setattr(f"torch.cuda.{name}", lambda *device: asked.append((name, *map(str, device))) or answer)
 
+    note("set_device")
     note("synchronize")
     note("empty_cache")
     note("reset_peak_memory_stats")
@@ -101,17 +102,29 @@ def test_torch_is_asked_about_this_device_and_no_other(monkeypatch):
     monkeypatch.setattr("torch.cuda.current_stream", lambda device: f"stream of {device}")
     calls = calls_of(SECOND)
     assert isinstance(calls, CudaCalls)
+    calls.make_current()
     calls.synchronise()
     calls.reset_peaks()
     assert calls.peaks() == Peaks(10, 20)
     assert calls.seconds(calls.mark(), calls.mark()) == 2.5
     assert asked == [
+        ("set_device", "cuda:1"),
         ("synchronize", "cuda:1"),
         ("empty_cache",),
         ("reset_peak_memory_stats", "cuda:1"),
         ("max_memory_allocated", "cuda:1"),
         ("max_memory_reserved", "cuda:1"),
     ]
+
+
+def test_whatever_device_is_current_stays_so_where_none_is_named(monkeypatch):
+    monkeypatch.delattr("torch.cuda.set_device")
+    calls_of(torch.device("cuda")).make_current()
+
+
+def test_a_name_that_is_not_utf_8_ends_no_run(monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: b"H\xff00".decode())
+    assert name_of(SECOND) == "a GPU whose name is not UTF-8"
 
 
 def test_a_cpu_has_a_clock_and_no_allocator():

@@ -21,7 +21,7 @@ from harness.meters import gpu, window
 from harness.probes import machine
 gpu.CudaCalls = lambda device: gpu.CpuCalls()
 window.MINIMUM_ENERGY_WINDOW_SECONDS = 0
-device = torch.device("cuda:0")
+device = torch.device("cuda:0")  # of windows, whose calls to torch are none
 
 def script(answers):
     for name in [name for name in os.environ if name.startswith("NVML_")]:
@@ -29,10 +29,22 @@ def script(answers):
     for name, text in answers.items():
         os.environ["NVML_" + name] = text.replace("PID", str(os.getpid()))
 
+HERE = ["aaaa", "bbbb"]
+
+def properties(index):
+    # as the driver numbers what CUDA_VISIBLE_DEVICES leaves, by place or by UUID; torch leaves out the prefix
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")
+    chosen = HERE[int(visible[index])] if visible[index].isdecimal() else visible[index]
+    return SimpleNamespace(uuid=chosen.removeprefix("GPU-"))
+
+torch.cuda.get_device_properties = properties
+torch.cuda.current_device = lambda: 0
+
 def look(case):
-    torch.cuda.get_device_properties = lambda _: SimpleNamespace(uuid=case["uuid"])
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    os.environ |= {"CUDA_VISIBLE_DEVICES": case["visible"]} if case["visible"] else {}
     script(case["start"])
-    meter = gpu.Gpu(device)
+    meter = gpu.Gpu(torch.device(case["device"]))
     opened = window.Window(device, meter)
     with opened:
         script({**case["start"], **case["end"]})
@@ -49,10 +61,12 @@ WELL = {
     "DRIVER": "570.1",
     "ENERGY": "5000",
     "USED": "4096",
+    "RESERVED": "100",
     "USED_2": "8192",
     "USED_3": "2048",
     "TEMPERATURE": "40",
     "CLOCK": "1980",
+    "THROTTLE": "1",
     "PROCESSES": "PID:1024",
 }
 FIGURES = {
@@ -61,6 +75,7 @@ FIGURES = {
     "energy_joules": 2.5,
     "temperature_celsius": [40, 45],
     "clock_megahertz": [1980, 1410],
+    "throttle_reasons": [],
     "contended": False,
     "driver": "570.1",
 }
@@ -70,6 +85,7 @@ NVML = (
     "energy_joules",
     "temperature_celsius",
     "clock_megahertz",
+    "throttle_reasons",
     "contended",
 )
 UNKNOWN = "the driver doesn't know this process (a container?)"
@@ -80,77 +96,92 @@ def without(reason, *names):
     return dict.fromkeys(names), dict.fromkeys(names, reason)
 
 
-# name: the UUID that torch tells, answers that differ, those that differ at the end; the figures that differ, reasons
+SECOND = {"device_used_bytes": 8192}
+SLICE = {"device_used_bytes": 2048}
+
+# name: what CUDA_VISIBLE_DEVICES says, and the device; answers that differ, those that differ at the end; the figures that differ,
+# reasons
 CASES = {
-    "all is well": ("aaaa", {}, {}, {}, {}),
-    "the second device, by index or re-ordered": ("bbbb", {}, {}, {"device_used_bytes": 8192}, {}),
-    "a device by its whole UUID": ("GPU-bbbb", {}, {}, {"device_used_bytes": 8192}, {}),
-    "a MIG slice": ("cccc", {}, {}, {"device_used_bytes": 2048}, {}),
-    "a MIG slice by its whole UUID": ("MIG-cccc", {}, {}, {"device_used_bytes": 2048}, {}),
-    "a device that NVML doesn't know": ("dddd", {}, {}, *without("NVML: Not Found", *NVML, "driver")),
+    "all is well": ("", {}, {}, {}, {}),
+    "the current device of two": (("", "cuda"), {}, {}, {}, {}),
+    "the second device": (("", "cuda:1"), {}, {}, SECOND, {}),
+    "a device by its index": ("1", {}, {}, SECOND, {}),
+    "a device by its UUID": ("GPU-bbbb", {}, {}, SECOND, {}),
+    "two devices re-ordered": ("1,0", {}, {}, SECOND, {}),
+    "the second of two re-ordered": (("1,0", "cuda:1"), {}, {}, {}, {}),
+    "a MIG slice by its UUID": ("MIG-cccc", {}, {}, SLICE, {}),
+    "a MIG slice that torch tells as a GPU": ("GPU-cccc", {}, {}, SLICE, {}),
+    "a first memory reading of another version": ("", {"OTHER_VERSION": "1"}, {}, {"device_used_bytes": 4196}, {}),
+    "heat and power hold the clock down": (
+        "",
+        {"THROTTLE": "4"},
+        {"THROTTLE": "100"},
+        {"throttle_reasons": ["power cap", "heat, by the driver", "heat, by the hardware"]},
+        {},
+    ),
+    "a device that NVML doesn't know": ("GPU-dddd", {}, {}, *without("NVML: Not Found", *NVML, "driver")),
     "a container hides our process": (
-        "aaaa",
+        "",
         {"PROCESSES": "77:4096"},
         {},
         *without(UNKNOWN, "peak_process_bytes", "contended"),
     ),
-    "no process is told": ("aaaa", {"PROCESSES": ""}, {}, *without(UNKNOWN, "peak_process_bytes", "contended")),
+    "no process is told": ("", {"PROCESSES": ""}, {}, *without(UNKNOWN, "peak_process_bytes", "contended")),
     "a process's memory isn't told": (
-        "aaaa",
+        "",
         {"PROCESSES": "PID:18446744073709551615"},
         {},
         *without("the driver doesn't tell what processes hold", "peak_process_bytes"),
     ),
-    "another process at the end": ("aaaa", {}, {"PROCESSES": "77:5,PID:1024"}, {"contended": True}, {}),
+    "another process at the end": ("", {}, {"PROCESSES": "77:5,PID:1024"}, {"contended": True}, {}),
     "another process at the start": (
-        "aaaa",
+        "",
         {"PROCESSES": "77:5,PID:1"},
         {"PROCESSES": "PID:1024"},
         {"contended": True},
         {},
     ),
-    "no energy counter": ("aaaa", {"ENERGY": "!3"}, {"ENERGY": "!3"}, *without("NVML: Not Supported", "energy_joules")),
-    "an energy counter that starts anew": ("aaaa", {}, {"ENERGY": "12"}, *without(STILL, "energy_joules")),
-    "an energy counter that stands still": ("aaaa", {}, {"ENERGY": "5000"}, *without(STILL, "energy_joules")),
+    "no energy counter": ("", {"ENERGY": "!3"}, {"ENERGY": "!3"}, *without("NVML: Not Supported", "energy_joules")),
+    "an energy counter that starts anew": ("", {}, {"ENERGY": "12"}, *without(STILL, "energy_joules")),
+    "an energy counter that stands still": ("", {}, {"ENERGY": "5000"}, *without(STILL, "energy_joules")),
     "no permission": (
-        "aaaa",
+        "",
         {"ENERGY": "!4", "PROCESSES": "!4"},
         {"ENERGY": "!4"},
         *without("NVML: Insufficient Permissions", "energy_joules", "peak_process_bytes", "contended"),
     ),
     "the device is lost between two calls": (
-        "aaaa",
+        "",
         {},
-        dict.fromkeys(("ENERGY", "USED", "TEMPERATURE", "CLOCK", "PROCESSES"), "!15"),
+        dict.fromkeys(("ENERGY", "USED", "TEMPERATURE", "CLOCK", "THROTTLE", "PROCESSES"), "!15"),
         *without("NVML: GPU is lost", *NVML),
     ),
     "driver and library differ": (
-        "aaaa",
+        "",
         {"INIT": "!18"},
         {},
         *without("NVML: RM has detected an NVML/RM version mismatch.", *NVML, "driver"),
     ),
-    "the driver isn't loaded": ("aaaa", {"INIT": "!9"}, {}, *without("NVML: Driver Not Loaded", *NVML, "driver")),
-    "no clock and no temperature": (
-        "aaaa",
-        {"CLOCK": "!3", "TEMPERATURE": "!3"},
-        {"CLOCK": "!3", "TEMPERATURE": "!3"},
-        *without("NVML: Not Supported", "clock_megahertz", "temperature_celsius"),
+    "the driver isn't loaded": ("", {"INIT": "!9"}, {}, *without("NVML: Driver Not Loaded", *NVML, "driver")),
+    "no clock, no temperature and no reasons of throttling": (
+        "",
+        dict.fromkeys(("CLOCK", "TEMPERATURE", "THROTTLE"), "!3"),
+        dict.fromkeys(("CLOCK", "TEMPERATURE", "THROTTLE"), "!3"),
+        *without("NVML: Not Supported", "clock_megahertz", "temperature_celsius", "throttle_reasons"),
     ),
-    "a text that is not UTF-8": ("aaaa", {"DRIVER": "570\udcff"}, {}, {"driver": None}, {}),
+    "a text that is not UTF-8": ("", {"DRIVER": "570\udcff"}, {}, {"driver": None}, {}),
 }
 END = {"ENERGY": "7500", "TEMPERATURE": "45", "CLOCK": "1410"}
-OLD = without("NVML: Function Not Found", "energy_joules")
 
 
 def looked_at(folder, cases, *flags):
     """What the meters say of each case, in one process that finds our NVML by the name of the driver's."""
     words = [COMPILER, "-shared", "-fPIC", *flags, str(FAKES / "nvml.c"), "-o", str(folder / "libnvidia-ml.so.1")]
     subprocess.run(words, check=True, capture_output=True)
-    given = {
-        name: {"uuid": uuid, "start": {**WELL, **start}, "end": {**END, **end}}
-        for name, (uuid, start, end, *_) in cases.items()
-    }
+    given = {}
+    for name, (where, start, end, *_) in cases.items():
+        visible, device = (where, "cuda:0") if isinstance(where, str) else where
+        given[name] = {"visible": visible, "device": device, "start": {**WELL, **start}, "end": {**END, **end}}
     environment = {**os.environ, "LD_LIBRARY_PATH": str(folder), "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(
         [sys.executable, "-c", CHILD], input=json.dumps(given), env=environment, capture_output=True, text=True
@@ -191,6 +222,7 @@ def test_the_doctor_tells_what_a_gpu_can_measure(seen):
 
 
 def test_an_old_driver_lacks_functions(tmp_path):
-    """It has no energy counter, and an earlier list of processes."""
-    cases = {"old": ("aaaa", {}, {})}
-    check(looked_at(tmp_path, cases, "-DOLD_DRIVER")["old"], *OLD)
+    """It has no energy counter, an earlier list of processes, and what it keeps for itself among the memory in use."""
+    figures, reasons = without("NVML: Function Not Found", "energy_joules")
+    cases = {"old": ("", {}, {})}
+    check(looked_at(tmp_path, cases, "-DOLD_DRIVER")["old"], {**figures, "device_used_bytes": 4196}, reasons)

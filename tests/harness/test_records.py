@@ -146,7 +146,16 @@ def test_names_of_measures_end_in_their_units():
     """The unit is told by the name; a bare number is a count."""
     from harness.records import TestRecord, WindowRecord
 
-    counts = {"correct", "images", "classes", "class_names", "confusion", "contended", "answers_zero_shot"}
+    counts = {
+        "correct",
+        "images",
+        "classes",
+        "class_names",
+        "confusion",
+        "contended",
+        "answers_zero_shot",
+        "throttle_reasons",
+    }
     units = ("seconds", "_bytes", "_percent", "_joules", "_celsius", "_megahertz")
     names = {f.name for kind in (TestRecord, WindowRecord) for f in dataclasses.fields(kind)} - counts
     assert all(name.endswith(units) for name in names), names
@@ -197,6 +206,7 @@ ADDED_SINCE = (
     b'\n "traceback": null,',
     b',\n  "device": null,\n  "source_sha256": null',
     b'\n   "stopped_seconds": null,',
+    b'\n   "throttle_reasons": null,',
 )
 
 

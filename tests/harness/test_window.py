@@ -77,6 +77,7 @@ def test_what_a_cpu_can_not_tell_is_null_with_a_reason(gpu):
         "energy_joules",
         "temperature_celsius",
         "clock_megahertz",
+        "throttle_reasons",
     }
     assert all(getattr(record, name) is None for name in nulls)
     assert {name: window.missing[name] for name in nulls} == dict.fromkeys(nulls, NO_GPU)

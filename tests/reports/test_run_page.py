@@ -81,6 +81,16 @@ def test_what_no_meter_took_is_absent_with_its_reason(record):
     assert view.windows.notes == ["window too short"]
 
 
+def test_a_clock_that_was_held_down_is_told(record):
+    def legend(*reasons):
+        return run_view(
+            "r", "coop", record(windows={"train": WindowRecord(seconds=1, throttle_reasons=reasons)})
+        ).windows.legend
+
+    assert legend("power cap", "power brake") == "The GPU's clock was held down (train: power cap, power brake)."
+    assert legend() == ""
+
+
 @pytest.fixture
 def profiled(record):
     blocks = (BlockRecord(tower="image", block=0, forward_seconds=0.001, backward_seconds=None, saved_bytes=0),
