@@ -90,7 +90,7 @@ def _raised(number: int) -> str:
 
 
 def _headline(results: SectionResults) -> Table:
-    """Scores and costs; where training was cut off, costs alone."""
+    """Scores and costs, best first, then the rows that are not comparable; where training was cut off, costs alone."""
     metrics = [*results.metrics, "h"] if results.main == "h" else list(results.metrics)
     scores: list[Shown] = (
         [] if results.section.costs_only else [(metric, TITLES[metric], percent) for metric in metrics]
@@ -101,7 +101,9 @@ def _headline(results: SectionResults) -> Table:
     for _, heading, _ in shown:
         table.add_column(heading, justify="right")
     order = ranking_costs()[0].name if results.section.costs_only else results.main
-    for label, line in results.summary.sort_values(order, ascending=results.section.costs_only).iterrows():
+    ranked = results.summary.sort_values(order, ascending=results.section.costs_only)
+    comparable = ranked.index.isin(results.complete.index)
+    for label, line in pd.concat([ranked[comparable], ranked[~comparable]]).iterrows():
         covered = results.coverage(str(label))
         cells = ["-" if pd.isna(line[name]) else text(line[name]) for name, _, text in shown]
         table.add_row(f"{label} ({covered})" if covered else str(label), *cells)

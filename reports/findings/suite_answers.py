@@ -28,6 +28,11 @@ class Against:
     p: pd.Series
 
     @property
+    def untested(self) -> bool:
+        """Whether none of the rows that there are could be compared."""
+        return len(self.p) > 0 and bool(self.p.isna().all())
+
+    @property
     def above(self) -> pd.Series:
         return self.gains[(self.gains > 0) & (self.p <= SIGNIFICANCE)]
 
@@ -46,39 +51,49 @@ def answer(results: SectionResults) -> Markup:
 
 
 def _kept(results: SectionResults, trained: str, other: str, on_trained: str, on_other: str) -> Markup:
-    """How many rows are surely above the reference where they were trained, and which are surely below it elsewhere."""
-    rows = list(results.competing(other)[f"{other}_gain"].dropna().index)
-    if not rows:
+    """How many rows are surely above the reference where they were trained, and which are surely below it elsewhere.
+
+    Every adapted row is accounted for, in each of the two sentences.
+    """
+    adapted = results.summary.index[results.summary["method"] != REFERENCE]
+    finished = list(results.complete[f"{other}_gain"].dropna().index)
+    if not finished:
         return Markup("")
-    here, there = (_against(results, rows, metric) for metric in (trained, other))
-    if here.p.isna().all() or there.p.isna().all():
-        return _unsure(results, here.gains, there.gains, on_trained, on_other)
-    first, *rest = _clauses(here, REFERENCE)
-    opening = Markup("Of {}, {} on {}").format(plural(len(rows), "adapted method"), first, on_trained)
+    here, there = (_against(results, finished, metric) for metric in (trained, other))
+    unfinished = _named("has not finished", "have not finished", [row for row in adapted if row not in finished])
+    if here.untested or there.untested:
+        equal = _as_reference(results, finished, other, f"{REFERENCE} on {on_other}")
+        rest = Markup("").join(Markup(" {}.").format(clause) for clause in (*equal, *unfinished))
+        return _unsure(results, here.gains, there.gains, on_trained, on_other) + rest
+    first, *more = [*_clauses(here, REFERENCE), *_as_reference(results, finished, trained, REFERENCE)]
+    opening = Markup("Of {}, {} on {}").format(plural(len(adapted), "adapted method"), first, on_trained)
+    elsewhere = [*_clauses(there, "it", named=True), *_as_reference(results, finished, other, "it")]
     words = Markup("{}. On {}, {}.").format(
-        Markup("; ").join([opening, *rest]), on_other, Markup("; ").join(_clauses(there, "it", named=True))
+        Markup("; ").join([opening, *more, *unfinished]), on_other, Markup("; ").join(elsewhere)
     )
     untested = [str(row) for row in here.p.index[here.p.isna()]]
-    words += Markup(" Of {}.").format(unsure(untested, results)) if untested else ""
-    return words + _not_counted(results, rows, other, on_other)
+    return words + (Markup(" Of {}.").format(unsure(untested, results)) if untested else "")
 
 
-def _not_counted(results: SectionResults, rows: Sequence[str], other: str, on_other: str) -> Markup:
-    """The adapted rows that the sentences before are not about, and why."""
-    left_out = [str(row) for row in results.summary.index[results.summary["method"] != REFERENCE] if row not in rows]
-    zero_shot = [row for row in left_out if results.borrowed(row, other)]
-    unfinished = [row for row in left_out if row not in zero_shot]
-    why = {f"as {REFERENCE} on {on_other}": zero_shot, "unfinished": unfinished}
-    parts = [f"{listed(named, NAMED)} ({words})" for words, named in why.items() if named]
-    return Markup(" Not counted: {}.").format("; ".join(parts)) if parts else Markup("")
+def _as_reference(results: SectionResults, rows: Sequence[str], metric: str, reference: str) -> list[Markup]:
+    """Those that score what the reference does, in every run."""
+    equal = [row for row in rows if results.borrowed(row, metric)]
+    return _named(f"scores the same as {reference}", f"score the same as {reference}", equal)
+
+
+def _named(one: str, several: str, rows: Sequence[str]) -> list[Markup]:
+    """``2 have not finished (coop and maple)``; nothing where there is none."""
+    names = Markup(listed([str(strong(str(row))) for row in rows]))
+    return [Markup("{} {} ({})").format(len(rows), one if len(rows) == 1 else several, names)] if rows else []
 
 
 def _against(results: SectionResults, rows: Sequence[str], metric: str) -> Against:
-    """Tested on that very metric, with Holm's correction for the rows that have finished."""
+    """Those with a figure of their own, tested on that very metric, with Holm's correction for the rows that have finished."""
+    rows = [row for row in rows if not results.borrowed(row, metric)]
     reference = str(results.complete.index[results.complete["method"] == REFERENCE][0])
     found = results.compared_with(reference, metric)
-    gains = results.summary[f"{metric}_gain"].loc[list(rows)].sort_values()
-    return Against(gains, pd.Series({row: found[frozenset((reference, row))] for row in gains.index}))
+    gains = results.summary[f"{metric}_gain"].loc[rows].sort_values()
+    return Against(gains, pd.Series({row: found[frozenset((reference, row))] for row in gains.index}, dtype=float))
 
 
 def _clauses(against: Against, reference: str, named: bool = False) -> Iterator[Markup]:

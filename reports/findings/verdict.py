@@ -12,12 +12,12 @@ from reports.format import units
 from reports.format.text import plural
 from reports.results import quantities
 from reports.results.quantities import BATCH, TRAIN, TRAIN_PEAK
-from reports.results.scores import SCORE_WORDS
+from reports.results.scores import SCORE_MEANINGS, SCORE_WORDS
 from reports.results.section_results import SectionResults
 from reports.results.sections import REFERENCE
 from reports.results.statistics import p_words
 
-ALONE = Markup("<strong>{}</strong> is the only one to have finished every dataset, with {} <b>{}</b> ({})")
+ALONE = Markup("<strong>{}</strong> is the only one to have finished every dataset, with {}<b>{}</b> ({})")
 NOTICEABLE = 1.05
 """The ratio of two times from which the page speaks of a difference."""
 
@@ -43,8 +43,11 @@ def _best(results: SectionResults, ranked: pd.DataFrame, tied: list[str]) -> Mar
     over = plural(int(best["seeds"]), "seed")
     sure = f"95 % interval {units.percent_range(best[main], margin)}, {over}" if margin >= 0.005 else over
     alone = len(results.complete) == 1 < len(results.summary)
-    words = ALONE if alone else Markup("<strong>{}</strong> has the best {}, <b>{}</b> ({})")
-    clauses = [words.format(best.name, SCORE_WORDS[main], units.percent(best[main]), sure)]
+    words = ALONE if alone else Markup("<strong>{}</strong> has the best {}<b>{}</b> ({})")
+    score = ", ".join(filter(None, (SCORE_WORDS[main], SCORE_MEANINGS.get(main)))) + (
+        ": " if main in SCORE_MEANINGS else ", "
+    )
+    clauses = [words.format(best.name, score, units.percent(best[main]), sure)]
     clauses += [Markup("{} points above {}").format(f"{gain:.2f}", REFERENCE)] if pd.notna(gain) else []
     return Markup(", ").join(clauses) + _sureness(results, ranked, tied) + Markup(".")
 

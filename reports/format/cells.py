@@ -24,7 +24,7 @@ class Cell:
     `bold` in bold; `note` numbers a footnote; `long` folds the text away.
 
     `tied`: can't be told from the best. `shade`: from -5 to 5, how strongly the cell is tinted, and which way. `href`: where
-    the text leads.
+    the text leads. `apart`, of a row's heading: not comparable with the others, so last in every order.
     """
 
     text: str
@@ -39,6 +39,7 @@ class Cell:
     style: Style | None = None
     long: bool = False
     href: str = ""
+    apart: bool = False
 
     @property
     def absent(self) -> bool:

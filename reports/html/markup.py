@@ -19,8 +19,9 @@ def rows(table: Table, lines: Iterable[Sequence[Cell]]) -> Markup:
 def _row(table: Table, cells: Sequence[Cell]) -> str:
     head = cells[0]
     key = f' data-row="{escape(head.style.key)}"' if head.style else ""
+    apart = " data-apart" if head.apart else ""
     rest = "\n".join(_cell(table, *pair) for pair in zip(table.columns[1:], cells[1:], strict=True))
-    return f'<tr{key}>\n<th scope="row">{_content(table, head)}</th>\n{rest}\n</tr>'
+    return f'<tr{key}{apart}>\n<th scope="row">{_content(table, head)}</th>\n{rest}\n</tr>'
 
 
 def _cell(table: Table, column: Column, cell: Cell) -> str:

@@ -7,6 +7,8 @@ from reports.results.sections import REFERENCE
 
 TITLES = {"base": "Base", "new": "New", "h": "H", "accuracy": "Accuracy", "source": "Source", "target": "Targets"}
 SCORE_WORDS = {"h": "H", "accuracy": "average accuracy", "target": "average accuracy on targets"}
+SCORE_MEANINGS = {"h": "the harmonic mean of base and new accuracy"}
+"""What a sentence adds to a score's name where it first stands."""
 SCORE_HELP = {
     "base": "top-1 on the classes trained on: mean over seeds, then over datasets",
     "new": "top-1 on the classes not trained on: mean over seeds, then over datasets",
@@ -24,10 +26,12 @@ GROUP_HELP = (
     "differences against its standard error, Welch and Satterthwaite's degrees of freedom; H by its tangent at each row's "
     "averages; an exact sign test where nothing differs from seed to seed), Holm's correction for all pairs, 5 %"
 )
-BORROWED = (
-    "{}: the method has nothing to say of these classes and answers as the pretrained backbone does. The figure is no merit of "
-    "its training, and never counts as best."
+BY_DESIGN = (
+    "{}: the method has nothing to say of these classes and answers as the pretrained backbone. The figure is no merit of its "
+    "training, and never counts as best."
 )
+EQUAL = f"{{}}: the same accuracy as {REFERENCE} in every run. It never counts as best."
+"""Why a score is the pretrained backbone's: the records say so, or it turned out so."""
 
 
 def score_column(score: str, gains: bool) -> Column:

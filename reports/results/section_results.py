@@ -23,6 +23,14 @@ from reports.results.frames import ranking, result_frame, run_frame, score_frame
 from reports.results.sections import REFERENCE, Row, Section, sections
 
 
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """On a unit: from which difference rows are told apart, in points, and which can't be told from the best; NaN: none can."""
+
+    points: float = float("nan")
+    rows: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class SectionResults:
     """A section and its numbers, made once: tables, charts and findings read them.
@@ -123,19 +131,28 @@ class SectionResults:
     def rivals(self, unit: str, metric: str) -> pd.Series:
         """The figures on a unit that are their rows' own, of the rows of which every seed finished there."""
         found = self._by_unit.get(unit, self._nothing)[metric]
-        counts_for = self._counts_for(metric, unit)
+        counts_for = self.counts_for(metric, unit)
         return found.drop(index=[row for row in found.index if self.borrowed(row, counts_for, unit)])
 
-    def tied_on(self, unit: str) -> list[str]:
-        """The rows that can't be told from the best one on a unit, among those of which every seed finished.
+    def ties_on(self, unit: str) -> Ties:
+        """What a unit's seeds tell apart, among the rows that have every seed of the best one there."""
+        runs = self._comparable_on(unit)
+        if len(runs) < 2:
+            return Ties()
+        points = statistics.least_difference(runs)
+        means = self.rivals(unit, self.unit_main).loc[list(runs.index)]
+        lower = (means.max() - means).drop(index=means.idxmax())
+        near = [str(row) for row in lower.index[lower < points]]
+        return Ties(points, tuple(near)) if len(near) < len(lower) and points > 0 else Ties()
 
-        Any row may turn out best, so Holm's correction is for all pairs.
-        """
-        on_unit = self.rivals(unit, self.unit_main)
-        if on_unit.isna().all():
-            return []
-        runs = self.paired_runs(self._counts_for(self.unit_main, unit), unit).loc[list(on_unit.index)]
-        return statistics.tied(str(on_unit.idxmax()), list(on_unit.index), statistics.comparisons(runs))
+    def _comparable_on(self, unit: str) -> pd.DataFrame:
+        """(row, seed): what is shown of each seed on a unit, of the rows that have all seeds of the best one there."""
+        on_unit = self.rivals(unit, self.unit_main).dropna()
+        if on_unit.empty:
+            return pd.DataFrame()
+        runs = self.paired_runs(self.counts_for(self.unit_main, unit), unit).loc[list(on_unit.index)]
+        of_best = runs.loc[str(on_unit.idxmax())].dropna()
+        return runs.reindex(columns=of_best.index).dropna()
 
     def competing(self, metric: str) -> pd.DataFrame:
         """The complete rows whose figure is their own, and not that of the pretrained backbone; in the order of `complete`."""
@@ -145,16 +162,23 @@ class SectionResults:
         """Whether an adapted row answered as the pretrained backbone does, in every finished run (on a unit)."""
         return (row, unit, metric) in self._borrowed
 
+    def by_design(self, row: str, metric: str, unit: str | None = None) -> bool:
+        """Whether it did so by its records' own word."""
+        return self._borrowed.get((row, unit, metric), False)
+
     @cached_property
-    def _borrowed(self) -> set[tuple[str, str | None, str]]:
-        """(row, unit or None for all of them, metric), where the records say so, or the accuracies do."""
+    def _borrowed(self) -> dict[tuple[str, str | None, str], bool]:
+        """By (row, unit or None for all of them, metric) of what is borrowed: whether the records say so themselves."""
         adapted = self.summary.index[self.summary["method"] != REFERENCE]
         finished = self.scores[self.scores["row"].isin(adapted)].dropna(subset="percent")
         equal = [metric in self.unadapted[row] for row, metric in zip(finished["row"], finished["metric"], strict=True)]
         answers = finished.assign(borrowed=finished["by_design"] | np.array(equal, bool))
-        units = answers.groupby(["row", "unit", "metric"])["borrowed"].all()
-        everywhere = answers.groupby(["row", "metric"])["borrowed"].all()
-        return {*units.index[units], *((row, None, metric) for row, metric in everywhere.index[everywhere])}
+        units = answers.groupby(["row", "unit", "metric"])[["borrowed", "by_design"]].all()
+        everywhere = answers.groupby(["row", "metric"])[["borrowed", "by_design"]].all()
+        found = dict(units["by_design"][units["borrowed"]])
+        of_all = dict(everywhere["by_design"][everywhere["borrowed"]])
+        found |= {(row, None, metric): said for (row, metric), said in of_all.items()}
+        return cast(dict[tuple[str, str | None, str], bool], found)
 
     @cached_property
     def metric_of(self) -> dict[str, str]:
@@ -175,7 +199,7 @@ class SectionResults:
                     found[str(row)].add(metric)
         return found
 
-    def _counts_for(self, metric: str, unit: str) -> str:
+    def counts_for(self, metric: str, unit: str) -> str:
         """The metric of the section that a unit's figure counts for."""
         return self.metric_of[unit] if metric == "accuracy" else metric
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
 
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
 from reports.format.text import listed, short, visible
-from reports.results.scores import BORROWED, TITLES
 from reports.results.section_results import SectionResults
 from reports.results.sections import Row
 from reports.results.statistics import SIGNIFICANCE
-from reports.tables.section_tables import ranked, stands_out
+from reports.tables.section_tables import borrowed_note, ranked, stands_out
 
-TIE_LEGEND = (
-    "Bold: the best. Underlined: tied with it, which is to say that a paired comparison over the seeds, "
-    f"with Holm's correction for all pairs, can't tell them apart ({100 * SIGNIFICANCE:.0f} %)."
+UNITS_LEGEND = (
+    "Bold: the best. Underlined: can't be told from it. Below a dataset's name stands from which difference methods are told apart "
+    f"there: by Tukey's test on the scatter of all methods' seeds ({100 * SIGNIFICANCE:.0f} %)."
 )
+AVERAGE_LEGEND = " The average's ties are those of the paired comparison by which methods share a letter above."
+UNDECIDED = "the seeds decide nothing"
 
 
 def unit_table(name: str, results: SectionResults, styles: dict[str, Style]) -> Table:
@@ -33,18 +35,30 @@ def unit_table(name: str, results: SectionResults, styles: dict[str, Style]) -> 
     metrics = [*results.metrics, "h"] if results.main == "h" else ["accuracy"]
     sources = set(results.scores["unit"][results.scores["metric"] == "source"])
     for on in sorted(results.units.index.unique("unit"), key=lambda u: (u not in sources, u)):
-        tied, rivals = results.tied_on(on), {metric: results.rivals(on, metric) for metric in metrics}
-        cells = [_unit_cell(table, results, row, on, rivals, row.label in tied) for row in rows]
+        ties, rivals = results.ties_on(on), {metric: results.rivals(on, metric) for metric in metrics}
+        cells = [_unit_cell(table, results, row, on, rivals, row.label in ties.rows) for row in rows]
         tags = ("source",) if on in sources else ()
-        table.rows.append([Cell(short(visible(on), 60), tags=tags), *cells])
+        table.rows.append([Cell(short(visible(on), 60), details=_apart(ties.points, rows), tags=tags), *cells])
     average = "Average of targets" if results.main == "target" else "Average"
     table.foot.append([Cell(average), *(_average_cell(table, row, results) for row in rows)])
-    marked = any(c.tied for cells in [*table.rows, *table.foot] for c in cells)
-    table.legend = TIE_LEGEND + _lone(rows) if marked else "Bold: the best."
+    table.legend = _legend(table, rows)
     return table
 
 
-def _lone(rows: list[Row]) -> str:
+def _apart(points: float, rows: Sequence[Row]) -> tuple[str, ...]:
+    """From which difference rows are told apart, or that none are; nothing where there is nothing to compare."""
+    if sum(len(row.seeds) > 1 for row in rows) < 2:
+        return ()
+    return (UNDECIDED if np.isnan(points) else f"apart from {points:.1f} points",)
+
+
+def _legend(table: Table, rows: Sequence[Row]) -> str:
+    said = any(cells[0].details for cells in table.rows)
+    average = AVERAGE_LEGEND if any(c.tied for cells in table.foot for c in cells) else ""
+    return UNITS_LEGEND + average + _lone(rows) if said else f"Bold: the best.{average}"
+
+
+def _lone(rows: Sequence[Row]) -> str:
     """What the missing underline of a row that can't be compared means."""
     lone = [row.label for row in rows if len(row.seeds) == 1]
     words = " Rows of one seed ({}) are compared with none: they are never underlined, nor is any other where they are the best."
@@ -61,8 +75,7 @@ def _unit_cell(
         few = f"{line['seeds']:.0f} of {line['expected']:.0f} seeds finished; not in the average."
         return _mean_cell(line, results, note=table.note(few))
     own = {metric: among for metric, among in rivals.items() if row.label in among.index}
-    borrowed = [TITLES[metric] for metric in rivals if metric not in own]
-    note = table.note(BORROWED.format(listed(borrowed))) if borrowed else None
+    note = borrowed_note(table, results, row, [results.counts_for(metric, unit) for metric in rivals], unit)
     return _mean_cell(line, results, own, tied, note)
 
 

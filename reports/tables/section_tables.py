@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import plural
+from reports.format.text import listed, plural
 from reports.results import quantities
 from reports.results.frames import harmonic_mean, over_datasets
 from reports.results.quantity import Quantity, concerns
-from reports.results.scores import BORROWED, GROUP_HELP, INTERVAL_HELP, TITLES, score_column
+from reports.results.scores import BY_DESIGN, EQUAL, GROUP_HELP, INTERVAL_HELP, TITLES, score_column
 from reports.results.section_results import SectionResults, gaps
 from reports.results.sections import REFERENCE, Row
 from reports.tables.provenance import manner
@@ -120,7 +120,8 @@ def method_cell(table: Table, row: Row, results: SectionResults, styles: dict[st
     most = max(len(r.seeds) for r in results.section.rows)
     if len(row.seeds) < most:
         tags.append(f"{len(row.seeds)} of {plural(most, 'seed')}")
-    return Cell(row.label, details=(how,) if how else (), tags=tuple(tags), note=note, style=styles[row.label])
+    return Cell(row.label, details=(how,) if how else (), tags=tuple(tags), note=note, style=styles[row.label],
+                apart=bool(covered))  # fmt: skip
 
 
 def _method_column() -> Column:
@@ -136,8 +137,19 @@ def _score_cell(table: Table, row: Row, score: str, results: SectionResults) -> 
     details += [units.percent_range(line[score], spread)] if spread >= 0.005 else []
     rivals = results.competing(score)[score]
     best = row.label in rivals.index and stands_out(line[score], rivals, units.percent)
-    note = table.note(BORROWED.format(TITLES[score])) if results.borrowed(row.label, score) else None
+    note = borrowed_note(table, results, row, [score])
     return Cell(units.percent(line[score]), line[score], tuple(details), best=best, note=note)
+
+
+def borrowed_note(
+    table: Table, results: SectionResults, row: Row, metrics: Sequence[str], unit: str | None = None
+) -> int | None:
+    """A footnote on the figures (on a unit) that are the pretrained backbone's, with the reason that is known."""
+    found = [metric for metric in metrics if results.borrowed(row.label, metric, unit)]
+    if not found:
+        return None
+    said = all(results.by_design(row.label, metric, unit) for metric in found)
+    return table.note((BY_DESIGN if said else EQUAL).format(listed([TITLES[metric] for metric in found])))
 
 
 FEW_SEEDS = "Not compared: it has fewer than two seeds in common with the others."

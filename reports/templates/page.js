@@ -34,9 +34,14 @@ function sortable(table) {
 }
 
 function sort(body, column, direction) {
-  const rows = [...body.rows].map((row) => [key(row.cells[column]), row]);
-  rows.sort(([a], [b]) => (a === null) - (b === null) || (a === null ? 0 : direction * compare(a, b)));
-  body.append(...rows.map(([, row]) => row));
+  const rows = [...body.rows].map((row) => [place(row, column), key(row.cells[column]), row]);
+  rows.sort(([p, a], [q, b]) => p - q || (p ? 0 : direction * compare(a, b)));
+  body.append(...rows.map(([, , row]) => row));
+}
+
+// What is not comparable stays last in every order, and what is absent comes just before it.
+function place(row, column) {
+  return "apart" in row.dataset ? 2 : key(row.cells[column]) === null ? 1 : 0;
 }
 
 function key(cell) {

@@ -44,6 +44,13 @@ def test_report_writes_one_page_and_says_where(results, tmp_path, capsys):
     assert (tmp_path / "site" / "index.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def test_a_row_that_is_not_comparable_is_the_last_of_the_headlines(record, capsys):
+    runs = [record("zero_shot", d) for d in ("digits", "shapes")] + [record("coop", base=95, new=95)]
+    print_headlines(in_numbers(runs))
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+    assert lines[-2:] == ["zero_shot", "coop"]
+
+
 def test_headlines_say_over_what_they_sum_and_average(record, capsys):
     whole = record("coop")
     cut = replace(whole, key=replace(whole.key, steps=3, shots=1))
