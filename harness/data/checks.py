@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
 from harness.data.duplicates import duplicates, in_train_and_test
-from harness.data.few_shot import classnames
+from harness.data.few_shot import classnames, subset
 from harness.errors import DataError
 from harness.suite import ClassSubset, Dataset, Splits
 
-_CODE = re.compile(r"[a-z]?\d{2,}|[a-z]{1,2}\d{4,}", re.IGNORECASE)
-"""A class called 17, n02692877 or id0042: no word that a text tower knows."""
+_CODE = re.compile(
+    r"[a-z]?\d{2,}|[a-z]{1,2}\d{4,}|\d+|(class|label|category|cls|id)[ _-]?\d+|(?=.*\d)[0-9a-f-]{12,}", re.IGNORECASE
+)
+"""A class called 17, n02692877, id0042, class_3 or by a digest: no word that a text tower knows."""
+_NUMBERED = re.compile(r"\d+[ ._-]+[^\W\d]{3,}.*")
+"""A class called 001.Black_footed_Albatross: the number stands in the prompt too."""
 
 
 def require_classes(dataset: Dataset, splits: Splits, parts: Iterable[ClassSubset]) -> None:
-    """Raise DataError unless each part has two classes to tell apart, and names tell those of a user's own dataset apart."""
+    """Raise DataError unless each part has two classes to tell apart.
+
+    Of a user's own dataset, names tell them apart, and those that are tested have training images.
+    """
     names = classnames(splits)
     if len(names) < 4 and set(parts) & {"base", "new"}:
         raise DataError(
@@ -25,9 +33,10 @@ def require_classes(dataset: Dataset, splits: Splits, parts: Iterable[ClassSubse
         )
     if dataset.group != "user":
         return
+    subset(splits, "all")  # which refuses what can't be trained on
     first: dict[str, str] = {}
     for name in names:
-        prompt = " ".join(name.replace("_", " ").lower().split())
+        prompt = " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
         if first.setdefault(prompt, name) != name or names.count(name) > 1:
             raise DataError(
                 f"'{dataset.name}' has the classes '{first[prompt]}' and '{name}', whose prompts are the same to a text tower: "
@@ -57,6 +66,12 @@ def doubts(dataset: Dataset, splits: Splits, shots: int) -> list[str]:
         said.append(
             f"{dataset.name}: class names such as '{codes[0]}' are codes, of which a text tower knows nothing. Name them in "
             f"words: --class-names FILE, with lines such as '{codes[0]} a name'."
+        )
+    numbered = [name for name in names if _NUMBERED.fullmatch(name)]
+    if dataset.group == "user" and len(numbered) * 2 > len(names):
+        said.append(
+            f"{dataset.name}: class names such as '{numbered[0]}' begin with a number, which goes into the prompt. Name them in "
+            f"words: rename the folders, or --class-names FILE, with lines such as '{numbered[0]} a name'."
         )
     counts = Counter(item.label for item in splits.train)
     few = sorted(count for count in counts.values() if count < shots)

@@ -54,6 +54,7 @@ def folder(path: str) -> Dataset:
                 "folder per class in it.",
                 f"{LAYOUT} Move '{others[0]}' away, or rename it.",
             )
+        left_out += _in_no_class(home, "")
         rows = [row for name, part in parts.items() for row in _class_folders(home, f"{name}/", part, left_out)]
     elif parts:
         raise ConfigError(f"folder:{path} has the folder '{next(iter(parts))}', and no 'train' beside it.", LAYOUT)
@@ -162,6 +163,7 @@ def _class_folders(home: Path, below: str, part: str | None, left_out: list[str]
 
     Raises ConfigError for a folder without images, and for one with images in folders of its own only: those are classes.
     """
+    left_out += _in_no_class(home, below)
     for name in _subfolders(home / below):
         files = [
             Path(folder_, file).relative_to(home).as_posix()
@@ -187,6 +189,20 @@ def _class_folders(home: Path, below: str, part: str | None, left_out: list[str]
                 LAYOUT,
             )
         yield from (Row(image, name, part) for image in images)
+
+
+def _in_no_class(home: Path, below: str) -> list[str]:
+    """What is to be said of images that lie beside class folders."""
+    names = sorted(entry.name for entry in os.scandir(home / below) if not entry.is_dir())
+    loose = [name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+    if not loose:
+        return []
+    few = (
+        f"the image '{below}{loose[0]}' lies"
+        if len(loose) == 1
+        else f"{len(loose)} images, such as '{below}{loose[0]}', lie"
+    )
+    return [f"{few} in no class folder, and {'is' if len(loose) == 1 else 'are'} left out"]
 
 
 def _by_suffix(files: Iterable[str]) -> str:

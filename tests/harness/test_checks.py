@@ -27,7 +27,8 @@ def test_a_half_of_one_class_is_refused(names, part):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("ball", "Ball"), ("air_port", "air port"), ("a  b", "A_b"), ("same", "same")]
+    ("one", "other"),
+    [("ball", "Ball"), ("air_port", "air port"), ("a  b", "A_b"), ("cafe\u0301", "caf\u00e9"), ("same", "same")],
 )
 def test_names_that_prompts_do_not_tell_apart_are_refused(one, other):
     with pytest.raises(DataError, match=rf"'{one}' and '{other}'(.|\n)*a name of its own"):
@@ -36,15 +37,37 @@ def test_names_that_prompts_do_not_tell_apart_are_refused(one, other):
 
 
 @pytest.mark.parametrize(
-    "names", [("n02692877", "n09428293", "n03133878"), ("1", "02", "13", "47"), ("id0001", "id0002", "cat")]
+    "names",
+    [
+        ("n02692877", "n09428293", "n03133878"),
+        ("1", "02", "13", "47"),
+        ("id0001", "id0002", "cat"),
+        ("class_0", "class_1"),
+        ("0", "1"),
+        ("0361596cb6d62aef6a40e4e4182ba699", "23b77f08e4b27ca03b6418656bb36933"),
+    ],
 )
 def test_names_that_are_codes_are_said(names):
     (said,) = doubts(dataset(), splits(*names), 4)
     assert "are codes, of which a text tower knows nothing" in said
 
 
+def test_a_class_that_is_tested_and_not_trained_on_is_refused():
+    known, more = splits("cat", "dog"), splits("cat", "dog", "emu")
+    with pytest.raises(DataError, match="is of the class 'emu' \\(label 2\\), which has no training image"):
+        require_classes(dataset(), Splits(train=known.train, val=(), test=more.test, open=None), {"all"})
+
+
+def test_names_that_begin_with_a_number_are_said():
+    (said,) = doubts(dataset(), splits("001.Black_footed_Albatross", "002.Laysan_Albatross", "cat"), 4)
+    assert "'001.Black_footed_Albatross' begin with a number" in said
+
+
 def test_words_and_numbers_among_words_are_no_codes():
     assert doubts(dataset(), splits("cat", "dog", "737-800", "A4"), 4) == []
+    assert (
+        doubts(dataset(), splits("2012 BMW M3 coupe", "Audi A4 sedan", "747-400 freighter", "dead beef cafe"), 4) == []
+    )
 
 
 def test_shots_that_are_not_there_are_said():

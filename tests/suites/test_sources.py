@@ -165,6 +165,17 @@ class TestFolder:
         with pytest.raises(ConfigError, match=r"'test', which is no part with a folder per class in it"):
             load(f"folder:{home}")
 
+    @pytest.mark.parametrize("place", ["", "train/", "test/"])
+    def test_images_in_no_class_folder_are_named(self, tmp_path, place):
+        home = tmp_path / "parted"
+        paint(home / "train", count=5)
+        paint(home / "test", count=3)
+        Image.new("RGB", (9, 9)).save(home / place / "loose.png")
+        with pytest.warns(
+            UserWarning, match=rf"the image '{place}loose\.png' lies in no class folder, and is left out"
+        ):
+            read(f"folder:{home}", tmp_path)
+
     def test_a_class_may_be_called_as_a_part_is(self, tmp_path):
         home = paint(tmp_path / "traffic", {"bus": (9, 9, 200), "train": (200, 9, 9), "val": (9, 200, 9)})
         splits = read(f"folder:{home}", tmp_path)
