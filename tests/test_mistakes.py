@@ -32,6 +32,7 @@ FILES = {
     "a-file": "text",
     "plain/a/b": "",
     "list.csv": "",
+    "names.txt": "n01440764 tench",
 }
 
 MISTAKES = [  # the command, the value that it names, and what is right
@@ -149,6 +150,7 @@ MISTAKES = [  # the command, the value that it names, and what is right
     ("estimate coop --classes some", "some", "--classes"),
     ("speedup coop --part txt", "txt", "Did you mean 'text'"),
     ("speedup coop --pairs 1", "1", "greater than or equal to 3"),
+    ("data check eurosat --class-names names.txt", "names.txt", "data check folder:PATH"),
     ("data check eurosta", "eurosta", "Did you mean 'eurosat'"),
     ("gate --base=", "--base", "leave --base out"),
 ]

@@ -81,7 +81,11 @@ def open_image(source: Path | BytesIO, name: str | None = None, upright: bool = 
 
 def _most_pixels() -> int:
     wanted = os.environ.get(PIXELS_VARIABLE, "")
-    return int(wanted) if wanted.isdecimal() else MOST_IMAGE_PIXELS
+    if wanted and not wanted.isdecimal():
+        raise DataError(
+            f"{PIXELS_VARIABLE}={wanted} is no number of pixels.", f"For example: {PIXELS_VARIABLE}=200000000"
+        )
+    return int(wanted or MOST_IMAGE_PIXELS)
 
 
 def to_rgb(image: Image, name: str, upright: bool = False) -> Image:

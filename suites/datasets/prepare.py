@@ -62,6 +62,11 @@ def check_(names: Names = None, data_root: DataRoot = Path("data"), class_names:
     _known([spec for spec in specs if not plugins.is_source(spec)])
     file = options.given("class-names", class_names)
     words = read_class_names(file) if file is not None else None
+    if words is not None and not any(map(plugins.is_source, specs)):
+        raise ConfigError(
+            f"--class-names {file} has no effect: no dataset of your own is named.",
+            "Leave it out, or name one: adaptbench data check folder:PATH",
+        )
     findings = [check_own(s, data_root, words) if plugins.is_source(s) else check(s, data_root) for s in specs]
     for finding in findings:
         _print(finding)

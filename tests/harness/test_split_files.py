@@ -90,6 +90,9 @@ def test_an_image_of_absurd_size_is_refused_until_the_limit_is_raised(tmp_path, 
         monkeypatch.setenv("ADAPTBENCH_MOST_IMAGE_PIXELS", limit)
         with pytest.raises(DataError, match=r"(?s)large\.jpg.*256 pixels.*ADAPTBENCH_MOST_IMAGE_PIXELS"):
             open_image(tmp_path / "large.jpg")
+    monkeypatch.setenv("ADAPTBENCH_MOST_IMAGE_PIXELS", "200M")
+    with pytest.raises(DataError, match="=200M is no number of pixels"):
+        open_image(tmp_path / "large.jpg")
     monkeypatch.setenv("ADAPTBENCH_MOST_IMAGE_PIXELS", "256")
     assert open_image(tmp_path / "large.jpg").size == (16, 16)
 
