@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,9 +19,11 @@ from harness.cli import options
 from harness.cli.tables import Growing
 from harness.cli.terminal import console, working
 from harness.errors import ConfigError
+from harness.meters.environment import cpu_threads
 from harness.plan import Request, plan
 from harness.published_estimate import published_estimate_bytes
 from harness.records import RunKey
+from harness.runs.worker_process import processes
 from harness.suite import ANY, Dataset, Folders, Splits, Suite, Task
 
 if TYPE_CHECKING:
@@ -131,24 +131,26 @@ def estimate(
 
 def _simulated(tasks: list[tuple[RunKey, int]]) -> Iterator[Row]:
     """Rows in the order of `tasks`, each as soon as it is known; equal tasks are simulated once, many in several processes."""
-    from harness.probes.simulate import simulate_classes
-
     unique = {(repr(key), number): key for key, number in tasks}
     keys, numbers = list(unique.values()), [number for _, number in unique]
-    workers = min(os.cpu_count() or 1, len(unique) // 4)
+    workers = min(cpu_threads(), len(unique) // 4)
     with ExitStack() as stack:
         if workers > 1:
-            pool = stack.enter_context(
-                ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
-            )
-            found = zip(unique, pool.map(simulate_classes, keys, numbers), strict=True)
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=processes(), initializer=_one_thread))
+            found = zip(unique, pool.map(_simulate, keys, numbers), strict=True)
         else:
-            found = zip(unique, map(simulate_classes, keys, numbers), strict=True)
+            found = zip(unique, map(_simulate, keys, numbers), strict=True)
         results: dict[tuple[str, int], Estimate] = {}
         for key, number in tasks:
             while (repr(key), number) not in results:
                 results.update([next(found)])
             yield Row(key, number, results[repr(key), number], _published(key, number))
+
+
+def _simulate(key: RunKey, classes: int) -> Estimate:
+    from harness.probes.simulate import simulate_classes
+
+    return simulate_classes(key, classes)
 
 
 def _one_thread() -> None:

@@ -36,7 +36,7 @@ class Tokens:
         """Where each text's end-of-text token stands."""
         return [len(ids) - 1 for ids in self.ids]
 
-    @property
+    @cached_property
     def shared(self) -> int:
         """How many leading tokens all texts have in common; each keeps at least one of its own."""
         columns = zip(*(ids[:-1] for ids in self.ids), strict=False)
@@ -168,7 +168,7 @@ class Layout:
     lengths: tuple[int, ...]
     device: torch.device
 
-    @property
+    @cached_property
     def longest(self) -> int:
         return max(self.lengths)
 

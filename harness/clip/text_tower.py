@@ -9,7 +9,8 @@ Shapes: C texts, L text tokens, D text width, E joint width; * further leading d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ class TextTower:
             )
         self._source = source
         self._tokenizer = tokenizer
+        self._of_word = word_encoder(tokenizer)
         self.fast = fast
         self.resblocks = source.transformer.resblocks
         self.depth = len(self.resblocks)
@@ -65,7 +67,7 @@ class TextTower:
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """The tokens of `texts`. Raises ConfigError for one that is too long."""
         tokenizer = self._tokenizer
-        ids = [(tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id) for text in texts]
+        ids = [(tokenizer.sot_token_id, *self._encode(text), tokenizer.eot_token_id) for text in texts]
         for text, each in zip(texts, ids, strict=True):
             if len(each) > self.context_length:
                 raise ConfigError(
@@ -76,7 +78,15 @@ class TextTower:
 
     def token_count(self, text: str) -> int:
         """Byte-pair tokens of a text, without start and end."""
-        return len(self._tokenizer.encode(text))
+        return len(self._encode(text))
+
+    def _encode(self, text: str) -> list[int]:
+        """The ids of a text, without start and end. Words of plain ASCII are tokenised once: CLIP's tokens never span a space."""
+        if not (
+            text.isascii() and text.isprintable() and "&" not in text
+        ):  # ftfy, which mends it, and HTML look at the whole
+            return self._tokenizer.encode(text)
+        return [token for word in text.split() for token in self._of_word(word)]
 
     def look_up(self, tokens: Tokens) -> TextState:
         """Token embeddings, without positions."""
@@ -96,7 +106,7 @@ class TextTower:
     @torch.no_grad()
     def word_embeddings(self, words: str) -> Tensor:
         """The token embeddings (n, D) of a text, without start and end."""
-        return self._embeddings(self._tokenizer.encode(words))
+        return self._embeddings(self._encode(words))
 
     def add_positions(self, state: TextState) -> TextState:
         """A state that was looked up, ready for block 0."""
@@ -146,3 +156,9 @@ class TextTower:
             [] if projection is None else projection.parameters() if isinstance(projection, nn.Linear) else [projection]
         )
         return [*self.resblocks[start:].parameters(), *source.ln_final.parameters(), *tail]
+
+
+@lru_cache(maxsize=4)
+def word_encoder(tokenizer: Any) -> Callable[[str], tuple[int, ...]]:
+    """What tells the ids of a word: once for all towers of a tokenizer."""
+    return lru_cache(maxsize=1 << 16)(lambda word: tuple(tokenizer.encode(word)))

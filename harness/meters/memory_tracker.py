@@ -8,7 +8,7 @@ microseconds an operator, so it runs in a pass of its own and never inside a tim
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,9 +21,9 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
-from torch.utils._pytree import arg_tree_leaves, tree_leaves
+from torch.utils._pytree import tree_leaves
 
-from harness.meters.dispatch_mode import EagerMode
+from harness.meters.dispatch_mode import EagerMode, tensors_in
 
 GRANULE_BYTES = 512
 
@@ -40,6 +40,15 @@ class Peak:
 
     total_bytes: int = 0
     category_bytes: dict[Category, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Excess:
+    """What some work had at its peak beyond what lived before it, in all and by category, and the bytes of all its storages."""
+
+    total_bytes: int
+    category_bytes: dict[Category, int]
+    allocated_bytes: int
 
 
 class Ledger(EagerMode):
@@ -78,6 +87,34 @@ class Ledger(EagerMode):
         self.phase, self.birth = name, birth
         self._count(0, birth)
 
+    def excess_of(self, work: Callable[[], Tensor]) -> tuple[Tensor, Excess | None]:
+        """Do some work in the phase there is. None where it leaves more than its result, and so would not cost the same again."""
+        live, live_bytes, allocated_bytes, peaks = dict(self.live), self.live_bytes, self.allocated_bytes, self.peaks
+        self.reset_peak()
+        result = work()
+        ((phase, peak),) = self.peaks.items()
+        self.peaks = peaks
+        if peak.total_bytes > peaks[phase].total_bytes:
+            peaks[phase] = peak
+        left = {category: size for category in self.live if (size := self.live[category] - live.get(category, 0))}
+        if left != {self.birth: _rounded(result.untyped_storage().nbytes())}:
+            return result, None
+        more = {category: size - live.get(category, 0) for category, size in peak.category_bytes.items()}
+        return result, Excess(peak.total_bytes - live_bytes, more, self.allocated_bytes - allocated_bytes)
+
+    def count_again(self, excess: Excess, make: Callable[[], Tensor]) -> Tensor:
+        """Count work that costs what `excess` says; `make` gives its result, and nothing else."""
+        peak = self.peaks[self.phase]
+        if self.live_bytes + excess.total_bytes > peak.total_bytes:
+            live = {
+                c: self.live.get(c, 0) + excess.category_bytes.get(c, 0) for c in {*self.live, *excess.category_bytes}
+            }
+            self.peaks[self.phase] = Peak(self.live_bytes + excess.total_bytes, live)
+        allocated_bytes = self.allocated_bytes
+        result = make()
+        self.allocated_bytes = allocated_bytes + excess.allocated_bytes
+        return result
+
     def move(self, tensors: Iterable[Tensor | None], category: Category) -> None:
         """From now on these tensors are of another category."""
         for tensor in tensors:
@@ -89,14 +126,12 @@ class Ledger(EagerMode):
                 self._count(entry[1], category)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for leaf in arg_tree_leaves(*args, **(kwargs or {})):
-            if isinstance(leaf, Tensor):
-                self._add(leaf, "inputs")
+        for tensor in tensors_in(args, kwargs):
+            self._add(tensor, "inputs")
         result = func(*args, **(kwargs or {}))
-        in_backward = torch._C._current_graph_task_id() != -1
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self.allocated_bytes += self._add(leaf, "temporaries" if in_backward else self.birth)
+        birth: Category = "temporaries" if torch._C._current_graph_task_id() != -1 else self.birth
+        for tensor in tensors_in((result,)):
+            self.allocated_bytes += self._add(tensor, birth)
         return result
 
     def _add(self, tensor: Tensor, category: Category) -> int:
@@ -105,7 +140,7 @@ class Ledger(EagerMode):
         key = storage._cdata
         if key in self._seen:
             return 0
-        size = -(-storage.nbytes() // GRANULE_BYTES) * GRANULE_BYTES
+        size = _rounded(storage.nbytes())
         self._seen[key] = [weakref.finalize(storage, self._drop, key), size, category]
         self._count(size, category)
         return size
@@ -154,6 +189,10 @@ class Ledger(EagerMode):
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.birth = "activations"
         self.move((t for t in tree_leaves(list(optimizer.state.values())) if isinstance(t, Tensor)), "optimizer state")
+
+
+def _rounded(size: int) -> int:
+    return -(-size // GRANULE_BYTES) * GRANULE_BYTES
 
 
 class SavedBytes(torch.autograd.graph.saved_tensors_hooks):

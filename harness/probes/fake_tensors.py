@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,14 +21,18 @@ from torch._subclasses.fake_tensor import (
     unset_fake_temporarily,
 )
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import arg_tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from harness.clip.backbone import Backbone, load
-from harness.meters.dispatch_mode import EagerMode
+from harness.meters.dispatch_mode import EagerMode, tensors_in
 
 REAL_ELEMENTS = 1 << 20
 """A new tensor of up to so many elements is real, until it meets a fake one."""
+
+
+_FUSED_STEPS = {getattr(torch.ops.aten, f"_fused_{name}_") for name in ("sgd", "adam", "adamw")}
+"""They change contents alone, in place. torch knows no shape of theirs, and would run them on real zeros."""
 
 
 class Control(EagerMode):
@@ -38,7 +42,7 @@ class Control(EagerMode):
         if func is torch.ops.prim.device.default:
             return args[0].fake_device if isinstance(args[0], FakeTensor) else func(*args)
         kwargs = kwargs or {}
-        tensors = [leaf for leaf in arg_tree_leaves(*args, **kwargs) if isinstance(leaf, Tensor)]
+        tensors = tensors_in(args, kwargs)
         if any(isinstance(t, FakeTensor) for t in tensors):
             if func is torch.ops.aten._local_scalar_dense.default:
                 return _plausible(tensors[0].dtype)
@@ -75,19 +79,27 @@ class QuickFakes(FakeTensorMode):
     It takes real operands for fake ones of their shape.
     """
 
+    known: ClassVar[dict[Any, tuple[tuple[Any, ...], tuple[Any, ...], torch.dtype] | Literal["view"]]] = {}
+    """What operators give for operands of such shapes, in this process: it depends on nothing else."""
+
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
-        self._known: dict[Any, tuple[tuple[Any, ...], tuple[Any, ...], torch.dtype] | Literal["view"] | None] = {}
         self._fake_of = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.dispatch(func, types, args, kwargs)
 
     def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        real = [t for t in arg_tree_leaves(*args, **kwargs) if isinstance(t, Tensor) and not isinstance(t, FakeTensor)]
+        if func.overloadpacket in _FUSED_STEPS:
+            return None
+        operands = tensors_in(args, kwargs)
+        real = [t for t in operands if not isinstance(t, FakeTensor)]
         if real:
             result = self.dispatch(func, types, *tree_map_only(Tensor, self._as_fake, (args, kwargs)))
             return next((t for t in real if self._fake_of.get(t) is result), result)
         key = (func, _described(args), *((name, _described(value)) for name, value in kwargs.items()))
-        known = self._known.get(key)
+        known = self.known.get(key)
         if known == "view":
             with in_kernel_invocation_manager(self):
                 return self.wrapped(func(*args, **kwargs))
@@ -95,11 +107,10 @@ class QuickFakes(FakeTensorMode):
             shape, stride, dtype = known
             return self.wrapped(torch.empty_strided(shape, stride, dtype=dtype, device="meta"))
         result = super().dispatch(func, types, args, kwargs)
-        operands = [t for t in arg_tree_leaves(*args, **kwargs) if isinstance(t, Tensor)]
         same = any(result is t for t in operands)  # as of `to` the own device, which no meta tensor is on
         if isinstance(result, FakeTensor) and not same and not func._schema.is_mutable:
             shares = result.untyped_storage()._cdata in {t.untyped_storage()._cdata for t in operands}
-            self._known[key] = "view" if shares else (tuple(result.shape), result.stride(), result.dtype)
+            self.known[key] = "view" if shares else (tuple(result.shape), result.stride(), result.dtype)
         return result
 
     def wrapped(self, meta: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from harness.meters.flops import FlopCount
 from harness.meters.memory_tracker import Ledger, Peak, model_tensors, phase
 from harness.method import Classes
 from harness.probes.fake_tensors import Control, Simulation
+from harness.probes.repeated_blocks import counted_once
 from harness.records import RunKey
 from harness.training.evaluate import evaluate
 from harness.training.loop import train
@@ -129,7 +130,7 @@ def simulate(key: RunKey, classes: Classes) -> Estimate:
     backbone = simulation.backbone(key.backbone, execution=key.execution, precision=key.precision)
     size = backbone.pixels.size
     try:
-        with simulation.fakes:
+        with simulation.fakes, counted_once(backbone):
             return count(key, classes, backbone, lambda images: simulation.empty(images, 3, size, size), Control())
     except AdaptBenchError:
         raise

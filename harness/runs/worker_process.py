@@ -74,10 +74,7 @@ class Isolation:
     def __init__(self, time_limit_seconds: float | None = None) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when the child imports torch
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # as is this: a trace's own chatter would cross the display
-        method = _start_method()
-        self._context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            self._context.set_forkserver_preload(["harness.runs.forkserver_preload"])
+        self._context = processes()
         self._time_limit_seconds = time_limit_seconds
         self._runs: dict[str, _RunProcess] = {}
         self._looked = time.monotonic()
@@ -188,6 +185,15 @@ def end_if_importing() -> None:
     """End a run's process that is importing the user's script, where that begins a suite as the script itself does."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         os._exit(EXIT_UNGUARDED)
+
+
+def processes() -> Any:
+    """What makes processes that begin with torch, open_clip and the engine imported, where there is a fork server."""
+    method = _start_method()
+    context: Any = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["harness.runs.forkserver_preload"])
+    return context
 
 
 def _start_method() -> str:

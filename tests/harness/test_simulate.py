@@ -9,10 +9,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from harness import plugins
+from harness.clip import text_batches
 from harness.clip.backbone import Backbone
+from harness.clip.blocks import run_block
+from harness.clip.text_tower import word_encoder
 from harness.method import Classes
 from harness.plan import Request, plan
-from harness.probes.fake_tensors import Control, Simulation
+from harness.probes.fake_tensors import Control, QuickFakes, Simulation
+from harness.probes.repeated_blocks import counted_once
 from harness.probes.simulate import class_names, count, simulate_classes
 
 MIB = 1 << 20
@@ -87,13 +91,15 @@ def fake(make_clip, tokenizer):
     """`fake(key)`: the costs on fake ones."""
 
     def run(key):
-        FakeTensorMode.cache_clear()  # what torch remembers of earlier simulations could hide what goes wrong alone
+        FakeTensorMode.cache_clear()  # what is remembered of earlier simulations could hide what goes wrong alone
+        QuickFakes.known.clear()
         simulation = Simulation()
         with torch.device("meta"):
             hollow = Backbone(make_clip(), tokenizer, execution=key.execution)
         with simulation.fakes:
             hollow = hollow.to_empty(device="cpu")
-            return count(key, NAMES, hollow, lambda images: simulation.empty(images, 3, 32, 32), Control())
+            with counted_once(hollow):
+                return count(key, NAMES, hollow, lambda images: simulation.empty(images, 3, 32, 32), Control())
 
     return run
 
@@ -251,3 +257,21 @@ def test_what_leaves_torch_is_simulated_up_to_there():
 def test_a_step_of_vit_b_16_with_fifty_classes(method, batch_size, gigaflops):
     found = simulate_classes(planned(method, "reference", settings={"batch_size": str(batch_size)}, shots=[2]), 50)
     assert found.step_flops / 1e9 == pytest.approx(gigaflops, abs=0.05)
+
+
+def test_a_template_more_costs_three_blocks_and_no_word_is_tokenised_twice(monkeypatch):
+    """Of its twelve blocks: the first and the last, which make index tensors, and one for all between."""
+    run, words = [], []
+    encode = open_clip.SimpleTokenizer.encode
+    monkeypatch.setattr(
+        open_clip.SimpleTokenizer, "encode", lambda self, text: words.append(text) or encode(self, text)
+    )
+    monkeypatch.setattr(text_batches, "run_block", lambda *args, **kwargs: run.append(1) or run_block(*args, **kwargs))
+    word_encoder.cache_clear()
+    counts = []
+    for templates in ("2", "6"):
+        run.clear()
+        simulate_classes(planned("promptsrc", "fast", settings={"teacher_templates": templates}, shots=[1]), 3)
+        counts.append(len(run))
+    assert 0 < counts[1] - counts[0] <= 3 * 4
+    assert len(words) == len(set(words)) > 0
