@@ -1,4 +1,8 @@
-"""Images as tensors: decoding, the train and test transforms, and batches. Pixels depend on (seed, epoch, view, image) only."""
+"""Images as tensors: decoding, the train and test transforms, and batches. Pixels depend on (seed, epoch, view, image) only.
+
+For a GPU, threads decode and transform, bytes are sent, and the GPU normalises them: bit for bit the same
+pixels, since every operation is rounded as IEEE 754 has it. On a CPU the threads normalise too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import hashlib
 import math
 import os
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -16,10 +21,14 @@ from torch import Tensor
 
 from harness.clip.backbone import Pixels
 from harness.data.randaugment import rand_augment
+from harness.meters.gpu import calls_of
 from harness.suite import Item
 
 DECODED_BUDGET_BYTES = 2 << 30
 """Decoded training images are kept up to this size, so that few-shot sets are decoded once."""
+IMAGES_AHEAD = 4
+"""So many images a thread are under way at least, beside those of the batch that is used: small batches leave no thread idle."""
+CPU = torch.device("cpu")
 
 
 class ImageSet:
@@ -52,6 +61,7 @@ class ImageSet:
         self._crop_scale_minimum = crop_scale_minimum
         self._mean = torch.tensor(pixels.mean).view(3, 1, 1)
         self._std = torch.tensor(pixels.std).view(3, 1, 1)
+        self._constants: dict[torch.device, tuple[Tensor, ...]] = {}
         self._interpolation = Image.Resampling[pixels.interpolation.upper()]
         self._decoded: dict[int, Image.Image] | None = {} if keep_decoded else None
         self._decoded_bytes = 0
@@ -61,6 +71,10 @@ class ImageSet:
 
     def pixels(self, index: int, epoch: int | None = 0, view: int = 0) -> Tensor:
         """Normalised pixels (3, S, S) of one image as that epoch and view see it; epoch None is the test transform."""
+        return self._normalised(self._bytes(index, epoch, view).float())
+
+    def _bytes(self, index: int, epoch: int | None, view: int) -> Tensor:
+        """(3, S, S), uint8."""
         image = self._image(index)
         if self.augmentation == "none" or epoch is None:
             image = self._test_view(image)
@@ -70,31 +84,51 @@ class ImageSet:
                 int.from_bytes(hashlib.sha256(key.encode(errors="surrogateescape")).digest()[:8], "big")
             )
             image = self._augmented(image, rng)
-        array = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
-        return (array.float() / 255 - self._mean) / self._std
+        return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
+
+    def _normalised(self, values: Tensor) -> Tensor:
+        """Pixels (..., 3, S, S) in the place of bytes as float32, on whatever device."""
+        device = values.device
+        if (
+            device not in self._constants
+        ):  # tensors all three: a GPU divides by a number as it multiplies by its inverse
+            self._constants[device] = tuple(t.to(device) for t in (torch.tensor(255.0), self._mean, self._std))
+        most, mean, std = self._constants[device]
+        return values.div_(most).sub_(mean).div_(std)
 
     def batches(
-        self, indices: Iterator[Sequence[int]] | Sequence[Sequence[int]], epoch: int | None = 0, view: int = 0
+        self,
+        indices: Iterator[Sequence[int]] | Sequence[Sequence[int]],
+        epoch: int | None = 0,
+        view: int = 0,
+        device: torch.device = CPU,
     ) -> Iterator[tuple[Sequence[int], Tensor]]:
-        """For every list of indices: (the list, pixels (len, 3, S, S)). Decoding runs one batch ahead, in threads."""
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        """For every list of indices: (the list, pixels (len, 3, S, S) on the device). Threads decode ahead."""
+        on_cpu = device.type == "cpu"
+        threads = decoding_threads(device)
+        read = self.pixels if on_cpu else self._bytes
+        with ThreadPoolExecutor(threads) as pool:
+            asked: deque[tuple[Sequence[int], list[Future[Tensor]]]] = deque()
+            lists = iter(indices)
+            while True:
+                while len(asked) < 2 or sum(len(batch) for batch, _ in list(asked)[1:]) < IMAGES_AHEAD * threads:
+                    batch = next(lists, None)
+                    if batch is None:
+                        break
+                    asked.append((batch, [pool.submit(read, i, epoch, view) for i in batch]))
+                if not asked:
+                    return
+                batch, futures = asked.popleft()
+                stacked = torch.stack([future.result() for future in futures])
+                del futures
+                yield batch, stacked if on_cpu else self._normalised(calls_of(device).sent(stacked).float())
 
-            def ask(batch: Sequence[int]) -> tuple[Sequence[int], list[Future[Tensor]]]:
-                return batch, [pool.submit(self.pixels, i, epoch, view) for i in batch]
-
-            iterator = iter(indices)
-            waiting = next(iterator, None)
-            asked = None if waiting is None else ask(waiting)
-            while asked is not None:
-                following = next(iterator, None)
-                next_asked = None if following is None else ask(following)
-                yield asked[0], torch.stack([future.result() for future in asked[1]])
-                asked = next_asked
-
-    def in_order(self, batch_size: int, epoch: int | None = 0, view: int = 0) -> Iterator[tuple[Sequence[int], Tensor]]:
+    def in_order(
+        self, batch_size: int, epoch: int | None = 0, view: int = 0, device: torch.device = CPU
+    ) -> Iterator[tuple[Sequence[int], Tensor]]:
         """All images in order, in batches; nothing is dropped."""
         starts = range(0, len(self), batch_size)
-        return self.batches([range(s, min(s + batch_size, len(self))) for s in starts], epoch, view)
+        return self.batches([range(s, min(s + batch_size, len(self))) for s in starts], epoch, view, device)
 
     def _image(self, index: int) -> Image.Image:
         if self._decoded is None:
@@ -140,6 +174,12 @@ class ImageSet:
             left, top = (width - w) // 2, (height - h) // 2
         size = (self._pixels.size, self._pixels.size)
         return image.resize(size, self._interpolation, box=(left, top, left + w, top + h))
+
+
+def decoding_threads(device: torch.device) -> int:
+    """As many as there are processors that this process may use: a GPU leaves them idle, a CPU's arithmetic shares up to eight."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8 if device.type == "cpu" else 32, usable)
 
 
 def centre_square(image: Image.Image, size: int, interpolation: Image.Resampling) -> Image.Image:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
 NO_GPU = "no CUDA device"
 _UNOFFICIAL = ("pynvml", "nvidia-ml-py3")
@@ -40,6 +41,10 @@ class DeviceCalls(Protocol):
     def make_current(self) -> None:
         """Have what names no device mean this one: streams, events, a CUDA context."""
 
+    def sent(self, host: Tensor) -> Tensor:
+        """A host tensor on the device; the copy may still be under way: what the device is given next waits for it."""
+        ...
+
     def synchronise(self) -> None:
         """Wait until the device has done all it was given."""
 
@@ -61,6 +66,9 @@ class CpuCalls:
 
     def make_current(self) -> None:
         pass
+
+    def sent(self, host: Tensor) -> Tensor:
+        return host
 
     def synchronise(self) -> None:
         pass
@@ -87,6 +95,11 @@ class CudaCalls:
     def make_current(self) -> None:
         if self._device.index is not None:
             torch.cuda.set_device(self._device)
+
+    def sent(self, host: Tensor) -> Tensor:
+        return host.pin_memory().to(
+            self._device, non_blocking=True
+        )  # torch keeps the pinned bytes until they are copied
 
     def synchronise(self) -> None:
         torch.cuda.synchronize(self._device)

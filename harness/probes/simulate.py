@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.clip.backbone import Backbone
 from harness.clip.image_tower import Stage
-from harness.data.image_set import ImageSet
+from harness.data.image_set import CPU, ImageSet
 from harness.errors import AdaptBenchError, ConfigError, located
 from harness.meters.flops import FlopCount
 from harness.meters.memory_tracker import Ledger, Peak, model_tensors, phase
@@ -87,7 +87,11 @@ class BlankImages(ImageSet):
         return fewer
 
     def batches(
-        self, indices: Iterable[Sequence[int]], epoch: int | None = 0, view: int = 0
+        self,
+        indices: Iterable[Sequence[int]],
+        epoch: int | None = 0,
+        view: int = 0,
+        device: torch.device = CPU,
     ) -> Iterator[tuple[Sequence[int], Tensor]]:
         return ((batch, self._draw(len(batch))) for batch in indices)
 

@@ -76,8 +76,8 @@ def evaluate(
     classifier = None
     with autocast(precision, device):
         if features is None:
-            batches = (pixels for _, pixels in images.in_order(batch_size, epoch=None))
-            inputs = (advance(model.backbone, pixels.to(device), stage) for pixels in batches)
+            batches = (pixels for _, pixels in images.in_order(batch_size, epoch=None, device=device))
+            inputs = (advance(model.backbone, pixels, stage) for pixels in batches)
         else:
             inputs = (part for part in features.split(batch_size))
         for number, read in enumerate(inputs):

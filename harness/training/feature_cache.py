@@ -86,8 +86,8 @@ class FeatureCache:
         lists = [indices[i : i + size] for i in range(0, len(indices), size)]
         started = time.perf_counter()
         with autocast(self._precision, device):
-            for chosen, pixels in images.batches(lists, epoch=None):
-                parts.append(advance(self._backbone, pixels.to(device), "features").cpu())
+            for chosen, pixels in images.batches(lists, epoch=None, device=device):
+                parts.append(advance(self._backbone, pixels, "features").cpu())
                 now = time.perf_counter()
                 seconds += [(now - started) / len(chosen)] * len(chosen)
                 started = now

@@ -75,8 +75,8 @@ class StagedImages:
         home = torch.device("cpu") if in_host else device
         parts = []
         with phase("extract"), torch.no_grad(), autocast(self._precision, device):
-            for _, pixels in self.images.in_order(extraction_batch_size(self._backbone), epoch, view):
-                part = advance(self._backbone, pixels.to(device), stage)
+            for _, pixels in self.images.in_order(extraction_batch_size(self._backbone), epoch, view, device):
+                part = advance(self._backbone, pixels, stage)
                 if whole_tower and isinstance(stage, int):
                     tower = self._backbone.image
                     tower.head(tower.blocks(part, stage, tower.depth))
@@ -115,8 +115,9 @@ class Feed:
         if not (self._fast and self._constant):
             self._bulk.clear()
         self._extract(epoch)
+        device = self._model.backbone.device
         live_views = sorted({read.view for read in self._model.reads if read not in self._bulk})
-        streams = [self._source.images.batches(lists, epoch, view) for view in live_views]
+        streams = [self._source.images.batches(lists, epoch, view, device) for view in live_views]
         for indices, *pixels in zip(lists, *streams, strict=True):
             yield self._batch(indices, {view: p[1] for view, p in zip(live_views, pixels, strict=True)})
 
@@ -146,7 +147,7 @@ class Feed:
                 if bulk is not None:
                     inputs.append(bulk[torch.as_tensor(indices, device=bulk.device)].to(device))
                 else:
-                    inputs.append(pixels[read.view].to(device))
+                    inputs.append(pixels[read.view])
         return Batch(tuple(inputs), self._source.labels[torch.as_tensor(indices, device=device)])
 
 

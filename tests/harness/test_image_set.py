@@ -83,6 +83,59 @@ def test_augmentation_does_not_depend_on_batches_or_threads():
             assert torch.equal(pixels, alone[i])
 
 
+@pytest.mark.parametrize("threads", [1, 7])
+def test_a_gpu_is_sent_bytes_and_has_the_same_pixels(monkeypatch, threads):
+    """Through the calls of a device that isn't there: its memory is the host's."""
+    sent = []
+
+    class Calls:
+        def sent(self, host):
+            sent.append((host.dtype, tuple(host.shape)))
+            return host.clone()
+
+    monkeypatch.setattr("harness.data.image_set.calls_of", lambda device: Calls())
+    monkeypatch.setattr("harness.data.image_set.decoding_threads", lambda device: threads)
+    images = augmented()
+    for indices, pixels in images.batches([[0, 3, 1], [2]], 4, 1, torch.device("cuda:0")):
+        assert torch.equal(pixels, torch.stack([augmented().pixels(i, 4, 1) for i in indices]))
+    assert sent == [(torch.uint8, (3, 3, 32, 32)), (torch.uint8, (1, 3, 32, 32))]
+
+
+EVERY_BYTE = torch.arange(256, dtype=torch.uint8).repeat(3).view(3, 16, 16)
+
+
+def test_every_byte_is_normalised_as_torchvision_does():
+    ours = image_set([noise(32, 32)])._normalised(EVERY_BYTE.expand(2, 3, 16, 16).float())
+    theirs = T.Normalize(MEAN, STD)(EVERY_BYTE.float().div(255))
+    assert all(torch.equal(each, theirs) for each in ours)
+
+
+@pytest.mark.gpu
+def test_a_gpu_normalises_every_byte_as_the_cpu_does():
+    images = image_set([noise(32, 32)])
+    assert torch.equal(images._normalised(EVERY_BYTE.cuda().float()).cpu(), images._normalised(EVERY_BYTE.float()))
+
+
+@pytest.mark.gpu
+def test_batches_on_a_gpu_are_those_of_the_cpu():
+    for (_, there), (_, here) in zip(
+        augmented().in_order(5, 2, device=torch.device("cuda")), augmented().in_order(5, 2), strict=True
+    ):
+        assert there.device.type == "cuda"
+        assert torch.equal(there.cpu(), here)
+
+
+def test_small_batches_leave_no_thread_idle(monkeypatch):
+    """Beside the batch in hand, each thread has its images; of large batches, one is ahead."""
+    monkeypatch.setattr("harness.data.image_set.decoding_threads", lambda device: 2)
+    images = augmented()
+    for size, ahead in ((1, 8), (3, 9), (20, 20)):
+        asked = []
+        lists = (asked.extend(range(n, n + size)) or [i % 12 for i in range(n, n + size)] for n in range(0, 60, size))
+        next(images.batches(lists))
+        assert len(asked) == size + ahead
+
+
 def test_resize_randaugment_squashes_and_then_takes_two_operations(monkeypatch):
     seen = []
     monkeypatch.setattr("harness.data.image_set.rand_augment", lambda image, rng: seen.append(image) or image)
