@@ -10,8 +10,9 @@ import ast
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.plugins import OURS, ROOT
@@ -19,15 +20,33 @@ from harness.plugins import OURS, ROOT
 _LIBRARIES = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
+@dataclass(frozen=True)
+class OwnSource:
+    """The files of a user's own module and of those beside it that it imports, by the module's name, all below `home`."""
+
+    home: Path
+    files: Mapping[str, Path]
+
+    @property
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name in sorted(self.files):
+            digest.update(f"{name}\0".encode() + hashlib.sha256(self.files[name].read_bytes()).digest())
+        return digest.hexdigest()
+
+
 def source_sha256(module: str) -> str | None:
-    """A digest over the files of a module that has been imported; None for one of AdaptBench's, and for one without a file.
+    """A digest over the files of a module that has been imported; None for one of AdaptBench's, and for one without a file."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return None if file is None or _is_ours(module, Path(file)) else own_source(module, Path(file)).sha256
+
+
+def own_source(module: str, file: Path) -> OwnSource:
+    """What a module in a file consists of; it is read, not imported.
 
     Of an installed package, only modules of that package count; else also whatever else lies in the same folder.
     """
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None or _is_ours(module, Path(file)):
-        return None
-    path = Path(file).resolve()
+    path = file.resolve()
     home = path.parents[module.count(".") + (path.name == "__init__.py")]
     files = {module: path}
     left = [module]
@@ -40,10 +59,7 @@ def source_sha256(module: str) -> str | None:
             if found and imported not in files and not _is_ours(imported, found):
                 files[imported] = found
                 left.append(imported)
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name}\0".encode() + hashlib.sha256(files[name].read_bytes()).digest())
-    return digest.hexdigest()
+    return OwnSource(home, files)
 
 
 def _imports(module: str, path: Path) -> Iterator[str]:

@@ -1,17 +1,23 @@
-"""Which records a plan's runs have: what a run is holds the kind of device, and the source of a method of the user's own."""
+"""Which records a plan's runs have: what a run is holds the kind of device, and the source of a method of the user's own.
+
+And whether names stand for the same on two hosts.
+"""
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import AdaptBenchError
-from harness.plan import PlannedRun
+from harness import plugins
+from harness.errors import AdaptBenchError, DataError
+from harness.own_source import source_sha256
+from harness.plan import PlannedRun, Request
 from harness.records import RunKey, from_json
 from harness.runs.store import Store
 
@@ -56,6 +62,31 @@ def identified(
             f"Records of before 0.2 don't tell the source of {method} ({count}): if it has changed since, add --again."
         )
     return found
+
+
+def meanings(request: Request, runs: Sequence[PlannedRun]) -> dict[str, str]:
+    """What a request's names stand for on this host, where hosts may differ: digests of code, data and weights, by their names."""
+    found: dict[str, str | None] = {}
+    for spec in (request.suite, *request.datasets):
+        if not plugins.is_source(spec):
+            module, colon, _ = (name := plugins.named(spec)).partition(":")
+            found[f"'{name}'"] = source_sha256(module) if colon else None
+    for run in runs:
+        found[f"the method '{run.key.method}'"] = run.key.source_sha256
+        found[f"the weights of '{run.key.backbone}'"] = run.key.pretrained
+        found |= {f"the data of '{spec}'": name for name, spec in run.sources.items()}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def require_meanings(ordered: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Raise DataError for names that don't stand for the same on this host as where workers were ordered."""
+    unlike = [name for name in sorted({*ordered, *here}) if ordered.get(name) != here.get(name)]
+    if unlike:
+        name = unlike[0]
+        raise DataError(
+            f"{' and '.join(unlike)}: on {platform.node()} not what was ordered ({here.get(name)} instead of {ordered.get(name)}).",
+            "Have the same files on all hosts; code that is named as FILE.py:NAME comes along by itself.",
+        )
 
 
 def _earlier(key: RunKey, kind: Kind, store: Store, present: Collection[str]) -> RunKey | None:

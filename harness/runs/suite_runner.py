@@ -24,7 +24,7 @@ from harness.plan import PlannedRun, Request, default_group, doubts, plan
 from harness.records import RunRecord, to_json
 from harness.runs.claims import LEASE_SECONDS, Claims
 from harness.runs.events import Event
-from harness.runs.identity import identified
+from harness.runs.identity import identified, meanings, require_meanings
 from harness.runs.job import Job, Place, repeat_command
 from harness.runs.predictions import require_parquet
 from harness.runs.store import Store, Version
@@ -50,7 +50,8 @@ class RunOptions:
     with `threads` each, by default what serves the backbone best, and no more than an equal share of the cores; "auto" jobs are
     as many as then have a core, one on GPUs and of runs that are about time, which share a device only with `share_device`.
     No run is begun that would hardly end within `work_seconds`, if it took as long as the longest so far. Who else does runs of
-    these results counts as dead after `lease_seconds` of silence. Raises ConfigError for what is no device.
+    these results counts as dead after `lease_seconds` of silence. Of a worker, `ordered` is what the request's names stood for
+    where it was ordered (`harness.runs.identity.meanings`). Raises ConfigError for what is no device.
     """
 
     results: Path
@@ -68,6 +69,7 @@ class RunOptions:
     share_device: bool = False
     work_seconds: float | None = None
     lease_seconds: float = LEASE_SECONDS
+    ordered: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device):
@@ -136,6 +138,8 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     if options.predictions:
         require_parquet()
     runs = plan(request, default_group(options.data_root))
+    if options.ordered is not None:
+        require_meanings(options.ordered, meanings(request, runs))
     store = Store(options.results)
     store.check_writable()
     runs = identified(runs, store, options.device, progress.note)

@@ -10,8 +10,10 @@ import torch
 
 from harness.clip.backbone import Backbone
 from harness.data.image_set import ImageSet
+from harness.errors import MethodError
 from harness.meters.memory_tracker import model_tensors
 from harness.method import AdaptedModel, Classes
+from harness.own_source import source_sha256
 from harness.plan import build_method
 from harness.records import RunKey
 from harness.training.contract import check_model
@@ -32,10 +34,15 @@ def seed_everything(seed: int) -> None:
 def build_model(key: RunKey, backbone: Backbone, classes: Classes) -> AdaptedModel:
     """A run's method on a backbone and its device, aimed at these classes. Its own weights depend on the seed alone.
 
-    Raises MethodError for what is no model by the contract.
+    Raises MethodError for what is no model by the contract, and for a method whose source is not the key's.
     """
+    method = build_method(key.method, key.settings)
+    if key.source_sha256 not in (None, source_sha256(type(method).__module__)):
+        raise MethodError(
+            f"the source of '{key.method}' has changed since this run was planned.", "Repeat the command."
+        )
     seed_everything(key.seed)
-    model: AdaptedModel = build_method(key.method, key.settings).adapt(backbone)
+    model: AdaptedModel = method.adapt(backbone)
     check_model(key.method, model, backbone, key.recipe)
     if any(tensor.device != backbone.device for tensor in model_tensors(model)):
         model.to(backbone.device)  # never without need: tensors without contents can't be moved

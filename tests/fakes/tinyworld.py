@@ -69,6 +69,15 @@ SUITE = Suite(
 )
 
 
+def in_turn(order):
+    """An executor: its workers do their work here, one after the other."""
+    from harness.cli.worker import worker_
+
+    for _ in range(order.workers.count):
+        worker_(order.path)
+    return f"{order.workers.count} workers have done {order.runs} runs."
+
+
 @dataclass(frozen=True)
 class Scripted:
     """Notes every call of the harness in `tinyworld_models.CALLS`."""

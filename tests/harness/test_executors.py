@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from harness.errors import ConfigError, DataError
-from harness.plan import Request, plan
+from harness.plan import Request, build_method, plan
+from harness.records import from_json
 from harness.runs.executors import Order, Workers, order, ray, read_order, seconds_of
 from harness.runs.executors.slurm import script, submit
+from harness.runs.identity import meanings, require_meanings
 from harness.runs.store import Store
-from harness.runs.suite_runner import RunOptions, pending
+from harness.runs.suite_runner import RunOptions, pending, run_suite
 
 REQUEST = Request(suite="base2new", methods=["coop"], datasets=["demo-digits"], seeds=[1, 2], settings={"epochs": "3"})
 
@@ -45,10 +47,10 @@ def test_an_order_is_read_as_it_was_given_and_asks_for_no_more_workers_than_runs
     options = RunOptions(results=tmp_path / "results", device="cpu", jobs=2, data_root=Path("$SCRATCH/data"))
     given = order(REQUEST, options, Workers(count=16))
     assert (given.name, given.workers.count, given.runs) == ("adaptbench-base2new", 2, 2)
-    assert given.command[1:5] == ("-P", "-m", "harness", "worker")  # no harness of the current folder
-    request, read_options = read_order(Path(given.command[5]))
+    assert given.command[1:] == ("-P", "-m", "harness", "worker", str(given.path))
+    request, read_options = read_order(given.path)
     assert plan(request, "demo") == plan(REQUEST, "demo")
-    assert read_options == options
+    assert read_options == replace(options, ordered={})
     store = Store(options.results)
     for key in [a_record(methods=["coop"], seeds=[seed], settings={"epochs": "3"}).key for seed in (1, 2)]:
         store.write(replace(a_record(), key=key))
@@ -61,7 +63,7 @@ def test_what_is_to_be_done_again_is_known_when_workers_are_ordered(tmp_path, a_
     runs = plan(REQUEST, "demo")
     for run in runs:
         store.write(replace(a_record(), key=run.key))
-    request, wanted = read_order(Path(order(REQUEST, options, Workers()).command[5]))
+    request, wanted = read_order(order(REQUEST, options, Workers()).path)
     assert plan(request, "demo") == runs
     store.write(replace(a_record(), key=runs[0].key))  # by a worker that began earlier
     todo, *_ = pending(runs, store, wanted, print)
@@ -70,11 +72,11 @@ def test_what_is_to_be_done_again_is_known_when_workers_are_ordered(tmp_path, a_
 
 def test_the_kind_of_device_is_the_workers_to_tell_unless_it_is_asked_for(tmp_path):
     options, notes = RunOptions(results=tmp_path / "results"), []
-    _, wanted = read_order(Path(order(REQUEST, options, Workers(gpus=1), notes.append).command[5]))
+    _, wanted = read_order(order(REQUEST, options, Workers(gpus=1), notes.append).path)
     assert (wanted.device, notes) == ("cuda", [])
     assert len(Store(options.results).planned()) == 2
     elsewhere = replace(options, results=tmp_path / "elsewhere")
-    _, wanted = read_order(Path(order(REQUEST, elsewhere, Workers(), notes.append).command[5]))
+    _, wanted = read_order(order(REQUEST, elsewhere, Workers(), notes.append).path)
     assert (wanted.device, len(notes)) == ("auto", 1)
     assert Store(elsewhere.results).planned() == []
 
@@ -98,6 +100,7 @@ def test_a_batch_script_gives_each_worker_what_was_asked_for_and_gives_way_to_it
     lines = script(
         Order(
             name="a",
+            path=tmp_path,
             command=("python", "-m", "harness", "worker", "my order"),
             workers=workers,
             folder=tmp_path,
@@ -109,20 +112,20 @@ def test_a_batch_script_gives_each_worker_what_was_asked_for_and_gives_way_to_it
     assert lines[0] == "#!/bin/bash"
     assert lines[-3:-1] == ["module load cuda", "export A='b c'"]
     assert shlex.split(lines[-1]) == ["exec", "python", "-m", "harness", "worker", "my order"]
-    bare = script(Order(name="a", command=("b",), workers=Workers(), folder=tmp_path, runs=1))
+    bare = script(Order(name="a", path=tmp_path, command=("b",), workers=Workers(), folder=tmp_path, runs=1))
     assert not any(f"--{option}" in bare for option in ("partition", "time", "gpus"))
 
 
 def test_without_sbatch_the_way_on_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="no sbatch here"):
-        submit(Order(name="a", command=("b",), workers=Workers(), folder=tmp_path, runs=1))
+        submit(Order(name="a", path=tmp_path, command=("b",), workers=Workers(), folder=tmp_path, runs=1))
 
 
 def test_without_ray_the_way_on_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match="Ray isn't installed"):
-        ray.run(Order(name="a", command=("b",), workers=Workers(), folder=tmp_path, runs=1))
+        ray.run(Order(name="a", path=tmp_path, command=("b",), workers=Workers(), folder=tmp_path, runs=1))
 
 
 def test_ray_gives_each_worker_what_was_asked_for_and_waits_for_all(tmp_path, monkeypatch):
@@ -138,7 +141,9 @@ def test_ray_gives_each_worker_what_was_asked_for_and_waits_for_all(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     write = "import os, pathlib; pathlib.Path(os.environ['CUDA_VISIBLE_DEVICES']).open('a').write('x')"
     workers = Workers(count=2, gpus=1, address="there:1")
-    order = Order(name="a", command=(sys.executable, "-c", write), workers=workers, folder=tmp_path, runs=9)
+    order = Order(
+        name="a", path=tmp_path, command=(sys.executable, "-c", write), workers=workers, folder=tmp_path, runs=9
+    )
     assert ray.run(order).startswith("2 of 2 workers have ended well")
     assert asked == ["there:1", {"max_retries": -1, "num_cpus": 1, "num_gpus": 1}, "shut down"]
     assert (tmp_path / "GPU-of-the-task").read_text() == "xx"
@@ -164,14 +169,78 @@ def test_a_worker_that_is_asked_to_end_leaves_its_runs_and_says_how_to_go_on(
     request = Request(
         suite="tiny", methods=["zero_shot"], datasets=["tiny-colours"], seeds=[1, 2], backbone="tiny-clip"
     )
-    path = order(request, RunOptions(results=tmp_path, cache=tmp_path, device="cpu"), Workers()).command[5]
+    path = order(request, RunOptions(results=tmp_path, cache=tmp_path, device="cpu"), Workers()).path
 
     def end(*what):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("harness.runs.suite_runner.Isolation.check", end)
-    done = adaptbench_here("worker", path)
+    with monkeypatch.context() as ended:
+        ended.setattr("harness.runs.suite_runner.Isolation.check", end)
+        done = adaptbench_here("worker", path)
     assert done.returncode == 130
     assert "Interrupted: 0 of 2 runs are recorded. The same command goes on from there." in done.stderr
     assert os.listdir(tmp_path / ".claims") == []
     assert signal.getsignal(signal.SIGTERM) == earlier
+
+    # what it left is done by an executor that tinyworld registers, and by the same code as ever
+    words = ("run", "tiny", "--methods", "zero_shot", "--datasets", "tiny-colours", "--seeds", "1,2")
+    words += ("--backbone", "tiny-clip", "--device", "cpu", "--cache", tmp_path, "--results", tmp_path)
+    done = adaptbench_here(*words, "--executor", "in-turn", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("2 workers have done 2 runs.\n")
+    records = [from_json(record.read_bytes(), record.name) for record in tmp_path.rglob("*.json")]
+    assert sorted((record.key.seed, record.status) for record in records) == [(1, "ok"), (2, "ok")]
+    assert adaptbench_here(*words).stdout.splitlines()[-1].startswith("2 of 2 runs ok")
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """`mine(text)`: a method in a file, with a module beside it that says `text`; the plan is made as in a new process."""
+    home = tmp_path / "mine"
+    home.mkdir()
+    (home / "own_method.py").write_text(
+        "from dataclasses import dataclass\nimport own_part\nfrom harness.recipe import Recipe\n\n"
+        '@dataclass(frozen=True)\nclass Mine:\n    recipes = {"default": Recipe(epochs=4, learning_rate=0.1)}\n\n'
+        "    def adapt(self, backbone):\n        return own_part.WORD\n"
+    )
+
+    def write(text):
+        monkeypatch.setattr("sys.path", [place for place in sys.path if not place.startswith(str(tmp_path))])
+        for name in ("own_method", "own_part"):
+            sys.modules.pop(name, None)
+        (home / "own_part.py").write_text(f"WORD = {text!r}\n")
+        return f"{home}/own_method.py:Mine"
+
+    yield write
+    write("")
+
+
+def test_workers_run_the_source_that_was_ordered_whatever_becomes_of_the_file(mine, tmp_path):
+    request = replace(REQUEST, methods=[mine("as ordered")], settings={})
+    path = order(request, RunOptions(results=tmp_path / "results", device="cpu"), Workers()).path
+    mine("as ordered")  # a new process
+    where_it_lies, options = read_order(path)
+    ordered = plan(where_it_lies, "demo")[0].key
+    assert where_it_lies.methods == request.methods
+    assert options.ordered == {"the method 'own_method:Mine'": ordered.source_sha256}
+    mine("edited since")
+    copied, _ = read_order(path)
+    assert Path(copied.methods[0]).is_relative_to(path.parent)
+    assert plan(copied, "demo")[0].key == ordered
+    assert build_method(ordered.method, ordered.settings).adapt(None) == "as ordered"
+    (path.parent / "sources" / ordered.source_sha256[:16] / "own_part.py").write_text("edited as well")
+    with pytest.raises(DataError, match=r"own_method.py is not what it was .* neither it nor its copy"):
+        read_order(path)
+
+
+def test_a_worker_refuses_by_name_what_is_something_else_on_its_host(mine, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(mine("as ordered").rpartition(":")[0]).parent)
+    request = replace(REQUEST, methods=["own_method:Mine"], settings={})
+    request, options = read_order(
+        order(request, RunOptions(results=tmp_path / "results", device="cpu"), Workers()).path
+    )
+    mine("as this host has it")
+    with pytest.raises(DataError, match=r"^the method 'own_method:Mine': on \S+ not what was ordered \("):
+        run_suite(request, options, SimpleNamespace())
+    mine("as ordered")
+    require_meanings(options.ordered, meanings(request, plan(request, "demo")))

@@ -17,7 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from harness.errors import ConfigError, DataError
 from harness.files import write_atomically
 from harness.plan import Request, default_group, plan
-from harness.runs.identity import identified
+from harness.runs.executors.copies import from_copies, keep_copies
+from harness.runs.identity import identified, meanings
 from harness.runs.store import Store
 from harness.runs.suite_runner import RunOptions, pending
 
@@ -45,10 +46,11 @@ class Workers:
 class Order:
     """What an executor is to start: `workers.count` times `command`, each in the current folder. `runs` are left to do.
 
-    `folder` is there, for scripts and logs.
+    `path` is the order's file, `folder` is there, for scripts and logs.
     """
 
     name: str
+    path: Path
     command: tuple[str, ...]
     workers: Workers
     folder: Path
@@ -62,6 +64,7 @@ Executor = Callable[[Order], str]
 class _OrderFile:
     request: Request
     options: RunOptions
+    sources: Mapping[str, str]
 
 
 _ADAPTER = TypeAdapter(_OrderFile)
@@ -72,14 +75,16 @@ def order(
 ) -> Order | None:
     """Plan a suite and write its order, for no more workers than runs are left; None if none is left.
 
-    What is to be done again is known from now on: a worker that begins later finds what others have done anew. Raises ConfigError
-    for what can't be planned; data and devices are the workers' to look at, where they run.
+    What is to be done again is known from now on: a worker that begins later finds what others have done anew. So is the user's own
+    code: what is named by file is copied, and a worker refuses names that stand for something else. Raises ConfigError for what
+    can't be planned; data and devices are the workers' to look at, where they run.
     """
     device = "cuda" if options.device == "auto" and workers.gpus else options.device
-    options = replace(options, results=options.results.absolute(), device=device)
+    runs = plan(request, default_group(options.data_root))
+    options = replace(options, results=options.results.absolute(), device=device, ordered=meanings(request, runs))
     store = Store(options.results)
     store.check_writable()
-    runs = identified(plan(request, default_group(options.data_root)), store, device, note)
+    runs = identified(runs, store, device, note)
     todo, *_ = pending(runs, store, options, note)
     if device == "auto":
         note("The runs are planned once a worker knows its device: --gpus or --device tells it now.")
@@ -89,13 +94,13 @@ def order(
             return None
     if options.again or options.retry_failed:
         options = replace(options, replacing={name: v for name in store.names() if (v := store.version(name))})
-    text = _ADAPTER.dump_json(_OrderFile(request=request, options=options), indent=1)
     folder = options.results / FOLDER
     folder.mkdir(exist_ok=True)
-    path = folder / f"{hashlib.sha256(text).hexdigest()[:16]}.order"
-    write_atomically(path, text, sync=False)
+    request, sources = keep_copies(request, folder)
+    path = _write(_OrderFile(request=request, options=options, sources=sources), folder)
     return Order(
         name=f"adaptbench-{runs[0].key.suite}",
+        path=path,
         command=(
             sys.executable,
             "-P",
@@ -111,14 +116,25 @@ def order(
 
 
 def read_order(path: Path) -> tuple[Request, RunOptions]:
-    """What a worker is to do. Raises DataError for what is no order."""
+    """What a worker is to do. Raises DataError for what is no order, and where code has changed that it names by file."""
+    found = _read(path)
+    return from_copies(found.request, path.parent, found.sources), found.options
+
+
+def _read(path: Path) -> _OrderFile:
     try:
-        found = _ADAPTER.validate_json(path.read_bytes())
+        return _ADAPTER.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise DataError(
             f"{path} is no order for a worker: {error}.", "'adaptbench run --executor NAME' writes one."
         ) from error
-    return found.request, found.options
+
+
+def _write(order_file: _OrderFile, folder: Path) -> Path:
+    text = _ADAPTER.dump_json(order_file, indent=1)
+    path = folder / f"{hashlib.sha256(text).hexdigest()[:16]}.order"
+    write_atomically(path, text, sync=False)
+    return path
 
 
 def seconds_of(time: str) -> float:
