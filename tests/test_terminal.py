@@ -21,6 +21,7 @@ from types import SimpleNamespace
 
 import pytest
 import typer.main
+from PIL import Image
 
 from harness.__main__ import command_line
 from harness.records import from_json
@@ -51,6 +52,7 @@ OPTIONS = {
     "--execution": "wide",
     "--steps": "wide",
     "--template": "wide",
+    "--class-names": "dumb",
     "--set": "wide",
     "--simulate": "wide",
     "--profile": "wide",
@@ -72,6 +74,7 @@ OPTIONS = {
 SMALL = "--backbone tiny-clip --seeds 1 --device cpu --results results --cache cache"
 ADAPTER = f"{SMALL} --methods clip_adapter"
 COLOURS = "--datasets tiny-colours --shots 2"
+CODED = "--datasets folder:coded --class-names names.txt --shots 2"
 COST = f"{ADAPTER} --datasets random:5 --steps 1 --execution fast --precision bf16"
 SICK = (
     "run tiny --methods tinyworld:Diverges --datasets tiny-colours --backbone tiny-clip --device cpu --results results"
@@ -115,7 +118,7 @@ SESSIONS = {
         (
             (f"run cross-dataset {ADAPTER} --shots 2 --steps 1", 0),
             (f"run domain-generalization {SMALL} --shots 2 --steps 1 --methods zero_shot", 0),
-            (f"run few-shot {ADAPTER} {COLOURS} --steps 1 --verbose --recipes paper --site site", 0),
+            (f"run few-shot {ADAPTER} {CODED} --steps 1 --verbose --recipes paper --site site", 0),
         ),
         (("TERM", "dumb"),),
     ),
@@ -165,6 +168,11 @@ def played(session, folder, weights):
     """A session's output by command, as it came, and its exit codes."""
     (folder / "driver.py").write_text(DRIVER)
     (folder / "data").mkdir()
+    for shade, code in enumerate(("n01440764", "n01443537")):
+        (folder / "coded" / code).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (40, 40), (90 * shade, 40 * number, 9)).save(folder / "coded" / code / f"{number}.png")
+    (folder / "names.txt").write_text("n01440764 tench\nn01443537 goldfish\n")
     dropped = {"ADAPTBENCH_DATA_ROOT", "ADAPTBENCH_CACHE", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CI"}
     environment = {
         **{name: value for name, value in os.environ.items() if name not in dropped},
