@@ -66,6 +66,9 @@ OPTIONS = {
     "--jobs": "wide",
     "--share-device": "wide",
     "--again": "wide",
+    "--dry-run": "dumb",
+    "--limit": "wide",
+    "--max-hours": "wide",
     "--quiet": "narrow",
     "--verbose": "dumb",
 }
@@ -96,7 +99,7 @@ SESSIONS = {
         (
             (
                 f"run base2new {ADAPTER} {COLOURS} --pretrained random --data-root data --threads 1 --time-limit 200 "
-                "--jobs 1 --share-device --again --set epochs=1 --template photo:{} --predictions",
+                "--jobs 1 --share-device --again --limit 9 --max-hours 1 --set epochs=1 --template photo:{} --predictions",
                 0,
             ),
             (f"run cost {COST} --profile --trace", 0),
@@ -118,6 +121,7 @@ SESSIONS = {
         (
             (f"run cross-dataset {ADAPTER} --shots 2 --steps 1", 0),
             (f"run domain-generalization {SMALL} --shots 2 --steps 1 --methods zero_shot", 0),
+            (f"run few-shot {ADAPTER} {CODED} --steps 1 --recipes paper --dry-run", 0),
             (f"run few-shot {ADAPTER} {CODED} --steps 1 --verbose --recipes paper --site site", 0),
         ),
         (("TERM", "dumb"),),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -55,10 +56,12 @@ def plan_(
         rows = [{"recipe_row": run.recipe_row, **adapter.dump_python(run.key, mode="json")} for run in runs]
         typer.echo(json.dumps(rows, indent=1))
         return
-    _print(runs)
+    show(runs)
+    console.print(f"{len(runs)} run{'s' * (len(runs) != 1)}.", highlight=False)
 
 
-def _print(runs: list[PlannedRun]) -> None:
+def show(runs: Sequence[PlannedRun]) -> None:
+    """Print runs, those that differ in seed or execution alone in one row."""
     columns = ("method", "dataset", "shots", "seeds", "executions", "tests", "recipe row", "recipe", "settings")
     grouped: dict[tuple[str, ...], list[RunKey]] = {}
     for run in runs:
@@ -73,7 +76,6 @@ def _print(runs: list[PlannedRun]) -> None:
         recipe = _recipe_text(keys[0])
         rows.append((method, dataset, shots, seeds, executions, ", ".join(tests), recipe_row, recipe, settings))
     tables.show(console, columns, rows)
-    console.print(f"{len(runs)} run{'s' * (len(runs) != 1)}.", highlight=False)
 
 
 def _settings_text(key: RunKey) -> str:

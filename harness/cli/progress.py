@@ -347,7 +347,7 @@ class Display:
         """The runs of the suite, and those of them that are to do."""
         if len(todo) < len(runs) and self._detail != "quiet":
             say(self._console, f"{len(runs) - len(todo)} of {len(runs)} runs are done already.")
-        self._tally = _Tally([_kind(run) for run in todo])
+        self._tally = _Tally([kind_of(run) for run in todo])
         live = bool(todo) and self._console.is_terminal and not self._console.is_dumb_terminal
         usual = _Bars if live else _Lines
         shown = {"usual": usual, "quiet": _Quiet, "steps": _Steps}[self._detail]
@@ -361,7 +361,7 @@ class Display:
 
     def started(self, number: int, run: PlannedRun) -> None:
         """A run begins, the first with number 1; others may be in hand."""
-        self._tally.started(number, _kind(run))
+        self._tally.started(number, kind_of(run))
         self._try(lambda shown: shown.started(number, run))
 
     def event(self, number: int, event: Event) -> None:
@@ -382,7 +382,7 @@ class Display:
 
     def done_elsewhere(self, run: PlannedRun) -> None:
         """Another process has done one of the runs that were to do."""
-        self._tally.done_elsewhere(_kind(run))
+        self._tally.done_elsewhere(kind_of(run))
         self._try(lambda shown: shown.done_elsewhere())
 
     def _try(self, show: Callable[[_Lines], None]) -> None:
@@ -398,7 +398,8 @@ class Display:
             show(self._shown)
 
 
-def _kind(run: PlannedRun) -> Kind:
+def kind_of(run: PlannedRun) -> Kind:
+    """A run's kind."""
     return run.key.method, run.key.dataset
 
 

@@ -14,12 +14,14 @@ import typer
 
 from harness import plugins
 from harness.cli import options
-from harness.cli.progress import Detail, Display, say
+from harness.cli.plan import show
+from harness.cli.progress import Detail, Display, Eta, duration, kind_of, say
 from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_SOME_FAILED, console, errors
 from harness.errors import ConfigError
 from harness.plan import Request
 from harness.runs.executors import Executor, Workers, order, seconds_of
-from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, run_suite
+from harness.runs.store import Store
+from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, planned, run_suite
 
 _ELSEWHERE = "On other machines"
 
@@ -78,6 +80,14 @@ def run_(
     ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Do all runs again, also those that are done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is left to do, and about how long it takes; do nothing.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="Do so many runs at most.", min=1, show_default=False)] = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(help="Begin no run that won't likely end within so many hours.", min=0.001, show_default=False),
+    ] = None,
     time_limit: Annotated[
         float | None,
         typer.Option(help="Seconds a run may take before it counts as hung.", min=0.001, show_default=False),
@@ -168,7 +178,12 @@ def run_(
         jobs="auto" if jobs == "auto" else options.number("jobs", jobs),
         threads=options.threads_of(threads),
         share_device=share_device,
+        work_seconds=max_hours and max_hours * 3600,
+        run_limit=limit,
     )
+    if dry_run:
+        _say_what_is_left(request, how)
+        return
     workers_ = Workers(
         count=workers,
         partition=partition,
@@ -180,7 +195,9 @@ def run_(
     )
     if executor is not None:
         start: Executor = plugins.load("executor", executor)
-        wanted = order(request, replace(how, work_seconds=_work_seconds(time)), workers_, partial(say, errors))
+        wanted = order(
+            request, replace(how, work_seconds=_work_seconds(time, how.work_seconds)), workers_, partial(say, errors)
+        )
         say(console, start(wanted) if wanted else f"No run is left to do; records are in {results}.")
         return
     outcome = do(request, how, "quiet" if quiet else "steps" if verbose else "usual")
@@ -191,9 +208,24 @@ def run_(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _work_seconds(time: str | None) -> float | None:
-    """Of a worker that is given so much time: none of its last half minute, in which it would be ended."""
-    return max(1.0, seconds_of(time) - 30) if time else None
+def _say_what_is_left(request: Request, how: RunOptions) -> None:
+    """The runs that are to do, as `adaptbench plan` shows them, and the time that they take by what others took."""
+    runs, todo, *_ = planned(request, how, partial(say, errors))
+    show(todo)
+    store, eta = Store(how.results), Eta([kind_of(run) for run in runs])
+    left = {store.name(run.key) for run in todo}
+    for run in runs:
+        if (name := store.name(run.key)) not in left:
+            eta.ended(kind_of(run), store.glance(name).total_seconds)
+    seconds = eta.seconds() if todo else None
+    by_others = f", about {duration(seconds)} one after another by what the others took" if seconds else ""
+    say(console, f"{len(todo)} of {len(runs)} runs are left{by_others}.")
+
+
+def _work_seconds(time: str | None, most: float | None) -> float | None:
+    """Of a worker that is given so much time: none of its last half minute, in which it would be ended; and `most` at most."""
+    given = [max(1.0, seconds_of(time) - 30)] if time else []
+    return min([*given, *([most] if most else [])], default=None)
 
 
 def do(request: Request, how: RunOptions, detail: Detail = "usual") -> Outcome:
@@ -209,9 +241,10 @@ def do(request: Request, how: RunOptions, detail: Detail = "usual") -> Outcome:
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if left := outcome.planned - outcome.recorded:
+        why = "Its time is nearly up" if how.run_limit is None else "No more runs were asked for now"
         say(
             console,
-            f"Its time is nearly up: {left} of {outcome.planned} runs are left. The same command goes on from there.",
+            f"{why}: {left} of {outcome.planned} runs are left. The same command goes on from there.",
         )
         return outcome
     if detail != "quiet":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import platformdirs
 
@@ -49,9 +49,9 @@ class RunOptions:
     `replacing` is given, these versions of records alone. `jobs` runs are under way at a time,
     with `threads` each, by default what serves the backbone best, and no more than an equal share of the cores; "auto" jobs are
     as many as then have a core, one on GPUs and of runs that are about time, which share a device only with `share_device`.
-    No run is begun that would hardly end within `work_seconds`, if it took as long as the longest so far. Who else does runs of
-    these results counts as dead after `lease_seconds` of silence. Of a worker, `ordered` is what the request's names stood for
-    where it was ordered (`harness.runs.identity.meanings`). Raises ConfigError for what is no device.
+    No more runs than `run_limit` are begun, and none that would hardly end within `work_seconds`, if it took as long as the longest
+    so far. Who else does runs of these results counts as dead after `lease_seconds` of silence. Of a worker, `ordered` is what the
+    request's names stood for where it was ordered (`harness.runs.identity.meanings`). Raises ConfigError for what is no device.
     """
 
     results: Path
@@ -68,6 +68,7 @@ class RunOptions:
     threads: int | None = None
     share_device: bool = False
     work_seconds: float | None = None
+    run_limit: int | None = None
     lease_seconds: float = LEASE_SECONDS
     ordered: Mapping[str, str] | None = None
 
@@ -127,6 +128,25 @@ class Interrupted(KeyboardInterrupt):
         self.outcome = outcome
 
 
+class Planned(NamedTuple):
+    """The runs of a suite, those that are to do, the records of these that are to be written anew, and what it came to so far."""
+
+    runs: list[PlannedRun]
+    todo: list[PlannedRun]
+    replaced: dict[str, Version]
+    outcome: Outcome
+
+
+def planned(request: Request, options: RunOptions, note: Callable[[str], object]) -> Planned:
+    """Plan a suite beside the records there are. Raises ConfigError for what can't be planned; writes nothing."""
+    runs = plan(request, default_group(options.data_root))
+    if options.ordered is not None:
+        require_meanings(options.ordered, meanings(request, runs))
+    store = Store(options.results)
+    runs = identified(runs, store, options.device, note)
+    return Planned(runs, *pending(runs, store, options, note))
+
+
 def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outcome:
     """Do the runs of a suite that have no record yet: what the command, a notebook and a cluster's worker call.
 
@@ -137,13 +157,9 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     end_if_importing()
     if options.predictions:
         require_parquet()
-    runs = plan(request, default_group(options.data_root))
-    if options.ordered is not None:
-        require_meanings(options.ordered, meanings(request, runs))
     store = Store(options.results)
     store.check_writable()
-    runs = identified(runs, store, options.device, progress.note)
-    todo, replaced, outcome = pending(runs, store, options, progress.note)
+    runs, todo, replaced, outcome = planned(request, options, progress.note)
     progress.planned(runs, todo)
     note = cache(progress.note)  # each text once
     for text in (text for run in todo for text in doubts(run.key)):
@@ -202,7 +218,7 @@ class _Session:
         """Do runs until all have a record; for those that other processes have in hand it waits."""
         while True:
             self._start_runs()
-            if not self.todo or not (self.in_hand or self._has_time()):
+            if not self.todo or not (self.in_hand or self._may_begin_another()):
                 return
             idle_seconds = max(0.0, self.look_again_at - time.monotonic()) if self._is_idle() else None
             if not self.in_hand:
@@ -217,11 +233,12 @@ class _Session:
 
     def _is_idle(self) -> bool:
         """Whether it could do a run more, if others left it one."""
-        return bool(self.slots) and len(self.todo) > len(self.in_hand) and self._has_time()
+        return bool(self.slots) and len(self.todo) > len(self.in_hand) and self._may_begin_another()
 
-    def _has_time(self) -> bool:
-        limit = self.options.work_seconds
-        return limit is None or time.monotonic() - self.began + self.longest_seconds < limit
+    def _may_begin_another(self) -> bool:
+        work_seconds, run_limit = self.options.work_seconds, self.options.run_limit
+        has_time = work_seconds is None or time.monotonic() - self.began + self.longest_seconds < work_seconds
+        return has_time and (run_limit is None or self.started < run_limit)
 
     def _start_runs(self) -> None:
         while self._is_idle() and time.monotonic() >= self.look_again_at:

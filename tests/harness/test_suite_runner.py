@@ -161,7 +161,8 @@ def test_a_run_that_would_hardly_end_in_time_is_not_begun(tinyworld, tmp_path, a
     options = RunOptions(results=tmp_path / "results", device="cpu", work_seconds=3600.0)
     progress = Heard()
     assert run_suite(REQUEST, options, progress) == Outcome(planned=2, ok=1)
-    assert run_suite(REQUEST, options, progress) == Outcome(planned=2, ok=1, skipped=1)
+    limited = replace(options, work_seconds=None, run_limit=1)
+    assert run_suite(replace(REQUEST, seeds=[1, 2]), limited, progress) == Outcome(planned=4, ok=1, skipped=1)
     assert os.listdir(options.results / ".claims") == []
 
 
