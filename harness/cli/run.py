@@ -211,7 +211,8 @@ def run_(
 def _say_what_is_left(request: Request, how: RunOptions) -> None:
     """The runs that are to do, as `adaptbench plan` shows them, and the time that they take by what others took."""
     runs, todo, *_ = planned(request, how, partial(say, errors))
-    show(todo)
+    if todo:
+        show(todo)
     store, eta = Store(how.results), Eta([kind_of(run) for run in runs])
     left = {store.name(run.key) for run in todo}
     for run in runs:

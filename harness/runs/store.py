@@ -151,6 +151,8 @@ class Store:
 
 
 def _folders(folder: Path) -> list[Path]:
+    if not folder.exists():
+        return []
     return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
 
 
