@@ -24,8 +24,8 @@ def test_a_clear_winner_and_what_the_quickest_gives_up(record):
     text = words(method(record, "coop", 80, 60) + adapter + method(record, "zero_shot", 50, wobble=-1.0))
     assert text == (
         f"coop has the best {OF_H}80.00 (95 % interval 77.5–82.5, 3 seeds), 30.00 points above zero_shot, with adapter clearly "
-        "behind it, by 10.00 points (p < 0.001). Training coop takes 1 min 00 s with a peak of 300 MiB; the quickest of all, adapter, "
-        "needs 4.00 s, 15 times less, and is 10.00 points lower."
+        "behind it, by 10.00 points (p < 0.001). Training coop takes 1 min 00 s with a peak of 300 MiB; the quickest of all, "
+        "adapter, needs 4.00 s, 15 times less, and is 10.00 points lower."
     )
 
 
