@@ -241,6 +241,6 @@ def test_a_worker_refuses_by_name_what_is_something_else_on_its_host(mine, tmp_p
     )
     mine("as this host has it")
     with pytest.raises(DataError, match=r"^the method 'own_method:Mine': on \S+ not what was ordered \("):
-        run_suite(request, options, SimpleNamespace())
+        run_suite(request, options, SimpleNamespace(note=print))
     mine("as ordered")
     require_meanings(options.ordered, meanings(request, plan(request, "demo")))
