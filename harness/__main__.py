@@ -14,6 +14,7 @@ from harness import plugins
 from harness.cli.list import list_
 from harness.cli.options import Command
 from harness.cli.plan import plan_
+from harness.cli.predict import export_model_, predict_
 from harness.cli.progress import say
 from harness.cli.run import run_
 from harness.cli.status import status_
@@ -55,6 +56,8 @@ def command_line() -> typer.Typer:
     app.command("plan", cls=Command)(plan_)
     app.command("run", epilog=_EPILOG, cls=Command)(run_)
     app.command("status", cls=Command)(status_)
+    app.command("predict", cls=Command)(predict_)
+    app.command("export-model", cls=Command)(export_model_)
     app.command("worker", hidden=True, cls=Command)(worker_)
     for name in plugins.names("command"):
         try:

@@ -99,6 +99,33 @@ class ImageSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class LinearHead:
+    """Logits (B, C) that linear in image features f (B, E): ``scale * f^ weight^T + bias``; f^ is f, or f / |f| if `normalised`.
+
+    weight (C, E), scale a scalar, bias (C,).
+    """
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None = None
+    normalised: bool = True
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, C) of image features (B, E) of any norm."""
+        images = F.normalize(images, dim=-1) if self.normalised else images
+        logits = self.scale.to(images.dtype) * images @ self.weight.to(images.dtype).T
+        return logits if self.bias is None else logits + self.bias
+
+
+@dataclass(frozen=True)
+class PlainClip:
+    """A CLIP of the backbone's architecture: weights under open_clip's names, and the prompt template of its class texts."""
+
+    weights: Mapping[str, Tensor]
+    template: str
+
+
 class AdaptedModel(nn.Module):
     """A backbone with what a method adds. What requires a gradient is trained and counted; nothing else is.
 
@@ -112,6 +139,10 @@ class AdaptedModel(nn.Module):
     """True if the method itself extracts its reads once an epoch and trains on them, whatever the execution."""
     text_start: Stage = 0
     """How far the text tower has run before `loss` goes on: k blocks, or "features" if a step runs none of it."""
+    keeps: tuple[str, ...] = ()
+    """Attributes that answers rest on after training, beside weights and buffers of the model's own and what it trained of the
+    backbone: tensors, lists of them, numbers, text and names. A saved model has them; a new one, aimed at the training classes,
+    gets them back."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -179,6 +210,14 @@ class AdaptedModel(nn.Module):
         """(B, C) from the first read of B images."""
         raise NotImplementedError
 
+    def linear_head(self) -> LinearHead | None:
+        """The classifier on the backbone's own image features that answers on the classes aimed at; None if there is none."""
+        return None
+
+    def plain_clip(self) -> PlainClip | None:
+        """The CLIP without anything beside it that answers as this model does; None if there is none."""
+        return None
+
     def constant(self, name: str, compute: Callable[[], T]) -> T:
         """A value that frozen weights and the current classes fix: computed once when fast, whenever asked in the reference.
 
@@ -234,6 +273,9 @@ class ClassFeatureModel(AdaptedModel):
 
     def loss(self, batch: Batch) -> Tensor:
         return F.cross_entropy(self.class_logits(batch.images, self.classifier()), batch.labels)
+
+    def linear_head(self) -> LinearHead | None:
+        return LinearHead(self.classifier(), self.backbone.logit_scale)
 
 
 def shuffled_batches(labels: Sequence[int], batch_size: int, rng: random.Random) -> Iterator[list[int]]:

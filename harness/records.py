@@ -337,6 +337,8 @@ class RunRecord:
     """Share of the trained weights that training changed."""
     weights_sha256: str | None = None
     """Digest of the backbone's weights."""
+    saved_bytes: Count | None = None
+    """Size of the file that the trained model was saved to; null where it was not to be."""
     environment: Environment
     """The machine and the software."""
     warnings: tuple[str, ...] = ()

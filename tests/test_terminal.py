@@ -57,6 +57,7 @@ OPTIONS = {
     "--simulate": "wide",
     "--profile": "wide",
     "--predictions": "wide",
+    "--save": "wide",
     "--trace": "wide",
     "--retry-failed": "narrow",
     "--time-limit": "wide",
@@ -99,7 +100,8 @@ SESSIONS = {
         (
             (
                 f"run base2new {ADAPTER} {COLOURS} --pretrained random --data-root data --threads 1 --time-limit 200 "
-                "--jobs 1 --share-device --again --limit 9 --max-hours 1 --set epochs=1 --template photo:{} --predictions",
+                "--jobs 1 --share-device --again --limit 9 --max-hours 1 --set epochs=1 --template photo:{} --predictions "
+                "--save",
                 0,
             ),
             (f"run cost {COST} --profile --trace", 0),

@@ -67,6 +67,8 @@ def _doing(phase: Phase) -> str:
             return "analysing"
         case "profile":
             return "profiling a step"
+        case "saving":
+            return "saving the model"
         case "simulation":
             return "simulating"
     assert_never(phase)

@@ -60,6 +60,10 @@ def run_(
         bool,
         typer.Option("--predictions", help="Also keep each test image's prediction, as Parquet beside the record."),
     ] = False,
+    save: Annotated[
+        bool,
+        typer.Option("--save", help="Also keep each trained model beside its record, for 'adaptbench predict'."),
+    ] = False,
     trace: Annotated[
         bool,
         typer.Option(
@@ -173,6 +177,7 @@ def run_(
         time_limit_seconds=time_limit,
         predictions=predictions,
         trace=trace,
+        save=save,
         retry_failed=retry_failed,
         again=again,
         jobs="auto" if jobs == "auto" else options.number("jobs", jobs),

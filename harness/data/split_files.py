@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 PARTS = ("train", "val", "test")
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
 """What images may be, in Pillow's words: no format that runs another program, as EPS does."""
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"
+)  # fmt: skip
+"""How files of these formats are called."""
 MOST_IMAGE_PIXELS = 89_478_485
 """In RGB, a quarter of a GiB: a file of some hundred bytes may decode to any size."""
 PIXELS_VARIABLE = "ADAPTBENCH_MOST_IMAGE_PIXELS"

@@ -10,7 +10,7 @@ from typing import Literal
 
 from harness import records
 
-Phase = records.Phase | Literal["memory", "analysis", "profile", "simulation"]
+Phase = records.Phase | Literal["memory", "analysis", "profile", "saving", "simulation"]
 """All that a run goes through. Those of `records.Phase` are measured, the others stand outside every window."""
 
 

@@ -33,6 +33,7 @@ class Facts:
     validation: TestRecord | None = None
     analysis: AnalysisRecord | None = None
     profile: ProfileRecord | None = None
+    saved_bytes: int | None = None
 
 
 @dataclass

@@ -15,10 +15,10 @@ from harness.weights import LOCAL
 class Job:
     """What a run's process is given. `device` may be "auto"; `pretrained` a tag or an absolute path.
 
-    `predictions` is the file that the predictions on every test image go to, `trace` the one for a trace of two training steps, if
-    anyone wants them. `features` is the folder in which runs leave the test features of frozen image towers for each other.
-    `gpu` is the UUID of the only GPU that the run is to see; None for all there are. `prompts` are those of all runs that may
-    be too long for the backbone, for whoever checks the job before the first run.
+    `predictions` is the file that the predictions on every test image go to, `trace` the one for a trace of two training steps,
+    if anyone wants them, `saved` the one for the trained model. `features` is the folder in which runs leave the test features
+    of frozen image towers for each other. `gpu` is the UUID of the only GPU that the run is to see; None for all there are.
+    `prompts` are those of all runs that may be too long for the backbone, for whoever checks the job before the first run.
     """
 
     run: PlannedRun
@@ -29,6 +29,7 @@ class Job:
     command: str
     predictions: Path | None = None
     trace: Path | None = None
+    saved: Path | None = None
     features: Path | None = None
     gpu: str | None = None
     prompts: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What looks into a run once its windows are closed, each a pass of its own: exact memory, analysis, profile.
+"""What looks into a run once its windows are closed, each a pass of its own: exact memory, analysis, profile, the saved model.
 
 A pass keeps what it needs of the trained model before that goes, and then builds the run's model anew.
 """
@@ -6,10 +6,14 @@ A pass keeps what it needs of the trained model before that goes, and then build
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+import torch
+
+from harness.errors import MethodError
 from harness.meters.memory_tracker import Ledger, model_tensors
 from harness.method import AdaptedModel
 from harness.probes import analysis, profile
@@ -19,9 +23,16 @@ from harness.runs.findings import Findings, status_of
 from harness.runs.job import Job
 from harness.runs.phases import Prepared, load_backbone, predict_tests, train_model
 from harness.runs.run_data import RunData
+from harness.saved import saved_file
+from harness.saved.model import rebuilt
+from harness.saved.saved_file import Header
+from harness.saved.state import state_of
+from harness.training.evaluate import over_batches
 from harness.training.log import TrainingLog
 from harness.training.prepared import Steps, build_model, first_batch
 
+_SAMPLE = 8
+"""How many images at least, if there are as many, have to be answered alike by a saved model."""
 PROBE_STEPS = 2
 """Steps of the memory pass: in the second, gradients and optimiser state exist."""
 
@@ -47,6 +58,8 @@ def passes(job: Job, findings: Findings) -> list[Pass]:
         findings.missing["profile"] = "the method trains in no steps"
     elif job.run.profile or job.trace:
         chosen.append(ProfilePass())
+    if job.saved:
+        chosen.append(SavePass())
     return chosen
 
 
@@ -134,3 +147,70 @@ class ProfilePass:
                 profile.trace(steps, job.trace, findings.device)
         except Exception as error:
             findings.missing["profile"] = status_of(error)[1]
+
+
+class SavePass:
+    """Write what training changed, once a model that was built anew from it gives the answers of the trained one."""
+
+    phase: events.Phase = "saving"
+
+    def __init__(self) -> None:
+        self._problem: Exception | None = None
+
+    def keep(self, trained: Prepared) -> None:
+        trained.model.set_classes(trained.data.classes)
+        try:
+            self._tensors, self._values = state_of(trained.model)
+            self._answers = _answers(trained)
+        except Exception as error:
+            self._problem = error
+
+    def look(self, job: Job, data: RunData, findings: Findings) -> None:
+        """What goes wrong takes nothing from what the run has found."""
+        try:
+            findings.facts.saved_bytes = self._save(job, data, findings)
+        except Exception as error:
+            why = status_of(error)[1]
+            findings.missing["saved_bytes"] = why
+            warnings.warn(f"{data.key.method} could not be saved: {why}", UserWarning, stacklevel=2)
+
+    def _save(self, job: Job, data: RunData, findings: Findings) -> int:
+        if self._problem:
+            raise self._problem
+        assert job.saved is not None
+        header = Header(
+            key=data.key,
+            classes=data.classes.names,
+            templates=data.classes.templates,
+            weights_sha256=findings.facts.weights_sha256,
+            kept=self._values,
+        )
+        self._check(Prepared(data, rebuilt(header, self._tensors, load_backbone(job, findings.device))))
+        saved_file.write(job.saved, header, self._tensors)
+        return job.saved.stat().st_size
+
+    def _check(self, again: Prepared) -> None:
+        """The same answers: to the bit on a CPU; a GPU may choose another algorithm for the same sums."""
+        for ours, theirs in zip(_answers(again), self._answers, strict=True):
+            if not torch.equal(ours, theirs) and (
+                ours.device.type == "cpu" or not torch.allclose(ours, theirs, rtol=1e-3)
+            ):
+                raise MethodError(
+                    f"a new {type(again.model).__name__} with the trained weights doesn't answer as the trained one does.",
+                    "Name what else its answers rest on in its class, as keeps = ('attribute', ...).",
+                )
+
+
+@torch.no_grad()
+def _answers(prepared: Prepared) -> list[torch.Tensor]:
+    """The logits of a few training images for the training classes, and then for those of each test."""
+    data, model = prepared.data, prepared.model
+    items = data.drawn.train[:: max(1, len(data.drawn.train) // _SAMPLE)]
+    images = data.plain_images(items)
+    found = []
+    for classes in (data.classes, *(split.classes for split in data.tests)):
+        model.set_classes(classes)
+        found += over_batches(
+            model, images, lambda scores: scores.cpu(), batch_size=_SAMPLE, precision=data.key.precision
+        )
+    return found

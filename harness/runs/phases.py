@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.clip import backbone as backbones
 from harness.clip.backbone import Backbone
 from harness.data.image_set import ImageSet
 from harness.errors import ConfigError
@@ -22,7 +21,7 @@ from harness.training.contract import check_aim
 from harness.training.evaluate import Predictions, evaluate
 from harness.training.log import TrainingLog
 from harness.training.loop import Progress, train
-from harness.training.prepared import build_model, seed_everything
+from harness.training.prepared import backbone_of, build_model
 from harness.training.reading import advance, autocast
 
 
@@ -48,12 +47,8 @@ def device_of(name: str) -> torch.device:
 
 
 def load_backbone(job: Job, device: torch.device) -> Backbone:
-    """The run's backbone. Random weights depend on the run's seed alone."""
-    key = job.run.key
-    seed_everything(key.seed)
-    return backbones.load(
-        key.backbone, job.pretrained, execution=key.execution, precision=key.precision, device=str(device)
-    )
+    """The run's backbone."""
+    return backbone_of(job.run.key, job.pretrained, device)
 
 
 def setup(job: Job, device: torch.device, facts: Facts) -> Prepared:

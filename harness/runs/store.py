@@ -107,6 +107,10 @@ class Store:
         """Where the trace of a run's steps lies, if it was asked for one: beside its record."""
         return self.path(key).with_suffix(".trace.json.gz")
 
+    def saved_path(self, key: RunKey) -> Path:
+        """Where a run's trained model lies, if it was asked for it: beside its record."""
+        return self.path(key).with_suffix(".safetensors")
+
     @property
     def claims_folder(self) -> Path:
         """Where processes that share the results say which runs they have in hand: `harness.runs.claims`."""

@@ -39,13 +39,19 @@ _POLL_SECONDS = 1.0
 """How often a process with nothing to do looks whether others have left it a run."""
 
 
+def require_device(name: str) -> None:
+    """Raises ConfigError for what names no device, here or elsewhere."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name):
+        raise ConfigError(f"--device {name} is not a device.", "Use auto, cpu, cuda or cuda:N.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Where and how a suite's runs are done; nothing of it is part of what a run is (`Request` is).
 
     `results` is the folder of the records, `cache` that of generated data, `data_root` that of downloaded datasets. `device` is
-    auto, cpu, cuda or cuda:N. A run that takes longer than `time_limit_seconds` counts as hung. `predictions` and a `trace` are
-    kept beside the record where asked for. `retry_failed` does failed runs again, `again` all; where
+    auto, cpu, cuda or cuda:N. A run that takes longer than `time_limit_seconds` counts as hung. `predictions`, a `trace` and
+    the trained model (`save`) are kept beside the record where asked for. `retry_failed` does failed runs again, `again` all; where
     `replacing` is given, these versions of records alone. `jobs` runs are under way at a time,
     with `threads` each, by default what serves the backbone best, and no more than an equal share of the cores; "auto" jobs are
     as many as then have a core, one on GPUs and of runs that are about time, which share a device only with `share_device`.
@@ -61,6 +67,7 @@ class RunOptions:
     time_limit_seconds: float | None = None
     predictions: bool = False
     trace: bool = False
+    save: bool = False
     retry_failed: bool = False
     again: bool = False
     replacing: Mapping[str, Version] | None = None
@@ -73,8 +80,7 @@ class RunOptions:
     ordered: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device):
-            raise ConfigError(f"--device {self.device} is not a device.", "Use auto, cpu, cuda or cuda:N.")
+        require_device(self.device)
         processors = os.cpu_count() or 1
         if self.threads is not None and self.threads > processors:
             raise ConfigError(
@@ -157,6 +163,10 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     end_if_importing()
     if options.predictions:
         require_parquet()
+    if options.save and request.simulated:
+        raise ConfigError(
+            "--save keeps what training changed, and --simulate trains nothing.", "Leave one of them out."
+        )
     store = Store(options.results)
     store.check_writable()
     runs, todo, replaced, outcome = planned(request, options, progress.note)
@@ -350,7 +360,8 @@ def pending(
 ) -> tuple[list[PlannedRun], dict[str, Version], Outcome]:
     """The runs without a usable record, and the versions of the records among them that are to be written anew.
 
-    Finished runs are done again if predictions, a trace or a profile are wanted and missing; all, or failed ones, on request.
+    Finished runs are done again if predictions, a trace, a profile or the model are wanted and missing; all, or failed ones,
+    on request.
     Records are looked at, not read whole.
     """
     todo, outcome = [], Outcome(planned=len(runs))
@@ -378,13 +389,18 @@ def pending(
 
 
 def _has_all(run: PlannedRun, store: Store, options: RunOptions) -> bool:
-    """Whether a finished run has the predictions, the trace and the profile it should have, or the reason why not."""
+    """Whether a finished run has the predictions, the trace, the profile and the model it should have, or the reason why not."""
     if options.predictions and not store.predictions_path(run.key).exists():
         return False
     if options.trace and not store.trace_path(run.key).exists():
         return False
-    record = store.find(run.key) if run.profile else None
-    return record is None or bool(record.profile or "profile" in record.missing)
+    lacks_model = options.save and not store.saved_path(run.key).exists()
+    record = store.find(run.key) if run.profile or lacks_model else None
+    if record is None:
+        return True
+    if lacks_model and "saved_bytes" not in record.missing:
+        return False
+    return not run.profile or bool(record.profile or "profile" in record.missing)
 
 
 def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str], object]) -> tuple[str, ...]:
@@ -428,6 +444,7 @@ def _job(run: PlannedRun, store: Store, options: RunOptions, threads: int, gpu: 
         command=repeat_command(run, run.pretrained, options.device, options.threads),
         predictions=store.predictions_path(run.key).absolute() if options.predictions else None,
         trace=store.trace_path(run.key).absolute() if options.trace else None,
+        saved=store.saved_path(run.key).absolute() if options.save else None,
         features=store.features_folder.absolute(),
         gpu=gpu,
     )

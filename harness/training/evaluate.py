@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from harness.method import AdaptedModel
 from harness.records import TestRecord
 from harness.training.contract import check_answers
 from harness.training.reading import advance, autocast, in_parts
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,38 @@ def evaluate(
     Class features are computed once when fast, for every batch in the reference, as published code does. `features` (N, E) of
     the images stand in for a frozen image tower. Raises MethodError where the logits aren't of so many `classes`.
     """
+    found = over_batches(
+        model,
+        images,
+        lambda scores: scores.max(dim=-1),
+        batch_size=batch_size,
+        precision=precision,
+        maximum_batches=maximum_batches,
+        features=features,
+        classes=classes,
+    )
+    answers = torch.cat([highest.indices for highest in found]).cpu()
+    values = torch.cat([highest.values for highest in found]).float().cpu()
+    return Predictions(images.labels[: len(answers)], answers, values, model.answers_zero_shot)
+
+
+@torch.no_grad()
+def over_batches(
+    model: AdaptedModel,
+    images: ImageSet,
+    of: Callable[[Tensor], T],
+    *,
+    batch_size: int,
+    precision: str,
+    maximum_batches: int | None = None,
+    features: Tensor | None = None,
+    classes: int | None = None,
+) -> list[T]:
+    """What `of` makes of the logits (B, C) of each batch, in order; the rest is as `evaluate` has it."""
     device = model.backbone.device
     stage = model.reads[0].stage
     fast = model.backbone.text.fast
-    predicted, logits = [], []
+    found: list[T] = []
     classifier = None
     with autocast(precision, device):
         if features is None:
@@ -88,8 +119,5 @@ def evaluate(
             runs_tower = stage != "features"
             scores = in_parts(partial(model.logits, classifier=classifier), read, fast and runs_tower)
             check_answers(model, scores, len(read), classes)
-            highest = scores.max(dim=-1)
-            predicted.append(highest.indices)
-            logits.append(highest.values)
-    answers, values = torch.cat(predicted).cpu(), torch.cat(logits).float().cpu()
-    return Predictions(images.labels[: len(answers)], answers, values, model.answers_zero_shot)
+            found.append(of(scores))
+    return found

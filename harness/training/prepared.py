@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from harness.clip import backbone as backbones
 from harness.clip.backbone import Backbone
 from harness.data.image_set import ImageSet
 from harness.errors import MethodError
@@ -29,6 +30,14 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def backbone_of(key: RunKey, pretrained: str | None, device: torch.device) -> Backbone:
+    """A run's backbone, of the tag or file `pretrained`. Random weights depend on the run's seed alone."""
+    seed_everything(key.seed)
+    return backbones.load(
+        key.backbone, pretrained, execution=key.execution, precision=key.precision, device=str(device)
+    )
 
 
 def build_model(key: RunKey, backbone: Backbone, classes: Classes) -> AdaptedModel:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.clip.blocks import QkvUpdate, Rows
-from harness.method import Batch, Classes, ClassFeatureModel, Read, cosine_logits
+from harness.method import Batch, Classes, ClassFeatureModel, PlainClip, Read, cosine_logits
 from methods._batches import all_in_batches
 from methods._deep import full_precision
 from methods.clip_lora import ClipLora
@@ -38,6 +38,10 @@ class LowRankUpdate(nn.Module):
         self._length = length
         self._dropout = method.dropout
         self._scaling = method.alpha / math.sqrt(method.rank)
+
+    def merged(self) -> Tensor:
+        """What it adds to the attention's input weights, queries above keys above values: (3 D, D)."""
+        return torch.cat([self._scaling * b @ a for a, b in zip(self.a, self.b, strict=True)])
 
     def forward(self, x: Tensor, rows: Rows, *, training: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Updates of q (at the queries' rows), k and v for normalised inputs x (..., D)."""
@@ -78,8 +82,8 @@ class ClipLoraModel(ClassFeatureModel):
         self._scale = torch.tensor(_SCALE, device=backbone.device)
 
     def set_classes(self, classes: Classes) -> None:
-        template = self._method.template or classes.template("clip")
-        self._tokens = self.backbone.text.tokenize(self.backbone.prompts(template, classes.names))
+        self._template = self._method.template or classes.template("clip")
+        self._tokens = self.backbone.text.tokenize(self.backbone.prompts(self._template, classes.names))
         self.forget_constants()
 
     def batches(self, labels: Sequence[int], batch_size: int, rng: random.Random) -> Iterator[list[int]]:
@@ -102,6 +106,19 @@ class ClipLoraModel(ClassFeatureModel):
         """(B, E), not normalised, from image tokens after ln_pre."""
         tower = self.backbone.image
         return tower.head(tower.blocks(images, 0, tower.depth, qkv_updates=self._of("image", training)))
+
+    @torch.no_grad()
+    def plain_clip(self) -> PlainClip:
+        """B A merged into the weights, with the method's own logit scale."""
+        model = self.backbone.model
+        names = {id(weight): name for name, weight in model.named_parameters()}
+        weights = dict(model.state_dict())
+        for tower, side in (("text", self.backbone.text), ("image", self.backbone.image)):
+            blocks: nn.ModuleList = self.updates[tower]  # type: ignore[assignment]
+            for block, update in zip(side.resblocks, blocks, strict=True):
+                weight = block.attn.in_proj_weight
+                weights[names[id(weight)]] = (weight + update.merged()).to(weight.dtype)  # type: ignore[operator]
+        return PlainClip({**weights, "logit_scale": self._scale.log().to(model.logit_scale)}, self._template)
 
     def loss(self, batch: Batch) -> Tensor:
         classifier = self.text_features(training=True)

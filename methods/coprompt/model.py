@@ -42,7 +42,6 @@ class CoPromptModel(CoupledPromptModel):
     def __init__(self, backbone: Backbone, method: CoPrompt) -> None:
         super().__init__(backbone, method.context_init, method.context_length, method.prompt_depth)
         self._method = method
-        self._descriptions = [read_descriptions(path) for path in description_files(method.descriptions)]
         self.reads = (Read(0), Read("features", view=1))
         self.image_adapter = Bottleneck(method.image_ratio, method.reduction, backbone)
         self.text_adapter = Bottleneck(method.text_ratio, method.reduction, backbone)
@@ -63,9 +62,10 @@ class CoPromptModel(CoupledPromptModel):
     def wordings(self) -> list[list[str]]:
         """One list of sentences, a sentence a class, for each number of a sentence."""
         names = self._classes.readable
-        if not self._descriptions:
+        descriptions = [read_descriptions(path) for path in description_files(self._method.descriptions)]
+        if not descriptions:
             return self._stand_ins(names)
-        candidates = [{name.replace("_", " "): texts for name, texts in file.items()} for file in self._descriptions]
+        candidates = [{name.replace("_", " "): texts for name, texts in file.items()} for file in descriptions]
         known = max(candidates, key=lambda file: sum(name in file for name in names))
         missing = [name for name in names if name not in known]
         if missing:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.method import Classes, ClassFeatureModel, Read
+from harness.method import Classes, ClassFeatureModel, PlainClip, Read
 from methods._text import class_tokens
 
 
@@ -25,6 +25,7 @@ class FinetunedModel(ClassFeatureModel):
         return {"text": self.backbone.text.upper_parameters(0), "image": self.backbone.image.upper_parameters(0)}
 
     def set_classes(self, classes: Classes) -> None:
+        self._classes = classes
         self._tokens = class_tokens(self.backbone, classes, self._template_list)
         self.forget_constants()
 
@@ -32,6 +33,9 @@ class FinetunedModel(ClassFeatureModel):
         text = self.backbone.text
         embedded = self.constant("embedded", lambda: text.embed(self._tokens))
         return F.normalize(text.head(text.blocks(embedded, 0, text.depth)), dim=-1)
+
+    def plain_clip(self) -> PlainClip:
+        return PlainClip(self.backbone.model.state_dict(), self._classes.template(self._template_list))
 
     def image_features(self, images: Tensor) -> Tensor:
         """(B, E), not normalised, from image tokens after ln_pre."""

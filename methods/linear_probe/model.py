@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.clip.backbone import Backbone
-from harness.method import Classes, ClassFeatureModel, ImageSource, cosine_logits
+from harness.method import Classes, ClassFeatureModel, ImageSource, LinearHead, cosine_logits
 from methods._deep import full_precision
 from methods._text import class_features
 from methods.linear_probe import LinearProbe
@@ -20,6 +20,8 @@ _SWEEP = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 
 class LinearProbeModel(ClassFeatureModel):
     """W f + b for classes it was fitted on, zero-shot CLIP for any other list."""
+
+    keeps = ("_trained_names",)
 
     def __init__(self, backbone: Backbone, method: LinearProbe) -> None:
         super().__init__(backbone)
@@ -64,6 +66,11 @@ class LinearProbeModel(ClassFeatureModel):
         if self._rows is None:
             return cosine_logits(self.backbone.logit_scale, images, classifier)
         return images.to(classifier.dtype) @ classifier.T + self.bias[self._rows]
+
+    def linear_head(self) -> LinearHead | None:
+        if self._rows is None:
+            return super().linear_head()
+        return LinearHead(self.classifier(), torch.ones_like(self.bias[0]), self.bias[self._rows], normalised=False)
 
 
 def _arrays(images: ImageSource) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.method import Classes, ClassFeatureModel, ImageSource
+from harness.method import Classes, ClassFeatureModel, ImageSource, LinearHead
 from methods._deep import full_precision
 from methods._text import averaged_features
 from methods.lp_plus_plus import LPPlusPlus
@@ -20,6 +20,8 @@ Weights = tuple[Tensor, Tensor, Tensor]
 
 class LPPlusPlusModel(ClassFeatureModel):
     """A probe W, b and a blending alpha over the classes it was fitted on; zero-shot CLIP for others."""
+
+    keeps = ("_trained_names",)
 
     def __init__(self, backbone: Backbone, method: LPPlusPlus) -> None:
         super().__init__(backbone)
@@ -74,6 +76,10 @@ class LPPlusPlusModel(ClassFeatureModel):
     def class_logits(self, images: Tensor, classifier: Tensor) -> Tensor:
         images, text = F.normalize(_full(images), dim=-1), _full(classifier)
         return blended(images, text, self._weights_here())
+
+    def linear_head(self) -> LinearHead:
+        weight, bias, alpha = self._weights_here()
+        return LinearHead(weight + alpha[:, None] * _full(self.classifier()), torch.ones_like(bias[0]), bias)
 
     def _weights_here(self) -> Weights:
         """For the classes aimed at: zeros and the logit scale, which is zero-shot, where there was no training."""

@@ -12,7 +12,16 @@ from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
 from harness.clip.text_batches import TextState
-from harness.method import Batch, Classes, ClassFeatureModel, ImageSource, Read, cosine_logits, shuffled_batches
+from harness.method import (
+    Batch,
+    Classes,
+    ClassFeatureModel,
+    ImageSource,
+    PlainClip,
+    Read,
+    cosine_logits,
+    shuffled_batches,
+)
 from methods._text import class_tokens
 from methods.skip_tuning import SkipTuning
 
@@ -39,6 +48,7 @@ class SkipTunedModel(ClassFeatureModel):
         }
 
     def set_classes(self, classes: Classes) -> None:
+        self._classes = classes
         self._tokens = class_tokens(self.backbone, classes, self._method.template_list)
         self.forget_constants()
 
@@ -82,6 +92,9 @@ class SkipTunedModel(ClassFeatureModel):
     def _upper_text(self, state: TextState) -> Tensor:
         text = self.backbone.text
         return text.head(text.blocks(state, self.start, text.depth))
+
+    def plain_clip(self) -> PlainClip:
+        return PlainClip(self.backbone.model.state_dict(), self._classes.template(self._method.template_list))
 
     def classifier(self) -> Tensor:
         return F.normalize(self.backbone.text.encode(self._tokens), dim=-1)

@@ -17,6 +17,8 @@ from methods.tcp import TCP
 class TCPModel(ContextModel):
     """CoOp in the lower text blocks; from `class_aware_block` on, prompts that a meta-net makes of a class's reference feature."""
 
+    keeps = ("_trained_names", "_for_new")
+
     def __init__(self, backbone: Backbone, method: TCP) -> None:
         super().__init__(backbone, method.context_init, method.context_length)
         self._method = method

@@ -23,12 +23,14 @@ class TipAdapterModel(ClassFeatureModel):
     """Keys (N, E) and their labels beside the zero-shot classifier; N training images."""
 
     keys: Tensor | None
+    keeps = ("keys", "_key_labels", "_trained_names", "alpha", "beta")
 
     def __init__(self, backbone: Backbone, method: TipAdapter) -> None:
         super().__init__(backbone)
         self._method = method
         self.alpha, self.beta = method.alpha, method.beta
         self.keys = None
+        self._trained_names: tuple[str, ...] = ()
         self._scale = torch.tensor(_SCALE, device=backbone.device)
 
     def set_classes(self, classes: Classes) -> None:

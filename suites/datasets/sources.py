@@ -15,17 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from harness.data.split_files import UNPRINTABLE, ImageFolder, require_images
+from harness.data.split_files import SUFFIXES, UNPRINTABLE, ImageFolder, require_images
 from harness.errors import ConfigError, did_you_mean
 from harness.files import printable, require_regular
 from harness.suite import Dataset, Folders, Splits
 from suites.datasets.csv_lists import ADVICE, read_rows
 from suites.datasets.splitting import Row, part_named, split
 
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"
-)  # fmt: skip
-"""Of the formats that `harness.data.split_files.FORMATS` lets in."""
 _OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
 """What file systems and archivers leave in folders."""
 

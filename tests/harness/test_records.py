@@ -207,6 +207,7 @@ ADDED_SINCE = (
     b',\n  "device": null,\n  "source_sha256": null',
     b'\n   "stopped_seconds": null,',
     b'\n   "throttle_reasons": null,',
+    b'\n "saved_bytes": null,',
 )
 
 

@@ -18,6 +18,7 @@ from harness.data.few_shot import classnames, few_shot, subset
 from harness.data.image_set import ImageSet
 from harness.method import Batch, Classes, cosine_logits
 from harness.recipe import Recipe, resolve
+from harness.saved.state import restore, state_of
 from harness.training.evaluate import evaluate
 from harness.training.loop import train
 from harness.training.reading import advance
@@ -222,6 +223,18 @@ class TestEveryMethod:
             ours, theirs = (world.logits(m, world.classes("new")) for m in (model, world.adapt(ZeroShot())))
             centred = [x - x.mean(dim=1, keepdim=True) for x in (ours, theirs)]
             torch.testing.assert_close(*(x / x.norm(dim=1, keepdim=True) for x in centred), rtol=1e-3, atol=1e-4)
+
+    def test_a_new_model_with_what_it_keeps_answers_as_it_does_to_the_bit(self, name, world, trained):
+        there, model = trained.world, trained.model
+        model.set_classes(there.classes("base"))
+        tensors, values = state_of(model)
+        torch.manual_seed(2)
+        here = world()
+        again = trained.method.adapt(here.backbone)
+        again.set_classes(here.classes("base"))
+        restore(again, tensors, json.loads(json.dumps(values)))
+        for half in (*HALVES, "new", "base"):
+            assert torch.equal(here.logits(again, here.classes(half)), there.logits(model, there.classes(half)))
 
     def test_permuted_classes_permute_the_columns(self, name, trained):
         world, model = trained.world, trained.model

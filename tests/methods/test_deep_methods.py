@@ -232,7 +232,7 @@ class TestCoPrompt:
         assert model.wordings() == [[f"{n}!" for n in NAMES], [f"{n}?" for n in NAMES]]
         (tmp_path / "none").mkdir()
         with pytest.raises(ConfigError, match="no JSON file"):
-            make(CoPrompt(descriptions=str(tmp_path / "none")))
+            make(CoPrompt(descriptions=str(tmp_path / "none"))).wordings()
 
     @pytest.mark.parametrize(
         ("content", "advice"),
