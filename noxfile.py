@@ -1,4 +1,5 @@
-"""Sessions: tests, tests-long, tests-cluster, gate, lint, pretrain-demo, demo-evidence, demo-recipes, gallery, suite-<name>.
+"""Sessions: tests, tests-long, tests-cluster, gate, lint, pretrain-demo, demo-evidence, demo-recipes, gpu-evidence, gallery, and
+suite-<name>.
 
 All share one environment: torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs it where uv is present.
 """
@@ -113,6 +114,13 @@ def demo_recipes(session):
     """Search the learning rates of the demo recipes by one rule (half an hour on two CPU cores), and write docs/demo-recipes.md."""
     prepare(session)
     session.run(BIN / "python", "-m", "suites.demo.recipes", *session.posargs)
+
+
+@nox.session(name="gpu-evidence")
+def gpu_evidence(session):
+    """What only a GPU can show, in 8 minutes, to docs/gpu.md; goes on where it was stopped. `-- --rehearse` needs no GPU."""
+    prepare(session)
+    session.run(BIN / "python", "-m", "harness.probes.gpu_evidence", *session.posargs)
 
 
 @nox.session(name="gallery")

@@ -6,7 +6,6 @@ alternating order; what counts is the median of the pairs' ratios and its bootst
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -15,8 +14,10 @@ import numpy as np
 import torch
 
 from harness.clip.backbone import Backbone, load
+from harness.data.image_set import CPU
 from harness.errors import ConfigError
 from harness.meters.environment import best_threads
+from harness.meters.gpu import calls_of
 from harness.method import AdaptedModel, Batch, Classes, Read
 from harness.probes.simulate import BlankImages
 from harness.records import RunKey
@@ -63,11 +64,12 @@ def measure(
     pairs: int,
     tell: Callable[[int], None] = lambda pair: None,
     threads: int | None = None,
+    device: torch.device = CPU,
 ) -> Speedup:
     """`pairs` pairs for a run's method, recipe, backbone and precision, on random weights and pixels.
 
     An epoch is one of `key.shots` images per class. `tell` is called with the number of each pair, from 1 on.
-    Without `threads` there are as many as a run has.
+    Without `threads` there are as many as a run has. On a GPU its own events tell the times.
 
     Raises ConfigError for a part that the method doesn't have.
     """
@@ -75,19 +77,22 @@ def measure(
         raise ConfigError(
             f"'{key.method}' trains in no steps.", "'adaptbench list methods' tells which train something."
         )
-    weights = load(key.backbone, "random", precision=key.precision)
+    weights = load(key.backbone, "random", precision=key.precision, device=str(device))
     torch.set_num_threads(threads or best_threads(weights.largest_layer))
     workloads = [_workload(weights, key, classes, part, execution) for execution in EXECUTIONS]
     for work in workloads:
         for _ in range(WARMUP):
             work()
+    calls = calls_of(device)
     seconds: tuple[list[float], list[float]] = ([], [])
     for pair in range(pairs):
         tell(pair + 1)
         for which in (0, 1) if pair % 2 == 0 else (1, 0):
-            started = time.perf_counter()
+            start = calls.mark()
             workloads[which]()
-            seconds[which].append(time.perf_counter() - started)
+            end = calls.mark()
+            calls.synchronise()
+            seconds[which].append(calls.seconds(start, end))
     return Speedup(reference_seconds=tuple(seconds[0]), fast_seconds=tuple(seconds[1]))
 
 
@@ -99,7 +104,10 @@ def _workload(
     size, fast = backbone.pixels.size, execution == "fast"
     model = build_model(key, backbone, classes)
     images = BlankImages(
-        key.shots, len(classes.names), key.recipe.augmentation, lambda count: torch.randn(count, 3, size, size)
+        key.shots,
+        len(classes.names),
+        key.recipe.augmentation,
+        lambda count: torch.randn(count, 3, size, size, device=backbone.device),
     )
     how: dict[str, Any] = {"seed": key.seed, "execution": execution, "precision": key.precision}
     if part == "epoch":
@@ -119,10 +127,10 @@ def _workload(
 def _batch(model: AdaptedModel, count: int, ready: Collection[Read]) -> Batch:
     """Images of the first class, as pixels where a read is not `ready`."""
     backbone = model.backbone
-    pixels = torch.randn(count, 3, backbone.pixels.size, backbone.pixels.size)
+    pixels = torch.randn(count, 3, backbone.pixels.size, backbone.pixels.size, device=backbone.device)
     with torch.no_grad():
         inputs = tuple(advance(backbone, pixels, read.stage) if read in ready else pixels for read in model.reads)
-    return Batch(inputs, torch.zeros(count, dtype=torch.long))
+    return Batch(inputs, torch.zeros(count, dtype=torch.long, device=backbone.device))
 
 
 def _text_pass(model: AdaptedModel, batch: Batch, precision: str) -> None:

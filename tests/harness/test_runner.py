@@ -77,6 +77,12 @@ def test_calls_come_in_the_order_of_the_contract(job, calls):
     assert calls[len(run) :] == probe
 
 
+def test_the_device_is_made_current_first_and_waited_for_at_the_edges_of_windows(job, device_calls):
+    assert execute(job("zero_shot")).status == "ok"
+    names = [call for call, _ in device_calls]
+    assert names == ["make_current", *["synchronise", "reset_peaks", "synchronise", "peaks"] * 3]
+
+
 def test_a_run_tells_its_progress(scripted):
     _, told = scripted
     assert [event.phase if isinstance(event, PhaseStarted) else type(event) for event in told] == [
