@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, field, fields
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticSerializationError
 
 from harness.errors import DataError
 from harness.files import printable
 from harness.recipe import Recipe
+from harness.settings import AtLeastOne
 from harness.suite import Execution
 
 SCHEMA_VERSION: Final = 1
@@ -28,11 +29,26 @@ Status = Literal["ok", "out_of_memory", "diverged", "failed", "timeout"]
 Precision = Literal["fp32", "bf16", "fp16", "fp16-pure"]
 Phase = Literal["setup", "train", "test"]
 Tower = Literal["image", "text"]
-Bytes = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
-Percent = Annotated[float, Field(ge=0, le=100)]
-Count = Annotated[int, Field(ge=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+MOST_RECORD_BYTES = 1 << 26
+"""Of a file: a million steps, or the confusions of ImageNet, take a quarter of it."""
+_LEAST, _MOST = 1e-100, 1e100
+_ROUNDING_PERCENT = 1e-6
+
+
+def _within_arithmetic(figure: float) -> float:
+    if figure and not _LEAST <= abs(figure) <= _MOST:
+        raise ValueError(f"no measure is below {_LEAST:g} or above {_MOST:g}, but 0")
+    return figure
+
+
+_Figure = Annotated[float, AfterValidator(_within_arithmetic)]
+"""Of a size that sums, squares and quotients of some of them stay finite numbers."""
+Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
+Seconds = Annotated[_Figure, Field(ge=0, le=1e10)]
+Percent = Annotated[_Figure, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0, le=1 << 60)]
+Classes = Annotated[int, Field(ge=0, le=1 << 20)]
+NonNegative = Annotated[_Figure, Field(ge=0)]
 
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -49,9 +65,9 @@ class RunKey:
     """Which of its classes were trained on: all, the first half (base) or the second (new)."""
     tests: tuple[str, ...]
     """Keys of the test splits, ``eurosat/base``, or ``eurosat`` for all classes."""
-    shots: Annotated[int, Field(ge=1)]
+    shots: AtLeastOne
     """Training images per class."""
-    seed: Annotated[int, Field(ge=1)]
+    seed: Annotated[int, Field(ge=1, le=1 << 63)]
     """The seed of the few-shot draw, the method's own weights, the order of the images and their augmentation."""
     method: str
     """The method's registered name, or ``module:Class``."""
@@ -68,7 +84,7 @@ class RunKey:
     """How it was computed: fp32, under autocast (bf16, fp16), or with fp16 weights (fp16-pure)."""
     execution: Execution
     """The authors' arithmetic (reference), or the one that leaves out work that can't change the result (fast)."""
-    steps: Annotated[int, Field(ge=1)] | None = None
+    steps: AtLeastOne | None = None
     """Where it isn't null, training ended after so many steps and each test after so many batches."""
     template: str | None = None
     """A prompt template that replaced the datasets' own; null where they kept theirs."""
@@ -102,9 +118,9 @@ class WindowRecord:
     """The process's resident-set high-water mark, less its value before set-up: an upper bound of host memory."""
     energy_joules: NonNegative | None = None
     """What the whole GPU took in the window, by NVML's total energy counter; null for windows below 10 s."""
-    temperature_celsius: tuple[float, float] | None = None
+    temperature_celsius: tuple[_Figure, _Figure] | None = None
     """The GPU's temperature at the window's two edges."""
-    clock_megahertz: tuple[float, float] | None = None
+    clock_megahertz: tuple[_Figure, _Figure] | None = None
     """The clock of the GPU's streaming processors at the window's two edges."""
     throttle_reasons: tuple[str, ...] | None = None
     """What held that clock down at either edge: heat, power, hardware (NVML); empty where nothing did."""
@@ -126,7 +142,7 @@ class TestRecord:
     """How many images were answered with their class."""
     images: Count
     """How many images were tested."""
-    classes: Count
+    classes: Classes
     """How many classes there were to choose from."""
     class_names: tuple[str, ...] = ()
     """Names of the classes, in the order of their labels."""
@@ -229,9 +245,9 @@ class Environment:
     """Versions of the packages that figures depend on, by name; what isn't installed is absent."""
     cpu: str | None
     """The processor's name."""
-    cpu_count: int | None
+    cpu_count: Count | None
     """Logical processors of the machine."""
-    threads: int | None
+    threads: Count | None
     """Threads that torch computed with."""
     omp_wait_policy: str | None
     """OMP_WAIT_POLICY, by which idle threads sleep or spin; null where it wasn't set."""
@@ -257,9 +273,9 @@ class Environment:
     """The commit of the checkout that ran; null for an installed copy."""
     dirty: bool | None = None
     """Tracked files differed from that commit."""
-    load_average: float | None = None
+    load_average: _Figure | None = None
     """Processes that ran or waited to, averaged over the last minute of the run."""
-    concurrent_runs: Annotated[int, Field(ge=1)] | None = None
+    concurrent_runs: AtLeastOne | None = None
     """The most runs of the same results folder that were under way on the machine at once, this one included."""
 
     @property
@@ -305,7 +321,7 @@ class RunRecord:
     """What training changed, in suites that ask for it."""
     profile: ProfileRecord | None = None
     """A training step from inside, where it was asked for, and what was simulated."""
-    epoch_losses: tuple[float | None, ...] = ()
+    epoch_losses: tuple[_Figure | None, ...] = ()
     """Mean loss over the steps of each epoch."""
     step_seconds: tuple[Seconds, ...] = ()
     """Seconds of each optimiser step on its ready batch, raw, warm-up included."""
@@ -374,15 +390,85 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
+class NewerRecordError(DataError):
+    """A record of a later version, which this one neither reads nor replaces."""
+
+
 def from_json(data: bytes, source: str) -> RunRecord:
     """A validated record. Raises DataError naming `source` and the first thing wrong with it."""
     try:
-        return _ADAPTER.validate_json(data)
+        record = _ADAPTER.validate_json(data)
+        json.loads(data, object_pairs_hook=_each_once)
+        _require_agreement(record)
+    except (ValidationError, _ContradictionError) as error:
+        _refuse_newer(data, source)
+        raise _no_record(source, error) from error
+    return record
+
+
+def key_from_json(data: bytes, source: str) -> RunKey:
+    """The key in a record's file. Raises DataError naming `source`."""
+    try:
+        return _KEY_ADAPTER.validate_json(data)
     except ValidationError as error:
-        raise DataError(
-            f"{source} is no run record of schema {SCHEMA_VERSION}: {first_fault(error)}.",
-            "Delete it to have the run done again, or read it with the AdaptBench version that wrote it.",
-        ) from error
+        raise _no_record(source, error) from error
+
+
+class _ContradictionError(ValueError):
+    """A file says two things of which one can't be."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise _ContradictionError(f"'{max(names, key=names.count)[:200]}' stands twice in one object")
+
+
+def _require_agreement(record: RunRecord) -> None:
+    if others := record.accuracy.keys() - set(record.key.tests):
+        raise _ContradictionError(f"accuracy: '{min(others)}' is no test of its key")
+    tests = {f"accuracy.{name}": test for name, test in record.accuracy.items()}
+    for name, test in (tests | ({"validation": record.validation} if record.validation else {})).items():
+        for what in _contradictions(test):
+            raise _ContradictionError(f"{name}: {what}")
+
+
+def _contradictions(test: TestRecord) -> Iterator[str]:
+    """What can't be true of one test."""
+    if test.correct > test.images:
+        yield f"{test.correct} of {test.images} images can't be correct"
+    if test.images and abs(test.accuracy_percent - 100 * test.correct / test.images) > _ROUNDING_PERCENT:
+        yield f"{test.correct} of {test.images} images are not {test.accuracy_percent:g} %"
+    if test.class_names and len(test.class_names) != test.classes:
+        yield f"{len(test.class_names)} names of {test.classes} classes"
+    if any(max(true, predicted) >= test.classes for true, predicted, _ in test.confusion):
+        yield f"the confusion has a class beyond the {test.classes} that there are"
+    if test.confusion:
+        images = sum(count for *_, count in test.confusion)
+        correct = sum(count for true, predicted, count in test.confusion if true == predicted)
+        if (correct, images) != (test.correct, test.images):
+            yield f"{test.correct} of {test.images} images are correct, and by the confusion {correct} of {images}"
+
+
+def _refuse_newer(data: bytes, source: str) -> None:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if type(version) is int and SCHEMA_VERSION < version < 1000:
+        raise NewerRecordError(
+            f"{source} is a run record of schema {version}, written by a later AdaptBench: this one reads {SCHEMA_VERSION}.",
+            "Update AdaptBench (pip install -U adaptbench), or choose another folder by --results DIR.",
+        )
+
+
+def _no_record(source: str, error: ValidationError | _ContradictionError) -> DataError:
+    why = first_fault(error) if isinstance(error, ValidationError) else str(error)
+    return DataError(
+        f"{source} is no run record of schema {SCHEMA_VERSION}: {why}.",
+        "Delete it to have the run done again, or read it with the AdaptBench version that wrote it.",
+    )
 
 
 def json_schema() -> dict[str, Any]:
@@ -393,7 +479,7 @@ def json_schema() -> dict[str, Any]:
 
 def first_fault(error: ValidationError) -> str:
     """Where in a file the first thing is that is wrong with it, and what that is."""
-    first = error.errors(include_url=False)[0]
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
 
 

@@ -12,15 +12,17 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST = 10**9
+"""Of steps, images or dimensions: nothing is trained that long."""
+Positive = Annotated[float, Field(gt=0, le=1e100, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e100, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of a whole."""
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """What is kept of something in each step, or dropped: momentum, dropout."""
-Count = Annotated[int, Field(ge=0)]
-AtLeastOne = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+AtLeastOne = Annotated[int, Field(ge=1, le=MOST)]
 
 Conflicts = Mapping[str, str]
 """Fields that have no effect beside the others, or contradict them, each with what to do about it."""

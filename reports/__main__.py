@@ -10,9 +10,10 @@ import typer
 
 from harness.cli.options import site_of
 from harness.cli.terminal import print_whatever_comes
-from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean
+from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean, located
 from harness.files import write_atomically
 from harness.records import RunRecord, from_json
+from harness.runs.store import Store, record_bytes
 from reports.format.text import Problem, block, plural
 
 if TYPE_CHECKING:
@@ -52,8 +53,18 @@ def report(
         raise ConfigError(f"{output} is one page, and --pages makes many.", "Name a folder: -o SITE.")
     records, problems = _read_and_warn(results)
     many = len(records) >= MANY and output.suffix != ".html" if pages is None else pages
-    found = in_numbers(records)
-    path = write(output, _rendered(found, problems, many))
+    try:
+        found = in_numbers(records)
+        path = write(output, _rendered(found, problems, many))
+    except AdaptBenchError:
+        raise
+    except Exception:  # of a record that no rule foresaw: it is to cost the others nothing
+        records, unfit = _without_unfit(records)
+        if not unfit or not records:
+            raise
+        _warn(unfit)
+        found = in_numbers(records)
+        path = write(output, _rendered(found, [*problems, *unfit], many))
     print_headlines(found)
     typer.echo(f"Report on {plural(len(records), 'run')}: {path}")
 
@@ -143,7 +154,7 @@ def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     records, problems = [], []
     for path in _files(folders):
         try:
-            records.append(from_json(path.read_bytes(), str(path)))
+            records.append(from_json(record_bytes(path), str(path)))
         except DataError as error:
             problems.append(Problem(str(path), str(error)))
         except OSError as error:
@@ -174,11 +185,31 @@ def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
 def _read_and_warn(results: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     """All records, with a warning for each file that is none. Raises ConfigError where there is no record."""
     records, problems = read(results)
-    for problem in problems:
-        typer.echo(f"Warning: {block(problem.what)}", err=True)
+    _warn(problems)
     if not records:
         raise _nothing(results, problems)
     return records, problems
+
+
+def _warn(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        typer.echo(f"Warning: {block(problem.what)}", err=True)
+
+
+def _without_unfit(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[Problem]]:
+    """The records of which a page can be made, and a problem for each other one."""
+    from reports.pages.page import page
+
+    fit, unfit = [], []
+    for record in records:
+        try:
+            page([record])
+        except Exception as error:
+            name = Store(Path()).name(record.key)
+            unfit.append(Problem(name, f"{name} can't be shown, and is left out: {located(error)}."))
+        else:
+            fit.append(record)
+    return fit, unfit
 
 
 def _rendered(found: Sequence[SectionResults], problems: Sequence[Problem], pages: bool) -> Iterable[tuple[str, str]]:
@@ -197,7 +228,11 @@ def _files(folders: Sequence[Path]) -> list[Path]:
             raise ConfigError(
                 f"there is no results folder {folder}.", "Name the folder that `adaptbench run` wrote to (--results)."
             )
-    found = {path.resolve(): path for folder in folders for path in sorted(folder.glob("**/*.json")) if path.is_file()}
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("**/*.json")):
+            if path.is_file() and not (path.is_symlink() and path.resolve() in found):
+                found[path.resolve()] = path
     return list(found.values())
 
 

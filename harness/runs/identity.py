@@ -11,14 +11,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from harness import plugins
 from harness.errors import AdaptBenchError, DataError
 from harness.own_source import source_sha256
 from harness.plan import PlannedRun, Request
-from harness.records import RunKey, from_json
+from harness.records import RunKey
 from harness.runs.store import Store
 
 Kind = Literal["cpu", "cuda"]
@@ -111,7 +110,7 @@ def _has_other_source(key: RunKey, store: Store, present: Collection[str]) -> bo
     for name in present:
         if name.startswith(f"{start}-"):
             try:
-                other = from_json((store.folder / Path(name)).read_bytes(), name).key
+                other = store.read(name).key
             except (AdaptBenchError, OSError):
                 continue
             if replace(other, source_sha256=key.source_sha256) == key:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from harness.errors import ConfigError, DataError
-from harness.files import require_regular, write_atomically
-from harness.records import RunKey, RunRecord, Status, from_json, key_json, to_json
+from harness.files import read_regular, require_regular, write_atomically
+from harness.records import MOST_RECORD_BYTES, RunKey, RunRecord, Status, from_json, key_from_json, key_json, to_json
 
 LEAST_FREE_BYTES = 16 << 20
 """A suite doesn't start with less: some hundred records, with what a file system keeps of its own."""
 
 
+_KEY = re.compile(rb'\{\n "schema_version": 1,\n "key": (\{\n.*?\n \}),\n', re.DOTALL)
 _OUTCOME = re.compile(rb'\n "status": "(\w+)",\n.*?\n "total_seconds": ([-+.\w]+),\n', re.DOTALL)
 _LAST = b"\n}\n"
 _GLANCE_BYTES = 1 << 16
@@ -87,17 +90,30 @@ class Store:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def glance(self, name: str) -> Glance:
-        """What a record says first, without reading all of it. Raises DataError for a file that is no record."""
+        """What a record says first, without reading all of it. Raises DataError for a file that is no record of this name's run."""
         path = self.folder / name
-        _require_file(path)
-        with path.open("rb") as file:
-            found = _OUTCOME.search(file.read(_GLANCE_BYTES))
+        with _reading(path), path.open("rb") as file:
+            start = file.read(_GLANCE_BYTES)
             file.seek(max(0, path.stat().st_size - len(_LAST)))
             whole = file.read() == _LAST
-        if found and whole:
-            return Glance(cast(Status, found[1].decode()), float(found[2]))
-        record = from_json(path.read_bytes(), str(path))
+        key, outcome = _KEY.match(start), _OUTCOME.search(start)
+        if key and outcome and whole:
+            self._require_own(path, name, key_from_json(key[1], str(path)))
+            return Glance(cast(Status, outcome[1].decode()), float(outcome[2]))
+        record = self.read(name)
         return Glance(record.status, record.total_seconds)
+
+    def read(self, name: str) -> RunRecord:
+        """The record of this name. Raises DataError for a file that is no record, or another run's, and FileNotFoundError."""
+        path = self.folder / name
+        record = from_json(record_bytes(path), str(path))
+        self._require_own(path, name, record.key)
+        return record
+
+    def _require_own(self, path: Path, name: str, key: RunKey) -> None:
+        own = self.name(key)
+        if own != name:
+            raise DataError(f"{path} holds the record of another run, {own}.", "Move it there, or away.")
 
     def predictions_path(self, key: RunKey) -> Path:
         """Where a run's predictions lie, if it was asked for them: beside its record."""
@@ -140,11 +156,10 @@ class Store:
 
     def find(self, key: RunKey) -> RunRecord | None:
         """The record of a run, None if there is none. Raises DataError for a file that is no record."""
-        path = self.path(key)
-        if not path.exists():
+        try:
+            return self.read(self.name(key))
+        except FileNotFoundError:
             return None
-        _require_file(path)
-        return from_json(path.read_bytes(), str(path))
 
     def write(self, record: RunRecord) -> Path:
         """A record is there whole or not at all, whatever kills the process."""
@@ -160,15 +175,26 @@ def _folders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
 
 
-def _require_file(path: Path) -> None:
-    """Raise DataError for a record that is no file, and would be waited for."""
+def record_bytes(path: Path) -> bytes:
+    """The content of a record's file. Raises DataError for a link, a pipe, or a file beyond all size, and FileNotFoundError."""
+    with _reading(path):
+        return read_regular(path, MOST_RECORD_BYTES)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A DataError for a record that can't be read, is no file and would be waited for, or lies elsewhere, where others write it."""
     try:
         require_regular(path)
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
+        yield
     except FileNotFoundError:
         raise
     except OSError as error:
         raise DataError(
-            f"{path} can't be read: {error.strerror}.", "Move it away to have the run done again."
+            f"{path} can't be read: {error.strerror}.",
+            "Have the record's own file there, or move it away to have the run done again.",
         ) from error
 
 

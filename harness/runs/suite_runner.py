@@ -21,7 +21,7 @@ from harness.data.few_shot import classnames
 from harness.errors import AdaptBenchError, ConfigError, DataError
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, doubts, plan
-from harness.records import RunRecord, to_json
+from harness.records import NewerRecordError, RunRecord, to_json
 from harness.runs.claims import LEASE_SECONDS, Claims
 from harness.runs.events import Event
 from harness.runs.identity import identified, meanings, require_meanings
@@ -373,6 +373,8 @@ def pending(
         if version is not None:
             try:
                 status = store.glance(name).status
+            except NewerRecordError:
+                raise
             except AdaptBenchError as error:
                 note(f"{error.what} It will be run again.")
         lacking = status == "ok" and not _has_all(run, store, options)

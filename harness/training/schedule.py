@@ -21,6 +21,6 @@ def learning_rate(recipe: Recipe, base: float, epoch: int, iteration: int, itera
     if recipe.schedule_step == "iteration":
         done = iteration / iterations
     else:
-        done = (epoch - recipe.warmup_epochs) / (recipe.schedule_period_epochs or recipe.epochs)
+        done = (epoch - recipe.warmup_epochs) / (recipe.schedule_period_epochs or recipe.epochs or 1)
     low = recipe.minimum_learning_rate
     return low + (base - low) * (1 + math.cos(math.pi * done)) / 2

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import DataError
 from harness.plan import Request, plan
-from harness.records import RunRecord, from_json, json_schema, key_json, to_json
+from harness.records import NewerRecordError, RunRecord, from_json, json_schema, key_json, to_json
 
 ROOT = Path(__file__).parents[2]
 EARLIER = Path(__file__).with_name("record_0_1.json")
@@ -38,7 +38,13 @@ def test_names_that_are_not_utf_8_lose_no_record(record):
 
 def test_a_list_of_numbers_stands_on_one_line_and_a_list_of_words_does_not(record):
     test = dataclasses.replace(
-        record.accuracy["demo-digits/base"], confusion=((0, 1, 2),), class_names=("a [\n1\n]", "b")
+        record.accuracy["demo-digits/base"],
+        accuracy_percent=0,
+        correct=0,
+        images=2,
+        classes=2,
+        confusion=((0, 1, 2),),
+        class_names=("a [\n1\n]", "b"),
     )
     text = to_json(changed(record, accuracy={"demo-digits/base": test})).decode()
     assert '"confusion": [\n    [0, 1, 2]\n   ]' in text
@@ -82,7 +88,18 @@ def test_equal_keys_have_equal_texts_whatever_the_order_of_their_settings(record
 @pytest.mark.parametrize(
     ("path", "value", "complaint"),
     [
-        (("schema_version",), 2, "schema_version: Input should be 1"),
+        (("schema_version",), 0, "schema_version: Input should be 1"),
+        (("load_seconds",), 1e11, "load_seconds: Input should be less than"),
+        (("total_seconds",), 1e308, "total_seconds: Value error, no measure is below"),
+        (("windows", "train", "seconds"), 5e-324, "no measure is below 1e-100"),
+        (("accuracy", "demo-digits/base", "classes"), 10**9, "classes: Input should be less than or equal to 1048576"),
+        (("train_image_count",), 10**400, "train_image_count: "),
+        (("accuracy", "demo-digits/base", "correct"), 0, "accuracy.demo-digits/base: 0 of "),
+        (("accuracy", "demo-digits/base", "correct"), 10**6, "images can't be correct"),
+        (("accuracy", "demo-digits/base", "class_names"), ["a"], "accuracy.demo-digits/base: 1 names of "),
+        (("accuracy", "demo-digits/base", "confusion"), [[10**6, 0, 1]], "the confusion has a class beyond the "),
+        (("accuracy", "demo-digits/base", "confusion"), [[0, 0, 1]], "and by the confusion 1 of 1"),
+        (("accuracy", "birds"), {"accuracy_percent": 0, "correct": 0, "images": 0, "classes": 2}, "'birds' is no test"),
         (("status",), "fine", "status: Input should be 'ok'"),
         (("key", "seed"), 0, "key.seed: Input should be greater than or equal to 1"),
         (("key", "precision"), "fp8", "key.precision: Input should be 'fp32'"),
@@ -107,6 +124,27 @@ def test_a_wrong_field_is_named_with_advice(record, path, value, complaint):
     assert caught.value.what.startswith("results/a.json is no run record of schema 1: ")
     assert complaint in caught.value.what
     assert "Delete it to have the run done again" in caught.value.advice
+
+
+def test_a_name_that_stands_twice_is_told(record):
+    data = to_json(record).replace(b'\n "status": "ok"', b'\n "status": "failed",\n "status": "ok"')
+    with pytest.raises(DataError, match=r"a\.json is no run record of schema 1: 'status' stands twice in one object"):
+        from_json(data, "a.json")
+
+
+def test_a_record_of_a_later_version_is_told_from_a_broken_one(record):
+    document = json.loads(to_json(record)) | {"schema_version": 2, "news": []}
+    with pytest.raises(
+        NewerRecordError, match=r"schema 2, written by a later AdaptBench: this one reads 1(?s:.*)Update"
+    ):
+        from_json(json.dumps(document).encode(), "a.json")
+
+
+@pytest.mark.parametrize("depth", [300, 100_000])
+def test_settings_without_end_are_a_data_error(record, depth):
+    deep = b'"settings": ' + b"[" * depth + b"]" * depth
+    with pytest.raises(DataError, match="recursion limit"):
+        from_json(to_json(record).replace(b'"settings": {}', deep, 1), "a.json")
 
 
 def test_a_missing_field_is_named(record):

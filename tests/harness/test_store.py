@@ -39,6 +39,26 @@ def test_a_pipe_in_a_records_place_is_not_waited_for(store, record):
             look()
 
 
+def test_a_link_to_a_record_elsewhere_is_not_read_and_not_written_through(store, record, tmp_path):
+    path = store.write(record)
+    elsewhere = path.rename(tmp_path / "elsewhere.json")
+    path.symlink_to(elsewhere)
+    for look in (lambda: store.find(record.key), lambda: store.glance(store.name(record.key))):
+        with pytest.raises(DataError, match="it is a symbolic link"):
+            look()
+    before = elsewhere.read_bytes()
+    store.write(dataclasses.replace(record, status="failed", reason="because."))
+    assert elsewhere.read_bytes() == before
+
+
+def test_another_runs_record_is_no_runs_own(store, a_record):
+    one, other = a_record(), a_record(seeds=[2])
+    store.write(one).rename(store.path(other.key))
+    for look in (lambda: store.find(other.key), lambda: store.glance(store.name(other.key))):
+        with pytest.raises(DataError, match="holds the record of another run, base2new/"):
+            look()
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -154,6 +174,12 @@ class TestPending:
         assert todo == runs
         assert len(notes) == 1
         assert "will be run again" in notes[0]
+
+    def test_a_record_of_a_later_version_is_not_replaced(self, store, a_record):
+        path = store.write(a_record())
+        path.write_bytes(path.read_bytes().replace(b'"schema_version": 1', b'"schema_version": 2'))
+        with pytest.raises(DataError, match=r"by a later AdaptBench(?s:.*)Update"):
+            pending(self.planned(a_record()), store, RunOptions(results=store.folder), print)
 
 
 class TestUnwritableFolders:

@@ -139,7 +139,7 @@ def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp
     options = RunOptions(results=tmp_path / "results", device="cpu")
 
     def write(key):
-        Store(options.results).write(replace(a_record(), key=key, command="the other's"))
+        Store(options.results).write(replace(a_record(), key=key, accuracy={}, command="the other's"))
         return replace(a_record(), key=key)
 
     monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit: Instead(write))

@@ -107,7 +107,7 @@ def make_record(
             "test": WindowRecord(seconds=2.0, peak_rss_bytes=450 * MIB, **peak),
         },
         "accuracy": {
-            key: TestRecord(accuracy_percent=percent, correct=int(percent), images=100, classes=5)
+            key: TestRecord(accuracy_percent=percent, correct=round(percent * 10**6), images=10**8, classes=5)
             for key, percent in ({} if accuracy == {} else percents).items()
         },
         "step_seconds": (1.0, 1.0, 1.0, *[0.01 + 0.0001 * i for i in range(21)]) if trains else (),

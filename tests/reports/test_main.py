@@ -100,6 +100,37 @@ def test_unreadable_files_are_listed_and_do_not_stop_it(results, tmp_path, capsy
     assert "Unreadable files" in text
 
 
+def test_a_link_to_a_record_elsewhere_is_named_and_not_read(results, tmp_path, suite):
+    inside, outside = min(results.rglob("*.json")), tmp_path / "outside.json"
+    outside.write_bytes(inside.read_bytes())
+    (results / "a-link.json").symlink_to(outside)
+    (results / "b-link.json").symlink_to(inside)
+    records, problems = command.read([results])
+    assert len(records) == len(suite)
+    assert [problem.source for problem in problems] == [str(results / "a-link.json")]
+    assert "it is a symbolic link" in problems[0].what
+
+
+def test_a_record_that_breaks_the_page_is_left_out_by_name(results, tmp_path, suite, capsys, monkeypatch):
+    """Whatever no rule foresaw: here a chart that can't draw one of the records."""
+    from reports.pages import run_page
+
+    drawn = run_page.traces
+
+    def breaks(record, classes):
+        if record == suite[0]:
+            raise OverflowError("cannot convert float infinity to integer")
+        return drawn(record, classes)
+
+    monkeypatch.setattr(run_page, "traces", breaks)
+    command.report([results], tmp_path / "site")
+    said = capsys.readouterr()
+    assert "seed1-" in said.err
+    assert "can't be shown, and is left out: OverflowError: cannot convert" in said.err
+    assert f"Report on {len(suite) - 1} runs" in said.out
+    assert "and is left out" in (tmp_path / "site" / "index.html").read_text()
+
+
 def test_errors_name_the_next_step(tmp_path):
     with pytest.raises(ConfigError, match=r"no results in .*\n.*adaptbench run base2new"):
         command.report([tmp_path], tmp_path / "site")

@@ -6,11 +6,12 @@ import random
 import re
 import sys
 from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import pytest
 
-from harness.records import TestRecord, from_json, to_json
+from harness.records import from_json, to_json
 from reports import __main__ as command
 from reports.pages.site import site
 
@@ -143,17 +144,12 @@ def test_ten_thousand_records_have_a_page_each_and_a_small_index(record, tmp_pat
 
 def full_records(record, methods, datasets, seeds):
     """Files of runs with 26 classes a test, 160 steps and 50 epochs, whose scores and times differ."""
-    pairs = tuple((i, (i + wrong) % 26, n) for i in range(26) for wrong, n in enumerate((30, 3, 2, 1)))
-    test = TestRecord(accuracy_percent=70, correct=780, images=936, classes=26, confusion=pairs,
-                      class_names=tuple(f"class {i}" for i in range(26)))  # fmt: skip
     varied = tuple(random.Random(i).random() for i in range(160))
     run = record(epoch_losses=varied[:50], step_seconds=tuple(0.1 + v / 10 for v in varied))
-    data = json.loads(to_json(run))
-    base, new = (json.loads(to_json(replace(run, accuracy={"": test})))["accuracy"][""] for _ in range(2))
+    data, scored = json.loads(to_json(run)), cache(_scored)
     files = []
     for m, d, s in product(range(methods), range(datasets), range(1, seeds + 1)):
-        tests = {f"dataset{d:02d}/base": base, f"dataset{d:02d}/new": new}
-        base["accuracy_percent"], new["accuracy_percent"] = 60 + m, 50 + d
+        tests = {f"dataset{d:02d}/base": scored(60 + m % 30), f"dataset{d:02d}/new": scored(40 + d)}
         data["key"] |= {"method": f"method{m}", "dataset": f"dataset{d:02d}", "seed": s, "tests": list(tests)}
         data["windows"]["train"]["seconds"] = 10.0 * 1.5**m
         files.append(json.dumps(data | {"accuracy": tests}).encode())
@@ -165,3 +161,11 @@ def test_a_failed_runs_page_has_its_traceback(files):
     (page,) = (text for text in files.values() if "line 3" in text)
     assert "<summary>Traceback</summary>" in page
     assert "File mine.py, &lt;i&gt;line 3&lt;/i&gt;" in page
+
+
+def _scored(percent):
+    """A test of 26 classes with 100 images each."""
+    wrong = (percent, 97 - percent, 2, 1)
+    return {"accuracy_percent": percent, "correct": 26 * percent, "images": 2600, "classes": 26,
+            "class_names": [f"class {i}" for i in range(26)], "answers_zero_shot": False,
+            "confusion": [(i, (i + k) % 26, n) for i in range(26) for k, n in enumerate(wrong)]}  # fmt: skip
