@@ -301,18 +301,21 @@ def _teacher(fast, names, model):
 
 
 def check_coprompt(case, backbone):
-    sentences = case.given("sentences")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sentences.json"
-        path.write_text(json.dumps(dict(zip(case.classes.names, sentences, strict=True))))
-        model = CoPrompt(
-            prompt_depth=case.given("depth"),
-            context_length=case.given("n_ctx"),
-            consistency_weight=case.given("lambda"),
-            image_ratio=case.given("adapter_ratios", "image"),
-            text_ratio=case.given("adapter_ratios", "text"),
-            descriptions=str(path),
-        ).adapt(backbone)
+        path.write_text(json.dumps(dict(zip(case.classes.names, case.given("sentences"), strict=True))))
+        _check_coprompt(case, backbone, path)
+
+
+def _check_coprompt(case, backbone, sentences):
+    model = CoPrompt(
+        prompt_depth=case.given("depth"),
+        context_length=case.given("n_ctx"),
+        consistency_weight=case.given("lambda"),
+        image_ratio=case.given("adapter_ratios", "image"),
+        text_ratio=case.given("adapter_ratios", "text"),
+        descriptions=str(sentences),
+    ).adapt(backbone)
     own = _coupled("coprompt", model)
     for tower in ("image", "text"):
         adapter = getattr(model, f"{tower}_adapter")
