@@ -102,7 +102,7 @@ def _execute(run: PlannedRun, device: str) -> RunRecord:
 
 def accuracy(setting: Setting, method: str) -> Figures:
     """Base-to-new on the scanned digits, one shot, on the device and on the CPU."""
-    digits = {"datasets": ["demo-digits"], "backbone": "demo-clip", "pretrained": None}
+    digits: dict[str, Any] = {"datasets": ["demo-digits"], "backbone": "demo-clip", "pretrained": None}
     run = setting.run(method, **({} if setting.is_rehearsal else digits))
     there, here = (_execute(run, device) for device in (setting.device, "cpu"))
     told: dict[str, Any] = {}
