@@ -12,15 +12,16 @@ import pandas as pd
 from harness.records import RunRecord
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
-from reports.format.text import listed, plural, short, visible
+from reports.format.text import few, listed, plural, short, visible
 from reports.results import quantities, statistics
 from reports.results.costs import peak_field
+from reports.results.machines import TIMED_BY
 from reports.results.quantity import PEAK_NAMES, Quantity
 from reports.results.scores import TITLES
 from reports.results.section_results import SectionResults, section_results
 from reports.results.sections import Row, Section, plain, sections
 from reports.results.titles import section_titles
-from reports.tables.provenance import TIMED_BY, doubts, few, origins
+from reports.tables.provenance import doubts, origins
 
 SURE_HELP = (
     "paired comparison of the runs of both over datasets and seeds, Holm's correction for the number of methods, 5 %"
@@ -151,7 +152,7 @@ def _comparable(a: Section, b: Section, both: tuple[SectionResults, SectionResul
     """The costs that may be divided: none of unlike machines, no time where what it depends on differs."""
     if a.condition != b.condition:
         return []
-    unlike = bool(TIMED_BY & _unlike(a, b).keys())
+    unlike = bool(_unlike(a, b).keys() & set(TIMED_BY))
     shown = quantities.shown_in("compare", a.costs_only, *(n.summary for n in both))
     return [cost for cost in shown if not (unlike and cost.timed)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 
 _JOINERS = "\u200c\u200d"
@@ -59,3 +60,9 @@ def plural(number: int, noun: str) -> str:
 
 def _hidden(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
+
+
+def few(values: Collection[str]) -> str:
+    """The first three, for a sentence."""
+    shown = " / ".join(short(visible(value), 60) for value in sorted(values)[:3])
+    return f"{shown} and {len(values) - 3} more" if len(values) > 3 else shown

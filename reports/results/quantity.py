@@ -143,6 +143,8 @@ class Quantity:
             return "No run finished."
         if self.part == "steps" and not any(r.key.recipe.trains for r in finished):
             return "Fitted in one go to extracted features: no optimiser step, no batch of images."
+        if self.timed and row.untimed:
+            return row.untimed
         if stopped := max(map(self._stopped_seconds, finished)):
             return (
                 f"The process was stopped for {stopped:.0f} s meanwhile. Do the run again: adaptbench run ... --again."

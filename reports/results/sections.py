@@ -21,6 +21,7 @@ from harness.records import Environment, RunKey, RunRecord, key_json
 from harness.suite import Test
 from harness.weights import HUB
 from reports.format.text import short, visible
+from reports.results.machines import timed_on, unlike
 from reports.results.questions import questions
 
 REFERENCE = "zero_shot"
@@ -87,11 +88,15 @@ def _device(environment: Environment) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of every table of its section. `label` is unique there, printable, and at most 64 characters long."""
+    """One line of every table of its section. `label` is unique there, printable, and at most 64 characters long.
+
+    `untimed`: why it has no times beside the other rows', where its runs were not all on the kind of machine of theirs.
+    """
 
     label: str
     method: str
     records: tuple[RunRecord, ...]
+    untimed: str = ""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -201,6 +206,8 @@ def _section(condition: Condition, records: list[RunRecord]) -> Section:
         states = grouped(found, lambda r: r.key.source_sha256)
         for source, of_one_source in states.items():
             rows.extend(_rows(_named(of_one_source[0].key.method, source, len(states)), of_one_source))
+    main = timed_on(newest)
+    rows = [replace(row, untimed=unlike(main, row.records)) for row in rows]
     return Section(condition, _distinct(rows), repeats=len(records) - len(newest))
 
 
@@ -260,7 +267,7 @@ def _distinct(rows: list[Row]) -> tuple[Row, ...]:
     numbered: list[Row] = []
     for label, same in grouped(rows, lambda row: row.label).items():
         for i, row in enumerate(same, 1):
-            numbered.append(Row(f"{label} #{i}" if len(same) > 1 else label, row.method, row.records))
+            numbered.append(replace(row, label=f"{label} #{i}" if len(same) > 1 else label))
     return tuple(numbered)
 
 

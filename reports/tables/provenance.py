@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,14 +14,13 @@ from harness.records import Environment, RunKey, RunRecord
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import block, listed, plural, short, visible
+from reports.format.text import block, few, listed, plural, short, visible
+from reports.results.machines import TIMED_BY, timing
 from reports.results.sections import Section, canonical, grouped, plain, recipe_json
 
 _ENVIRONMENT = TypeAdapter(Environment)
 LONG = 160
 """Characters from which a text is folded away."""
-TIMED_BY = frozenset({"GPU memory", "Driver", "CUDA", "TF32", "CPU", "Threads"})
-"""Facts of a machine that times depend on, beside the words that tell machines apart."""
 
 
 def failure_table(sections: Iterable[tuple[str, Section]]) -> Table:
@@ -119,7 +118,10 @@ def cautions(section: Section) -> list[str]:
     others = [f"{fact} ({shown})" for fact, shown in unlike.items() if fact not in TIMED_BY]
     found = []
     if machines:
-        found.append(f"Figures of unlike machines are averaged here: {listed(machines)}.")
+        found.append(
+            f"The machines differ in {listed(machines)}. Accuracies are averaged over them; times and energy are shown of one kind "
+            "of machine, and of rows whose runs were all on it."
+        )
     if others:
         found.append(f"The runs are not all of one origin: {listed(others)}; see the provenance below.")
     return found + doubts(section)
@@ -171,12 +173,6 @@ def origins(records: Iterable[RunRecord]) -> dict[str, set[str]]:
     return {short(visible(name), 60): {found.get(name) or "unknown" for found in facts} for name in names}
 
 
-def few(values: Collection[str]) -> str:
-    """The first three, for a sentence."""
-    shown = " / ".join(short(visible(value), 60) for value in sorted(values)[:3])
-    return f"{shown} and {len(values) - 3} more" if len(values) > 3 else shown
-
-
 def _failure(table: Table, label: str, title: str, record: RunRecord) -> list[Cell]:
     reason = block(record.reason or "")
     return [
@@ -191,19 +187,18 @@ def _failure(table: Table, label: str, title: str, record: RunRecord) -> list[Ce
 
 def _facts(e: Environment) -> dict[str, str | None]:
     commit = f"{e.commit[:12]}{' + uncommitted changes' if e.dirty else ''}" if e.commit else None
+    timed = timing(e)
     facts: dict[str, str | None] = {
         "Commit": commit,
         "Device": e.device,
         "GPU": e.gpu,
-        "GPU memory": None if e.gpu_memory_bytes is None else units.size(e.gpu_memory_bytes),
-        "Driver": e.driver,
-        "CUDA": e.cuda,
+        **{fact: timed[fact] for fact in ("GPU memory", "Driver", "CUDA")},
         "cuDNN": e.cudnn,
-        "TF32": None if e.tf32 is None else "on" if e.tf32 else "off",
+        "TF32": timed["TF32"],
         "Allocator": e.allocator,
         "CPU": e.cpu,
         "CPU cores": None if e.cpu_count is None else str(e.cpu_count),
-        "Threads": None if e.threads is None else str(e.threads),
+        "Threads": timed["Threads"],
         "OMP_WAIT_POLICY": e.omp_wait_policy,
         "Memory": None if e.memory_bytes is None else units.size(e.memory_bytes),
         "Platform": e.platform,

@@ -12,7 +12,8 @@ import pytest
 from harness.records import ProfileRecord, SimulationRecord, WindowRecord
 from reports.format.text import Problem, visible
 from reports.pages.page import page
-from reports.results.section_results import section_results
+from reports.results.quantities import QUANTITIES
+from reports.results.section_results import in_numbers, section_results
 from reports.results.sections import sections
 from reports.results.titles import row_styles
 from reports.tables.by_dataset import unit_table
@@ -161,12 +162,32 @@ def test_hosts_that_share_a_gpu_alone_are_pointed_out(record, gpu):
     other = replace(gpu, cpu="Other CPU", driver="580.2", cuda=None, tf32=True, hostname_sha256="2" * 64)
     text = plain(page([record(environment=gpu), record(seed=2, environment=other)]))
     said = "Driver (570.1 / 580.2), CUDA (12.9 / unknown), TF32 (off / on) and CPU (Example CPU 3.0 GHz / Other CPU)."
-    assert f"Figures of unlike machines are averaged here: {said}" in text
+    assert (
+        f"The machines differ in {said.removesuffix('.')}. Accuracies are averaged over them; times and energy" in text
+    )
     alike = replace(gpu, device="cuda:1", hostname_sha256="2" * 64, load_average=9.0)
     failed = record(seed=3, status="failed", accuracy={}, windows={}, environment=replace(gpu, driver=None))
     unmixed = plain(page([record(environment=gpu), record(seed=2, environment=alike), failed]))
-    assert "unlike machines" not in unmixed
+    assert "machines differ" not in unmixed
     assert "one origin" not in unmixed
+
+
+def test_times_are_of_one_kind_of_machine_and_accuracies_are_averaged_over_all(record, gpu):
+    """Of three rows, one ran here, one there and one on both: only the first has times, energy and their means."""
+    other = replace(gpu, cpu="Other CPU", hostname_sha256="2" * 64)
+    where = {"here": (gpu, gpu), "there": (other, other), "both": (gpu, other), "again_here": (gpu, gpu)}
+    runs = [record(m, seed=s, base=70.0 + s, environment=e) for m, es in where.items() for s, e in enumerate(es, 1)]
+    (results,) = in_numbers(runs)
+    means = results.summary
+    assert list(means["base"]) == [71.5] * 4
+    assert means["train_peak_bytes"].notna().all()
+    timed = [q.name for q in QUANTITIES if q.timed and means.loc["here", q.name] == means.loc["here", q.name]]
+    assert "train_seconds" in timed
+    assert means.loc["again_here", timed].notna().all()
+    assert means.loc[["there", "both"], timed].isna().all(axis=None)
+    text = plain(page(runs))
+    why = "Not all its runs were on a machine like that of this section's times: CPU (Other CPU instead of Example CPU 3.0 GHz)."
+    assert why in text
 
 
 def test_times_taken_beside_other_runs_are_marked(record):

@@ -1,0 +1,53 @@
+"""What times depend on beside the words that tell machines apart. Where it differs, times are neither averaged nor compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from harness.records import Environment, RunRecord
+from reports.format import units
+from reports.format.text import few, listed
+
+TIMED_BY = ("GPU memory", "Driver", "CUDA", "TF32", "CPU", "Threads")
+
+Timing = tuple[str, ...]
+"""What a machine has of each fact of `TIMED_BY`, in words."""
+
+
+def timing(environment: Environment) -> dict[str, str | None]:
+    """The facts of `TIMED_BY`; None where the record has none."""
+    e = environment
+    return {
+        "GPU memory": None if e.gpu_memory_bytes is None else units.size(e.gpu_memory_bytes),
+        "Driver": e.driver,
+        "CUDA": e.cuda,
+        "TF32": None if e.tf32 is None else "on" if e.tf32 else "off",
+        "CPU": e.cpu,
+        "Threads": None if e.threads is None else str(e.threads),
+    }
+
+
+def timings(records: Iterable[RunRecord]) -> Counter[Timing]:
+    """The kinds of machines, as times see them, that runs finished on, and how many runs each has."""
+    finished = (r.environment for r in records if r.status == "ok")
+    return Counter(tuple(fact or "unknown" for fact in timing(environment).values()) for environment in finished)
+
+
+def timed_on(records: Iterable[RunRecord]) -> Timing | None:
+    """The kind of machine that a section's times are of: that of the most runs; None where none finished."""
+    found = timings(records)
+    return min(found, key=lambda each: (-found[each], each), default=None)
+
+
+def unlike(main: Timing | None, records: Iterable[RunRecord]) -> str:
+    """Why a row has no times beside those of `main`; empty where all its runs are of that kind."""
+    if main is None:
+        return ""
+    others = [{found[i] for found in timings(records)} - {own} for i, own in enumerate(main)]
+    facts = [
+        f"{fact} ({few(found)} instead of {few([own])})"
+        for fact, found, own in zip(TIMED_BY, others, main, strict=True)
+        if found
+    ]
+    return f"Not all its runs were on a machine like that of this section's times: {listed(facts)}." if facts else ""
