@@ -24,6 +24,7 @@ from harness.clip.image_tower import ImageTower, Stage
 from harness.clip.opaque_text_tower import WholeTextTower
 from harness.clip.text_tower import TextTower
 from harness.errors import AdaptBenchError, BackboneError, did_you_mean
+from harness.meters.gpu import calls_of
 from harness.meters.memory_tracker import in_host_memory, on_device
 from harness.suite import BackboneFiles, prompt
 
@@ -110,11 +111,16 @@ class Backbone(nn.Module):
 
     def running(self, execution: str) -> Backbone:
         """The same weights in another execution."""
-        return Backbone(self.model, self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)
+        return self._of(self.model, execution)
 
     def copied(self, execution: str) -> Backbone:
         """The same in another execution, with weights of its own."""
-        return Backbone(deepcopy(self.model), self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)
+        return self._of(deepcopy(self.model), execution)
+
+    def _of(self, model: Any, execution: str) -> Backbone:
+        other = Backbone(model, self._tokenizer, execution=execution, weights_sha256=self.weights_sha256)
+        other.image.at_once = self.image.at_once
+        return other
 
     def offload(self, image: Stage, text: Stage) -> None:
         """Keep in host memory, until `reload`, the large frozen weights that lie below these stages of the towers."""
@@ -192,7 +198,11 @@ def load(
             raise _not_loaded(name, source, error) from error
     if source != "random":
         checkpoint.require_sound(model, f"'{Path(source or name).name}'")
-    return Backbone(model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model))
+    backbone = Backbone(
+        model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model)
+    )
+    backbone.image.fit(calls_of(torch.device(device)).memory_bytes(), number_bytes=4 if precision == "fp32" else 2)
+    return backbone
 
 
 def _model(name: str, source: str | None, precision: str, device: str) -> Any:

@@ -17,6 +17,13 @@ from harness.errors import BackboneError
 Stage = int | Literal["pixels", "features"]
 """How far the frozen image tower has run: "pixels" (B, 3, S, S); k blocks (B, N, W), 0 being after ln_pre; "features" (B, E)."""
 
+FEWEST_AT_ONCE = 32
+MOST_AT_ONCE = 512
+SHARE_OF_DEVICE = 64
+"""Images that run at once take at most this part of a device's memory, unless they are the fewest."""
+NUMBERS_A_TOKEN = 24
+"""Without a gradient, a block of a ViT holds at most so many numbers per token and unit of width at once."""
+
 
 class ImageTower:
     """The image tower of an open_clip model. `staged` is False for towers that are not a plain ViT (ResNets, timm models):
@@ -27,6 +34,8 @@ class ImageTower:
         self._model = model
         self._visual = visual = model.visual
         self.fast = fast
+        self.at_once = FEWEST_AT_ONCE
+        """How many images the fast execution runs at once where no gradient is needed, in extraction and in a test's batch."""
         self.staged = (
             hasattr(visual, "conv1")
             and hasattr(visual, "class_embedding")
@@ -44,6 +53,18 @@ class ImageTower:
                 "Choose a ViT backbone such as ViT-B-16-quickgelu, or a method that needs only image features "
                 "(zero_shot, coop, clip_adapter).",
             )
+
+    def fit(self, memory_bytes: int | None, number_bytes: int) -> None:
+        """Set `at_once` to what a device of so much memory is kept busy by, numbers having so many bytes; None is a CPU.
+
+        A power of two. More images would raise the peak of a run whose training needs less.
+        """
+        if memory_bytes is None or not self.staged:
+            self.at_once = FEWEST_AT_ONCE
+            return
+        an_image = NUMBERS_A_TOKEN * self._visual.positional_embedding.shape[0] * self.width * number_bytes
+        fitting = max(1, memory_bytes // SHARE_OF_DEVICE // an_image)
+        self.at_once = min(max(1 << (fitting.bit_length() - 1), FEWEST_AT_ONCE), MOST_AT_ONCE)
 
     @property
     def width(self) -> int:

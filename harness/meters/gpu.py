@@ -53,6 +53,10 @@ class DeviceCalls(Protocol):
 
     def peaks(self) -> Peaks: ...
 
+    def memory_bytes(self) -> int | None:
+        """All memory of the device; None of a CPU, whose memory is not its own."""
+        ...
+
     def mark(self) -> Any:
         """A moment among what the device is given, without waiting for it."""
 
@@ -78,6 +82,9 @@ class CpuCalls:
 
     def peaks(self) -> Peaks:
         return Peaks(None, None)
+
+    def memory_bytes(self) -> None:
+        return None
 
     def mark(self) -> float:
         return time.perf_counter()
@@ -110,6 +117,9 @@ class CudaCalls:
 
     def peaks(self) -> Peaks:
         return Peaks(torch.cuda.max_memory_allocated(self._device), torch.cuda.max_memory_reserved(self._device))
+
+    def memory_bytes(self) -> int:
+        return torch.cuda.get_device_properties(self._device).total_memory
 
     def mark(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)

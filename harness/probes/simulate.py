@@ -24,7 +24,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.clip.backbone import Backbone
-from harness.clip.image_tower import Stage
+from harness.clip.image_tower import FEWEST_AT_ONCE, Stage
 from harness.data.image_set import CPU, ImageSet
 from harness.errors import AdaptBenchError, ConfigError, located
 from harness.meters.flops import FlopCount
@@ -125,13 +125,16 @@ def class_names(count: int) -> tuple[str, ...]:
     return tuple(names[i % len(names)] + (f" {i // len(names)}" if i >= len(names) else "") for i in range(count))
 
 
-def simulate(key: RunKey, classes: Classes) -> Estimate:
+def simulate(key: RunKey, classes: Classes, images_at_once: int = FEWEST_AT_ONCE) -> Estimate:
     """The cost of a run's method, recipe, backbone, precision and execution with these classes, on no data and no weights.
+
+    `images_at_once` is what the fast execution extracts at a time: a GPU of much memory takes more.
 
     Raises ConfigError for a method that can't be simulated.
     """
     simulation = Simulation()
     backbone = simulation.backbone(key.backbone, execution=key.execution, precision=key.precision)
+    backbone.image.at_once = images_at_once
     size = backbone.pixels.size
     try:
         with simulation.fakes, counted_once(backbone):

@@ -117,7 +117,8 @@ def over_batches(
             if number == 0 or not fast:
                 classifier = model.classifier()
             runs_tower = stage != "features"
-            scores = in_parts(partial(model.logits, classifier=classifier), read, fast and runs_tower)
+            answer = partial(model.logits, classifier=classifier)
+            scores = in_parts(answer, read, model.backbone.image) if runs_tower else answer(read)
             check_answers(model, scores, len(read), classes)
             found.append(of(scores))
     return found

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.clip.backbone import Backbone
-from harness.clip.image_tower import Stage
+from harness.clip.image_tower import ImageTower, Stage
 from harness.data.image_set import ImageSet
 from harness.meters.gpu import calls_of
 from harness.meters.memory_tracker import in_host_memory, phase
@@ -20,10 +20,6 @@ from harness.training.log import TrainingLog
 
 EXTRACTION_BATCH_SIZE = 128
 """Images per forward pass when the reference extracts features (the Skip Tuning authors' figure)."""
-
-IMAGES_AT_ONCE = 32
-"""How many images the fast execution runs at once where no gradient is needed, in extraction and in a test's batch: more of them
-would only raise the peak, above that of training."""
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
@@ -39,18 +35,18 @@ def advance(backbone: Backbone, pixels: Tensor, stage: Stage) -> Tensor:
     if stage == "pixels":
         return pixels
     if stage == "features":
-        return in_parts(tower.encode, pixels, tower.fast)
-    return in_parts(lambda part: tower.blocks(tower.embed(part), 0, int(stage)), pixels, tower.fast)
+        return in_parts(tower.encode, pixels, tower)
+    return in_parts(lambda part: tower.blocks(tower.embed(part), 0, int(stage)), pixels, tower)
 
 
 def extraction_batch_size(backbone: Backbone) -> int:
     """Images per forward pass when features are extracted in the backbone's execution."""
-    return IMAGES_AT_ONCE if backbone.image.fast else EXTRACTION_BATCH_SIZE
+    return backbone.image.at_once if backbone.image.fast else EXTRACTION_BATCH_SIZE
 
 
-def in_parts(run: Callable[[Tensor], Tensor], images: Tensor, fast: bool) -> Tensor:
-    """``run(images)`` (B, ...), a few images at a time if `fast`."""
-    parts = images.split(IMAGES_AT_ONCE) if fast else (images,)
+def in_parts(run: Callable[[Tensor], Tensor], images: Tensor, tower: ImageTower) -> Tensor:
+    """``run(images)`` (B, ...); when fast, as many images at a time as the tower runs at once."""
+    parts = images.split(tower.at_once) if tower.fast else (images,)
     return run(images) if len(parts) == 1 else torch.cat([run(part) for part in parts])
 
 

@@ -37,6 +37,9 @@ def test_a_rehearsal_measures_every_cell_once_and_writes_the_page(tmp_path):
     errors = {(s, cell): f["error"] for s, of in found.items() for cell, f in of.items() if "error" in f}
     assert not errors
     assert found["out-of-memory"]["clip_adapter, then zero_shot"]["light"] == "ok"
+    tests = found["tests"]["tests marked gpu"]
+    assert tests["failed"] == 0
+    assert tests["passed" if torch.cuda.is_available() else "skipped"] >= 20
     text = results.with_suffix(".md").read_text()
     assert text == page(SECTIONS, documents([results]), REHEARSAL)
     assert "not yet measured" not in text

@@ -10,13 +10,13 @@ import torch
 
 from harness import plugins
 from harness.clip import backbone as backbones
+from harness.clip.image_tower import FEWEST_AT_ONCE
 from harness.data.few_shot import classnames
 from harness.data.image_set import ImageSet
 from harness.plan import Request, plan
 from harness.runs.job import Job
 from harness.runs.runner import execute
 from harness.suite import Folders
-from harness.training.reading import IMAGES_AT_ONCE
 from suites.demo.generated import GENERATED
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tinyworld")
@@ -59,7 +59,7 @@ def run(world, tmp_path):
 
 
 def test_a_transfer_aims_at_each_target_and_may_share_its_features(run, world, tmp_path):
-    in_batches = {"test_batch_size": str(IMAGES_AT_ONCE)}
+    in_batches = {"test_batch_size": str(FEWEST_AT_ONCE)}
     settings = {"epochs": "1", **in_batches}
     zero_shot, rows = run("domain-generalization", "zero_shot", tmp_path / "features", settings=in_batches)
     assert zero_shot.key.suite == "cross-dataset"

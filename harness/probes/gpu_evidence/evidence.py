@@ -44,11 +44,11 @@ class Setting:
         """How often two things are measured in turns."""
         return 2 if self.is_rehearsal else 7
 
-    def run(self, method: str, precision: Precision = "fp32", **request: object) -> PlannedRun:
-        """A run of a method on random images and random weights, of one image a class."""
+    def request(self, *methods: str, precision: Precision = "fp32", **request: object) -> Request:
+        """A run of each method on random images and random weights, of one image a class."""
         wanted: dict[str, object] = {
             "suite": "base2new",
-            "methods": [method],
+            "methods": methods,
             "datasets": [f"random:{2 * self.class_counts[0]}"],
             "seeds": [1],
             "shots": [1],
@@ -56,7 +56,11 @@ class Setting:
             "pretrained": "random",
             "precision": precision,
         }
-        (run,) = plan(Request(**(wanted | request)), "demo")  # type: ignore[arg-type]
+        return Request(**(wanted | request))  # type: ignore[arg-type]
+
+    def run(self, method: str, precision: Precision = "fp32", **request: object) -> PlannedRun:
+        """The run of one method."""
+        (run,) = plan(self.request(method, precision=precision, **request), "demo")
         return run
 
 

@@ -119,7 +119,7 @@ def throughput(setting: Setting, method: str, precision: Precision, work: str) -
 @torch.no_grad()
 def _tower_alone(backbone: Backbone, precision: Precision, count: int) -> None:
     size = backbone.pixels.size
-    pixels = torch.zeros(min(count, BATCH_SIZE), 3, size, size, device=backbone.device)
+    pixels = torch.zeros(min(count, backbone.image.at_once), 3, size, size, device=backbone.device)
     with autocast(precision, backbone.device):
         for _ in range(0, count, len(pixels)):
             advance(backbone, pixels, "features")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from harness.clip.backbone import load
+from harness.clip.image_tower import FEWEST_AT_ONCE
 from harness.meters.gpu import Gpu
 from harness.meters.window import Window
 from harness.method import Classes
 from harness.probes.gpu_evidence.evidence import Figures, Setting
 from harness.probes.simulate import STEPS, BlankImages, class_names, simulate
-from harness.records import Precision, RunKey, RunRecord, from_json
+from harness.records import Precision, RunKey, RunRecord
+from harness.runs.suite_runner import RunOptions, run_suite
 from harness.training.loop import train
 from harness.training.prepared import build_model
 
@@ -35,9 +35,9 @@ def training_peak(setting: Setting, method: str, precision: Precision) -> Figure
     """The peak of a training of two steps, by simulation, by CUDA's allocator and by NVML."""
     key = setting.run(method, precision).key
     classes = classes_of(setting.class_counts[0])
-    simulated = _training_bytes(key, classes)
     device = torch.device(setting.device)
     backbone = load(key.backbone, "random", execution=key.execution, precision=precision, device=setting.device)
+    simulated = _training_bytes(key, classes, backbone.image.at_once)
     images = blank_images(key, len(classes.names), backbone.pixels.size, device)
     with Window(device, Gpu(device)) as window:
         train(
@@ -70,25 +70,33 @@ def blank_images(key: RunKey, classes: int, size: int, device: torch.device) -> 
     )
 
 
-def _training_bytes(key: RunKey, classes: Classes) -> int:
-    return max(peak.total_bytes for name, peak in simulate(key, classes).peaks.items() if name != "evaluate")
+def _training_bytes(key: RunKey, classes: Classes, images_at_once: int = FEWEST_AT_ONCE) -> int:
+    peaks = simulate(key, classes, images_at_once).peaks
+    return max(peak.total_bytes for name, peak in peaks.items() if name != "evaluate")
+
+
+class Ends:
+    """Keeps of a suite's progress the records that its runs ended with."""
+
+    def __init__(self) -> None:
+        self.records: list[RunRecord] = []
+
+    def ended(self, number: int, record: RunRecord) -> None:
+        self.records.append(record)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *told: None
 
 
 def out_of_memory(setting: Setting, heavy: str, light: str) -> Figures:
-    """Two runs by the command, beside which memory is left for the light one only: how each ended."""
+    """Two runs of a suite, beside which memory is left for the light one only: how each ended."""
     classes = classes_of(setting.class_counts[0])
     needed = {name: _training_bytes(setting.run(name).key, classes) for name in (heavy, light)}
-    words = [sys.executable, "-m", "harness", "run", "base2new", "--methods", f"{heavy},{light}", "--steps", "1"]
-    words += ["--datasets", f"random:{2 * setting.class_counts[0]}", "--shots", "1", "--seeds", "1", "--quiet"]
-    words += ["--backbone", setting.backbone, "--pretrained", "random", "--device", setting.device]
+    ends = Ends()
     with tempfile.TemporaryDirectory() as folder, _filled(setting, sum(needed.values()) // 2 + CONTEXT_BYTES):
-        code = subprocess.run([*words, "--results", folder], capture_output=True).returncode
-        ended = {record.key.method: record.status for record in _records(Path(folder))}
-    return {"heavy": ended.get(heavy), "light": ended.get(light), "exit_code": code}
-
-
-def _records(folder: Path) -> list[RunRecord]:
-    return [from_json(path.read_bytes(), path.name) for path in folder.glob("base2new/*/*.json")]
+        run_suite(setting.request(heavy, light, steps=1), RunOptions(results=Path(folder), device=setting.device), ends)
+    status = {record.key.method: record.status for record in ends.records}
+    return {"heavy": status[heavy], "light": status[light]}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import platformdirs
@@ -40,25 +40,17 @@ class _Outcomes:
 
 
 def marked_tests(setting: Setting) -> Figures:
-    """The tests marked `gpu`; those of one file in a rehearsal, where they are skipped."""
+    """The tests marked `gpu`, which a rehearsal skips, by pytest alone: the files without such tests may need more to be read."""
     import pytest
 
-    where = "tests/harness/test_gpu.py" if setting.is_rehearsal else "tests"
-    outcomes = _Outcomes()
-    words = [
-        "-m",
-        "gpu",
-        "-q",
-        "--rootdir",
-        str(ROOT),
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore::pytest.PytestAssertRewriteWarning",
-        str(ROOT / where),
-    ]
-    with redirect_stdout(io.StringIO()):
-        pytest.main(words, plugins=[outcomes])
+    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
+    outcomes, said = _Outcomes(), io.StringIO()
+    words = ["-m", "gpu", "-q", "--rootdir", ROOT, "-p", "no:cacheprovider"]
+    words += ["-o", "addopts=--import-mode=importlib", "-W", "ignore::pytest.PytestAssertRewriteWarning", *files]
+    with redirect_stdout(said), redirect_stderr(said):
+        code = pytest.main([*map(str, words)], plugins=[outcomes])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"pytest ended with {code!r}: {' '.join(said.getvalue().split())[-300:]}")
     return {**outcomes.counts, "which": ", ".join(outcomes.failed)}
 
 
