@@ -20,7 +20,7 @@ from harness.errors import ConfigError, did_you_mean
 from harness.own_source import source_sha256
 from harness.protocol import adapter, check_method
 from harness.recipe import LENGTHS, Recipe, resolve, without_effect
-from harness.records import Precision, RunKey, key_json
+from harness.run_key import Precision, RunKey, key_json
 from harness.settings import Chosen, Conflicts, is_template
 from harness.suite import RECIPES, Dataset, Execution, Suite, Task
 

@@ -29,7 +29,15 @@ Kind = Literal["method", "suite", "dataset", "backbone", "command", "source", "e
 
 def names(kind: Kind) -> list[str]:
     """The registered names of a kind, in the order of their distributions' tables."""
-    return list(dict.fromkeys(e.name for e in _table(kind)))
+    return list(targets(kind))
+
+
+def targets(kind: Kind) -> dict[str, str]:
+    """Where each registered name of a kind leads, as ``module:attribute``."""
+    found: dict[str, str] = {}
+    for entry in _table(kind):
+        found.setdefault(entry.name, entry.value)
+    return found
 
 
 def load(kind: Kind, name: str) -> Any:

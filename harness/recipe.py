@@ -23,7 +23,7 @@ _OF_TRAINING = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Recipe:
     """Hyper-parameters of training that belong to no single method.
 

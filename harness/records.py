@@ -7,10 +7,13 @@ their JSON schema, with what each field means.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, field, fields
+from dataclasses import field
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -19,14 +22,17 @@ from pydantic_core import PydanticSerializationError
 
 from harness.errors import DataError
 from harness.files import printable
-from harness.recipe import Recipe
+from harness.recipe import Recipe as Recipe
+from harness.run_key import KEY_ADAPTER
+from harness.run_key import Precision as Precision
+from harness.run_key import RunKey as RunKey
+from harness.run_key import key_json as key_json
 from harness.settings import AtLeastOne
 from harness.suite import Execution
 
 SCHEMA_VERSION: Final = 1
 
 Status = Literal["ok", "out_of_memory", "diverged", "failed", "timeout"]
-Precision = Literal["fp32", "bf16", "fp16", "fp16-pure"]
 Phase = Literal["setup", "train", "test"]
 Tower = Literal["image", "text"]
 MOST_RECORD_BYTES = 1 << 26
@@ -50,50 +56,7 @@ Count = Annotated[int, Field(ge=0, le=1 << 60)]
 Classes = Annotated[int, Field(ge=0, le=1 << 20)]
 NonNegative = Annotated[_Figure, Field(ge=0)]
 
-_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
-class RunKey:
-    """What makes a run the run it is. Two runs with equal keys are the same run: a suite resumes by them."""
-
-    suite: str
-    """The suite that the run was planned by, or the one whose runs that suite shares."""
-    dataset: str
-    """The dataset that the method was trained on."""
-    classes: Literal["all", "base", "new"]
-    """Which of its classes were trained on: all, the first half (base) or the second (new)."""
-    tests: tuple[str, ...]
-    """Keys of the test splits, ``eurosat/base``, or ``eurosat`` for all classes."""
-    shots: AtLeastOne
-    """Training images per class."""
-    seed: Annotated[int, Field(ge=1, le=1 << 63)]
-    """The seed of the few-shot draw, the method's own weights, the order of the images and their augmentation."""
-    method: str
-    """The method's registered name, or ``module:Class``."""
-    settings: Mapping[str, Any]
-    """All fields of the method, after the recipe row and ``--set``."""
-    recipe: Recipe
-    """How the method was trained, after ``--set``."""
-    backbone: str
-    """The backbone's name."""
-    pretrained: str | None
-    """The weights: a tag, or a file's name and the start of its SHA-256 (of a local-dir:, with its config); null for those that a
-    backbone comes with."""
-    precision: Precision
-    """How it was computed: fp32, under autocast (bf16, fp16), or with fp16 weights (fp16-pure)."""
-    execution: Execution
-    """The authors' arithmetic (reference), or the one that leaves out work that can't change the result (fast)."""
-    steps: AtLeastOne | None = None
-    """Where it isn't null, training ended after so many steps and each test after so many batches."""
-    template: str | None = None
-    """A prompt template that replaced the datasets' own; null where they kept theirs."""
-    simulated: bool = False
-    """The run was simulated on tensors without contents: it has no times and no accuracy."""
-    device: Literal["cpu", "cuda"] | None = None
-    """The kind of device; null for simulated runs, and in records of before 0.2, whose environment says it."""
-    source_sha256: str | None = None
-    """Of a method of the user's own, a digest of its module and of those beside it that it imports; else null."""
+_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)  # a plan has keys alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
@@ -366,7 +329,6 @@ class RunRecord:
 
 
 _ADAPTER = TypeAdapter(RunRecord)
-_KEY_ADAPTER = TypeAdapter(RunKey)
 
 
 _NUMBERS = re.compile(rb"\[\n\s+([-+.\w]+(?:,\n\s+[-+.\w]+)*)\n\s+\]")  # no string holds a bare line break
@@ -409,7 +371,7 @@ def from_json(data: bytes, source: str) -> RunRecord:
 def key_from_json(data: bytes, source: str) -> RunKey:
     """The key in a record's file. Raises DataError naming `source`."""
     try:
-        return _KEY_ADAPTER.validate_json(data)
+        return KEY_ADAPTER.validate_json(data)
     except ValidationError as error:
         raise _no_record(source, error) from error
 
@@ -474,24 +436,29 @@ def _no_record(source: str, error: ValidationError | _ContradictionError) -> Dat
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a record's file, each field with its description."""
     schema = _ADAPTER.json_schema(mode="serialization")
+    for kind in (schema, *schema["$defs"].values()):
+        described = _field_docstrings(globals()[kind["title"]])
+        for name, of in kind["properties"].items():
+            of["description"] = described[name]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _field_docstrings(kind: type) -> dict[str, str]:
+    """What stands below each field of a class. pydantic would read them whenever it is imported, for a seventh of a plan's time."""
+    (defined,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(defined, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(defined.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
 
 
 def first_fault(error: ValidationError) -> str:
     """Where in a file the first thing is that is wrong with it, and what that is."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
-
-
-def key_json(key: RunKey) -> str:
-    """A canonical text of a key: equal keys give equal texts, whatever the order of their mappings.
-
-    An optional field at its default is left out: a field that a later version adds leaves the texts of older keys as they were.
-    """
-    defaults = {f.name: f.default for f in fields(RunKey) if f.default is not MISSING}
-    values = _KEY_ADAPTER.dump_python(key, mode="json")
-    given = {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
-    return json.dumps(given, sort_keys=True, separators=(",", ":"))
 
 
 if __name__ == "__main__":

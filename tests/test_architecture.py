@@ -186,7 +186,35 @@ assert len(json.loads(out.getvalue())) > 0
 
 
 def test_a_plan_is_made_without_torch_pandas_or_matplotlib():
-    assert not loaded_after(PLAN) & {"torch", "numpy", "pandas", "matplotlib", "PIL", "sklearn", "jinja2"}
+    loaded = loaded_after(PLAN)
+    assert not loaded & {"torch", "numpy", "pandas", "matplotlib", "PIL", "sklearn", "jinja2"}
+    assert not {module for module in loaded if module.startswith(("harness.runs", "harness.cli.run", "reports"))}
+    assert "harness.records" not in loaded
+
+
+HELP = """
+import importlib.metadata, sys
+sys.argv = ["adaptbench", "--help"]
+scan, scans = importlib.metadata.entry_points, []
+importlib.metadata.entry_points = lambda: scans.append(1) or scan()
+from harness.__main__ import main
+try:
+    main()
+except SystemExit:
+    assert len(scans) == 1
+"""
+
+
+def test_help_imports_no_command():
+    """Their sentences are read off their sources; of a module's packages, which are imported to find it, only the outermost."""
+    loaded = loaded_after(HELP)
+    ours = {"__main__", "cli", "cli.commands", "cli.terminal", "errors", "plugins"}
+    packages = {"harness", "harness.gate", "reports", "reports.trends", "suites", "suites.datasets"}
+    rooms = ("harness", "methods", "suites", "reports")
+    assert {module for module in loaded if module.split(".")[0] in rooms} == packages | {
+        f"harness.{name}" for name in ours
+    }
+    assert "pydantic" not in loaded
 
 
 def test_the_fork_server_starts_no_threads_and_touches_no_gpu():

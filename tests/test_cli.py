@@ -270,9 +270,9 @@ def test_the_others_are_listed_beside_a_broken_plug_in(adaptbench_here, tmp_path
     info = tmp_path / "broken-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    tables = ("methods", "suites", "datasets", "backbones", "commands")
+    tables = ("methods", "suites", "datasets", "backbones")
     (info / "entry_points.txt").write_text(
-        "".join(f"[adaptbench.{table}]\nbroken_{table} = broken_plugin:X\n" for table in tables)
+        "".join(f"[adaptbench.{table}]\nbroken_{table} = broken_plugin:X\n" for table in (*tables, "commands"))
     )
     monkeypatch.syspath_prepend(tmp_path)
     process = adaptbench_here("list")
@@ -280,6 +280,12 @@ def test_the_others_are_listed_beside_a_broken_plug_in(adaptbench_here, tmp_path
     for table in tables:
         assert f"Warning: the {table[:-1]} 'broken_{table}' can't be imported" in process.stderr
     assert all(name in process.stdout for name in ("skip_tuning", "few-shot", "demo-digits", "demo-clip"))
+    process = adaptbench_here("--help")
+    assert "Warning: the command 'broken_commands' can't be imported" in process.stderr
+    assert all(name in process.stdout for name in ("export-model", "report", "data"))
+    process = adaptbench_here("broken_commands")
+    assert process.returncode == 2
+    assert "the command 'broken_commands' can't be imported" in process.stderr
 
 
 def test_results_that_can_not_be_written_are_refused_before_anything_runs(adaptbench_here, tmp_path):

@@ -13,8 +13,7 @@ from rich.table import Table
 from harness import plugins, weights
 from harness.cli import tables
 from harness.cli.options import Pretrained
-from harness.cli.progress import say
-from harness.cli.terminal import console, errors
+from harness.cli.terminal import console, errors, say
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
 from harness.protocol import check_method
 from harness.recipe import sourced_fields

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from harness.errors import ConfigError, did_you_mean
-from harness.records import Precision
+from harness.run_key import Precision
 from harness.suite import Execution
 
 Suite = Annotated[

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from harness.cli import options, tables
 from harness.cli.terminal import console
 from harness.plan import PlannedRun, Request, default_group, plan
-from harness.records import RunKey
+from harness.run_key import RunKey
 
 
 def plan_(

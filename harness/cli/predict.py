@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import options, tables
-from harness.cli.progress import say
-from harness.cli.terminal import console, errors
+from harness.cli.terminal import console, errors, say
 from harness.data.split_files import SUFFIXES
 from harness.errors import ConfigError, DataError
 from harness.runs.suite_runner import require_device

@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.terminal import say
 from harness.plan import PlannedRun
 from harness.records import RunRecord
 from harness.runs.events import EpochEnded, Event, Phase, PhaseStarted, TestEnded
@@ -407,11 +408,6 @@ def kind_of(run: PlannedRun) -> Kind:
 
 def _title(run: PlannedRun) -> str:
     return f"{run.key.method} on {run.key.dataset}, seed {run.key.seed}"
-
-
-def say(console: Console, text: str | Text) -> None:
-    """Print a text as it is: wrapped at words on a terminal, one line in a log."""
-    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def duration(seconds: float) -> str:

@@ -15,8 +15,8 @@ import typer
 from harness import plugins
 from harness.cli import options
 from harness.cli.plan import show
-from harness.cli.progress import Detail, Display, Eta, duration, kind_of, say
-from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_SOME_FAILED, console, errors
+from harness.cli.progress import Detail, Display, Eta, duration, kind_of
+from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_SOME_FAILED, console, errors, say
 from harness.errors import ConfigError
 from harness.plan import Request
 from harness.runs.executors import Executor, Workers, order, seconds_of

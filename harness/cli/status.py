@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from harness.cli.progress import duration, say
-from harness.cli.terminal import console
+from harness.cli.progress import duration
+from harness.cli.terminal import console, say
 from harness.runs.claims import LEASE_SECONDS
 from harness.runs.status import Running, SuiteStatus, status
 

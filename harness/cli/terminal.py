@@ -21,6 +21,11 @@ def print_whatever_comes() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def say(where: Console, text: str | Text) -> None:
+    """Print a text as it is: wrapped at words on a terminal, one line in a log."""
+    where.print(text, markup=False, highlight=False, soft_wrap=not where.is_terminal)
+
+
 @contextmanager
 def working() -> Iterator[Callable[[str], object]]:
     """A line of a terminal that says what is being done, for as long as it takes; none in a log."""
