@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
@@ -19,6 +20,10 @@ from reports.format.text import short
 
 LINE_PIXELS = 17
 """From one label to the next, at 100 dots an inch."""
+NAMES_FROM_PIXELS = 26
+"""From the right end of the lines to their names."""
+FRAME_INCHES = (0.85, 0.75)
+"""What ticks and titles take of a figure's width and height, about."""
 LABEL_WIDTH = 0.085
 """What a number under the axis takes of its width."""
 KEY_INCHES = 0.25
@@ -31,7 +36,7 @@ def curves(name: str, lines: Mapping[str, Sequence[Point]], x_label: str, y_labe
     every = [p for points in ordered.values() for p in points]
     with mpl.rc_context(SETTINGS):
         figure, axes = plane(x_label, y_label)
-        _across(axes, sorted({p.x for p in every}))
+        _across(axes, sorted({p.x for p in every}), _room_for(figure, list(lines)))
         for points in ordered.values():
             _line(axes, points)
         axes.set_ylim(*padded(_legible(every), "y"))
@@ -80,24 +85,56 @@ def _legible(points: Sequence[Point]) -> list[Point]:
     return [replace(p, y_margin=min(p.y_margin or 0.0, span)) for p in points]
 
 
+def _room_for(figure: Figure, labels: Sequence[str]) -> float:
+    """The share of the axes' width that names take; the figure grows where they would take too much, or stand too close."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    texts = [figure.text(0, 0, short(label, 26)) for label in labels]
+    with any_script():
+        inches = (max(text.get_window_extent(renderer).width for text in texts) + NAMES_FROM_PIXELS + 4) / figure.dpi
+    for text in texts:
+        text.remove()
+    width = max(SIZE_INCHES[0], 2 * inches + FRAME_INCHES[0])
+    figure.set_size_inches(width, max(SIZE_INCHES[1], len(labels) * LINE_PIXELS / figure.dpi + FRAME_INCHES[1]))
+    return inches / (width - FRAME_INCHES[0])
+
+
 def _name(axes: Axes, ends: Sequence[Point]) -> None:
-    """Each line's name right of its end, pushed up where the one below is too near."""
-    above = -np.inf
-    for point in sorted(ends, key=lambda p: p.y):
-        height = axes.transData.transform((point.x, point.y))[1]
-        above = max(height, above + LINE_PIXELS)
-        axes.annotate(short(point.label, 26), (point.x, point.y), (10, (above - height) * 0.72), va="center_baseline",
-                      textcoords="offset points", gid=point.style.key, zorder=5)  # fmt: skip
+    """Each line's name right of all lines, at the end of a leader from its own."""
+    frame, ends = axes.get_window_extent(), sorted(ends, key=lambda p: p.y)
+    places = [axes.transData.transform((p.x, p.y)) for p in ends]
+    heights = spread([y for _, y in places], LINE_PIXELS, frame.y0 + LINE_PIXELS / 2, frame.y1 - LINE_PIXELS / 2)
+    across = max(x for x, _ in places) + NAMES_FROM_PIXELS
+    for point, (x, y), height in zip(ends, places, heights, strict=True):
+        line = {"arrowstyle": "-", "color": point.style.colour, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 4}
+        label = axes.annotate(short(point.label, 26), (point.x, point.y), ((across - x) * 0.72, (height - y) * 0.72),
+                              va="center", textcoords="offset points", gid=point.style.key, zorder=5,
+                              arrowprops={**line, "relpos": (0, 0.5)})  # fmt: skip
+        if label.arrow_patch:
+            label.arrow_patch.set_gid(point.style.key)
 
 
-def _across(axes: Axes, values: Sequence[float]) -> None:
-    """Ticks at the values measured, and room for names on the right; logarithmic where they grow by factors."""
+def spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """`heights`, the lowest first, moved so that they are `gap` apart, or less where there is no room, and all inside."""
+    gap = min(gap, (high - low) / max(len(heights) - 1, 1))
+    found: list[float] = []
+    for height in heights:
+        found.append(max(height, found[-1] + gap if found else low))
+    above = high
+    for i in range(len(found) - 1, -1, -1):
+        found[i] = min(found[i], above)
+        above = found[i] - gap
+    return found
+
+
+def _across(axes: Axes, values: Sequence[float], names: float) -> None:
+    """Ticks at the values measured, and `names` of the width for names on the right; logarithmic where they grow by factors."""
+    more = 1.1 * names / (1 - names)
     if values[0] > 0 and values[-1] >= 8 * values[0]:
         axes.set_xscale("log")
-        axes.set_xlim(values[0] / 1.15, values[-1] * (values[-1] / values[0]) ** 0.35)
+        axes.set_xlim(values[0] / 1.15, values[-1] * (1.15 * values[-1] / values[0]) ** more)
     else:
         span = (values[-1] - values[0]) or 1
-        axes.set_xlim(values[0] - 0.05 * span, values[-1] + 0.35 * span)
+        axes.set_xlim(values[0] - 0.05 * span, values[-1] + 1.05 * more * span)
     axes.set_xticks(_apart(axes, values))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from matplotlib.transforms import Bbox
 
 from reports.charts.labels import any_script, place_labels
-from reports.charts.svg import INK, inline
+from reports.charts.svg import INK, inline, with_marks
 from reports.format.styles import Style
 from reports.format.text import short
 
@@ -41,11 +42,13 @@ SETTINGS: dict[Any, Any] = {
 }
 ROUND = (1, 2, 2.5, 5, 10)
 """Steps of an axis, times a power of ten."""
+AXIS_LETTERS = 45
+"""So many digits have room beneath an axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One method in a plane; margins are half the widths of 95 % intervals, None where there is none."""
+    """One method in a plane; margins are half the widths of 95 % intervals, None where there is none. `says`: its figures."""
 
     label: str
     style: Style
@@ -53,6 +56,7 @@ class Point:
     y: float
     x_margin: float | None = None
     y_margin: float | None = None
+    says: str = ""
 
 
 def pareto(points: Sequence[Point], free: Sequence[Point] = ()) -> list[Point]:
@@ -76,13 +80,12 @@ def against_cost(
         figure, axes = plane(f"{cost}, {unit}", score)
         _cost_axis(axes, [p.x for p in scaled])
         front = pareto(scaled, free)
-        _front(axes, front)
         _markers(axes, scaled)
         axes.set_ylim(*padded([*scaled, *free], "y"))
         canvas = drawn(figure)
-        taken = _steps(axes, front) + [_level(canvas, axes, level) for level in free]
-        place_labels(canvas, axes, scaled, taken)
-        return as_svg(figure, name)
+        levels = [_level(canvas, axes, level) for level in free]
+        place_labels(canvas, axes, scaled, _steps(axes, front), levels)
+        return with_marks(as_svg(figure, name), [*_step(axes, front), *_free(axes, free), *_marks(axes, scaled, front)])
 
 
 def base_against_new(name: str, points: Sequence[Point]) -> str:
@@ -93,8 +96,8 @@ def base_against_new(name: str, points: Sequence[Point]) -> str:
         axes.set_xlim(*padded(points, "x"))
         axes.set_ylim(*padded(points, "y"))
         canvas = drawn(figure)
-        place_labels(canvas, axes, points, _contours(canvas, axes))
-        return as_svg(figure, name)
+        place_labels(canvas, axes, points, [], _contours(canvas, axes))
+        return with_marks(as_svg(figure, name), _marks(axes, points))
 
 
 def _unit(units: Sequence[tuple[str, float]], values: Sequence[float]) -> tuple[str, float]:
@@ -123,11 +126,12 @@ def _cost_axis(axes: Axes, values: Sequence[float]) -> None:
     """From zero, or logarithmic where the values span more than a decade."""
     smallest, largest = min(values), max(values)
     if 0 < smallest * 10 < largest:
-        decades = np.log10(largest / smallest)
+        low, high = smallest / 1.6, largest * 1.9
+        decade = AXIS_LETTERS / np.log10(high / low) / (1 + len(f"{high:,.0f}"))
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decade > 3 else (1, 3) if decade > 2 else (1,)))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlim(smallest / 1.6, largest * 1.9)
+        axes.set_xlim(low, high)
     else:
         axes.set_xlim(0, largest * 1.18 or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
@@ -142,10 +146,34 @@ def padded(points: Sequence[Point], axis: Literal["x", "y"]) -> tuple[float, flo
     return max(low - pad, 0), min(high + pad, 100 + pad / 4)
 
 
-def _front(axes: Axes, front: Sequence[Point]) -> None:
-    x, y = [p.x for p in front], [p.y for p in front]
-    axes.step(x, y, where="post", color=INK, alpha=0.45, linewidth=1.3, zorder=2)
-    axes.scatter(x, y, s=170, facecolors="none", edgecolors=INK, linewidths=1, alpha=0.55, zorder=2)
+def _marks(axes: Axes, points: Sequence[Point], front: Sequence[Point] = ()) -> Iterator[str]:
+    """A circle around each point that tells its figures, drawn where it is on the front; the script draws the front anew."""
+    for p in points:
+        x, y = _in_svg(axes, p)
+        kind = ' class="front"' if p in front else ""
+        yield (f'<circle{kind} cx="{x:.1f}" cy="{y:.1f}" r="6.7" data-row="{p.style.key}" data-name="{escape(p.label)}">'
+               f"<title>{escape(p.says or p.label)}</title></circle>")  # fmt: skip
+
+
+def _step(axes: Axes, front: Sequence[Point]) -> Iterator[str]:
+    """The front's line: across to the next point, then up to it."""
+    corners = [_in_svg(axes, p) for p in front]
+    steps = "".join(f"H{x:.1f}V{y:.1f}" for x, y in corners[1:])
+    yield f'<path class="step" d="{f"M{corners[0][0]:.1f} {corners[0][1]:.1f}" if corners else ""}{steps}"/>'
+
+
+def _free(axes: Axes, free: Sequence[Point]) -> Iterator[str]:
+    """Where the levels are that every front begins above."""
+    for p in free:
+        yield f'<path class="free" data-row="{p.style.key}" data-level="{_in_svg(axes, p)[1]:.1f}"/>'
+
+
+def _in_svg(axes: Axes, p: Point) -> tuple[float, float]:
+    """Where a point is in the picture, whose unit is 1/72 inch and whose y goes down."""
+    figure = axes.get_figure(root=True)
+    assert figure
+    x, y = axes.transData.transform((p.x, p.y)) * 72 / figure.dpi
+    return float(x), float(72 * figure.get_size_inches()[1] - y)
 
 
 def _markers(axes: Axes, points: Sequence[Point]) -> None:
@@ -168,9 +196,10 @@ def _bars(axes: Axes, p: Point) -> None:
 
 def _level(canvas: FigureCanvasAgg, axes: Axes, level: Point) -> Bbox:
     """A line across at a point's score; returns where its label is, in pixels."""
-    axes.axhline(level.y, color=level.style.colour, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    line = axes.axhline(level.y, color=level.style.colour, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    line.set_gid(level.style.key)
     text = axes.annotate(short(level.label, 26), (1, level.y), (0, 4), xycoords=("axes fraction", "data"),
-                         textcoords="offset points", ha="right", alpha=0.7)  # fmt: skip
+                         textcoords="offset points", ha="right", alpha=0.7, gid=level.style.key)  # fmt: skip
     return text.get_window_extent(canvas.get_renderer())
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from reports.format.text import short
@@ -19,10 +19,14 @@ from reports.format.text import short
 if TYPE_CHECKING:
     from reports.charts.drawing import Point
 
-PLACES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+CORNERS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+"""Where a label at the end of a line stands first: a line straight up or across may be taken for an error bar."""
+PLACES = ((1, 0), (-1, 0), (0, 1), (0, -1), *CORNERS)
 """Right, left, above, below, then the corners."""
 MOST_COVERED = 0.3
-"""The share of a label that may lie on something else."""
+"""The share of a label that may lie on bars, lines and markers; none of it on another label, or outside of the frame."""
+LETTERS = 26
+"""As many of a name stand in a picture."""
 SAME_PLACE_PIXELS = 3
 """Points this near one another look like one, and a label stands by both."""
 
@@ -33,43 +37,62 @@ class Reach:
 
     points: float
     others: float
+    places: Sequence[tuple[int, int]]
     line: bool
 
 
-BESIDE, AFAR = Reach(10, 1.5, line=False), Reach(32, 0.75, line=True)
+REACHES = (
+    Reach(10, 1.5, PLACES, line=False),
+    Reach(32, 0.75, CORNERS, line=True),
+    Reach(55, 0.5, CORNERS, line=True),
+    Reach(32, 0.75, PLACES, line=True),
+    Reach(55, 0.5, PLACES, line=True),
+)
 
 
-def place_labels(canvas: FigureCanvasAgg, axes: Axes, points: Sequence[Point], taken: list[Bbox]) -> None:
+def place_labels(
+    canvas: FigureCanvasAgg, axes: Axes, points: Sequence[Point], taken: Sequence[Bbox], words: Sequence[Bbox]
+) -> None:
     """Each point's label at the first of eight places beside it where it covers nothing, or where it covers least.
 
+    taken: lines, in pixels, which a label may lie on if it has to. words: other texts, which none may lie on.
     Where it would lie on others or seem to be another point's, it stands farther off, at the end of a line from its point. One
-    that has no room there either is left out: the point's sign stands beside its name in the tables.
+    that has no room there either is left out: its point tells name and figures when it is pointed at, focused or touched.
     """
     with any_script():
         taken = [*taken, *(box for p in points for box in _around(axes, p))]
+        labels = [box.padded(3, 2) for box in words]
         for point in sorted(points, key=lambda p: (-p.y, p.x)):
-            box = _placed(canvas, axes, point, points, taken, BESIDE) or _placed(
-                canvas, axes, point, points, taken, AFAR
-            )
-            if box:
-                taken.append(box.padded(3))
+            for reach in REACHES:
+                if box := _placed(canvas, axes, point, points, taken, labels, reach):
+                    labels.append(box.padded(3, 5))  # letters of the page's own fonts take more room
+                    taken += _leader(box, _pixels(axes, point)) if reach.line else []
+                    break
 
 
 def _placed(
-    canvas: FigureCanvasAgg, axes: Axes, point: Point, points: Sequence[Point], taken: Sequence[Bbox], reach: Reach
+    canvas: FigureCanvasAgg,
+    axes: Axes,
+    point: Point,
+    points: Sequence[Point],
+    taken: Sequence[Bbox],
+    labels: Sequence[Bbox],
+    reach: Reach,
 ) -> Bbox | None:
     """Where the label now is, in pixels; None where it has no room."""
-    places = [_label(axes, point, across, up, reach) for across, up in PLACES]
-    boxes = [_box(canvas, place) for place in places]
     own, *others = (_pixels(axes, p) for p in (point, *points))
-    cover = [_covered(box, taken, axes.get_window_extent()) for box in boxes]
-    cover = [c if _belongs(box, own, others, reach) else inf for c, box in zip(cover, boxes, strict=True)]
+    size = _size(canvas, point.label)
+    boxes = [
+        _box(size, own, across, up, _offset(across, up, reach) * canvas.figure.dpi / 72) for across, up in reach.places
+    ]
+    cover = [_covered(box, taken, labels, axes.get_window_extent()) for box in boxes]
+    apart = [_belongs(box, own, others, reach) and not (reach.line and _crosses(box, own, labels)) for box in boxes]
+    cover = [c if alone else inf for c, alone in zip(cover, apart, strict=True)]
     chosen = cover.index(min(cover))
-    fits = cover[chosen] < MOST_COVERED * boxes[chosen].width * boxes[chosen].height
-    for i, place in enumerate(places):
-        if i != chosen or not fits:
-            place.remove()
-    return boxes[chosen] if fits else None
+    if cover[chosen] >= MOST_COVERED * boxes[chosen].width * boxes[chosen].height:
+        return None
+    _label(axes, point, *reach.places[chosen], reach)
+    return boxes[chosen]
 
 
 @contextmanager
@@ -80,10 +103,15 @@ def any_script() -> Iterator[None]:
         yield
 
 
-def _label(axes: Axes, point: Point, across: int, up: int, reach: Reach) -> Annotation:
-    offset = reach.points if not (across and up) else 0.7 * reach.points
+def _offset(across: int, up: int, reach: Reach) -> float:
+    """In points, along each axis."""
+    return reach.points if not (across and up) else 0.7 * reach.points
+
+
+def _label(axes: Axes, point: Point, across: int, up: int, reach: Reach) -> None:
+    offset = _offset(across, up, reach)
     label = axes.annotate(
-        short(point.label, 26),
+        short(point.label, LETTERS),
         (point.x, point.y),
         (across * offset, up * offset),
         textcoords="offset points",
@@ -95,13 +123,19 @@ def _label(axes: Axes, point: Point, across: int, up: int, reach: Reach) -> Anno
     )
     if label.arrow_patch:
         label.arrow_patch.set_gid(point.style.key)
-    return label
 
 
-def _box(canvas: FigureCanvasAgg, label: Annotation) -> Bbox:
-    """A label's text without its line, in pixels."""
-    label.update_positions(canvas.get_renderer())
-    return Text.get_window_extent(label, canvas.get_renderer())
+def _size(canvas: FigureCanvasAgg, label: str) -> tuple[float, float]:
+    """Width and height of a label, in pixels."""
+    box = Text(text=short(label, LETTERS), figure=canvas.figure).get_window_extent(canvas.get_renderer())
+    return box.width, box.height
+
+
+def _box(size: tuple[float, float], own: tuple[float, float], across: int, up: int, offset: float) -> Bbox:
+    """Where a label would be, in pixels, so far from its point."""
+    left, bottom = (at + way * offset - length * (1 - way) / 2
+                    for at, way, length in zip(own, (across, up), size, strict=True))  # fmt: skip
+    return Bbox.from_bounds(left, bottom, *size)
 
 
 def _around(axes: Axes, point: Point) -> list[Bbox]:
@@ -128,14 +162,27 @@ def _belongs(box: Bbox, own: tuple[float, float], points: Sequence[tuple[float, 
     return all(_distance(box, p) > reach.others * _distance(box, own) for p in others)
 
 
+def _leader(box: Bbox, own: tuple[float, float]) -> list[Bbox]:
+    """The line from a point to its label, as small boxes."""
+    x, y = (min(max(at, low), high) for at, low, high in zip(own, box.min, box.max, strict=True))
+    steps = [(own[0] + (x - own[0]) * i / 12, own[1] + (y - own[1]) * i / 12) for i in range(1, 12)]
+    return [Bbox.from_extents(left - 2, low - 2, left + 2, low + 2) for left, low in steps]
+
+
+def _crosses(box: Bbox, own: tuple[float, float], labels: Sequence[Bbox]) -> bool:
+    """Whether the line from a point to its label would run through another label."""
+    return any(step.overlaps(label) for step in _leader(box, own) for label in labels)
+
+
 def _distance(box: Bbox, point: tuple[float, float]) -> float:
     x, y = point
     return hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
 
 
-def _covered(box: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
-    """Pixels of a label that lie on something else or outside of the frame."""
-    inside = Bbox.intersection(box, frame)
-    outside = box.width * box.height - (inside.width * inside.height if inside else 0.0)
+def _covered(box: Bbox, taken: Sequence[Bbox], labels: Sequence[Bbox], frame: Bbox) -> float:
+    """Pixels of a label that lie on something else; infinite on another label, or outside of the frame."""
+    outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
+    if outside or any(box.overlaps(other) for other in labels):
+        return inf
     overlaps = (Bbox.intersection(box, other) for other in taken)
-    return outside * 2 + sum(o.width * o.height for o in overlaps if o)
+    return sum(o.width * o.height for o in overlaps if o)

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pandas as pd
+from markupsafe import Markup
 
 from reports.charts import drawing
 from reports.charts.drawing import Point
+from reports.format import units
 from reports.format.styles import Style
 from reports.format.text import listed, short, uncapitalised
 from reports.results import quantities
@@ -26,7 +28,7 @@ class Chart:
 
     svg: str
     title: str
-    caption: str
+    caption: str | Markup
 
 
 def section_charts(name: str, results: SectionResults, styles: dict[str, Style]) -> list[Chart]:
@@ -74,26 +76,39 @@ def _against_costs(name: str, results: SectionResults, styles: dict[str, Style])
     ]
     for cost, x_axis in quantities.drawn():
         title = x_axis.title.format(PEAK_NAMES[results.peak])
-        points = _points(complete[complete[cost.name].notna()], styles, cost.name, results.main)
+        known = complete[complete[cost.name].notna()]
+        points = [
+            replace(p, says=f"{p.label}: {score[:-3]} {units.percent(p.y)} %, {uncapitalised(title)} {cost.text(p.x)}")
+            for p in _points(known, styles, cost.name, results.main)
+        ]
         if len(points) > 1:
             bars = f" {BARS}" if any(p.y_margin for p in points) else ""
             svg = drawing.against_cost(f"{name}-{cost.name}", points, title, x_axis.units, score, free)
             yield Chart(svg, f"{score[:-3]} against {uncapitalised(title)}",
-                        f"Up and left is better. {_front(points, free)}{bars}")  # fmt: skip
+                        Markup("Up and left is better. {}{}").format(_front(points, free), bars))  # fmt: skip
 
 
-def _front(points: list[Point], free: list[Point]) -> str:
-    """Which points nothing beats in both. What trains nothing costs nothing: the best of that is on every front."""
-    front = listed([p.label for p in drawing.pareto(points, free)])
+def _front(points: list[Point], free: list[Point]) -> Markup:
+    """Which points nothing beats in both. What trains nothing costs nothing: the best of that is on every front.
+
+    The script replaces the names where a method is hidden.
+    """
+    front = Markup('<span class="front">{}</span>').format(
+        listed([p.label for p in drawing.pareto(points, free)]) or "none"
+    )
     if not free:
-        return f"Ringed, on the Pareto front: {front}."
-    best = f"{max(free, key=lambda p: p.y).label}, which trains nothing"
-    return f"Ringed, on the Pareto front with {best}: {front}." if front else f"On the Pareto front: {best}, alone."
+        return Markup("Ringed, on the Pareto front: {}.").format(front)
+    best = max(free, key=lambda p: p.y)
+    with_it = Markup('<span data-row="{}"> with {}, which trains nothing</span>').format(best.style.key, best.label)
+    return Markup("Ringed, on the Pareto front{}: {}.").format(with_it, front)
 
 
 def _plane(name: str, results: SectionResults, styles: dict[str, Style]) -> Iterator[Chart]:
     if results.main == "h" and len(results.complete) > 1:
-        points = _points(results.complete, styles, "base", "new")
+        points = [
+            replace(p, says=f"{p.label}: base {units.percent(p.x)} %, new {units.percent(p.y)} %")
+            for p in _points(results.complete, styles, "base", "new")
+        ]
         svg = drawing.base_against_new(f"{name}-plane", points)
         bars = f" {BARS}" if any(p.y_margin for p in points) else ""
         yield Chart(svg, "Base against new classes", f"Up and right is better. H is equal along each curve.{bars}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from xml.etree import ElementTree
 
 INK = "#010203"
@@ -29,6 +30,12 @@ def inline(svg: str, prefix: str) -> str:
         _convert(element, referenced, prefix)
     root.attrib = {"viewBox": root.attrib["viewBox"], "stroke-linejoin": "round", "aria-hidden": "true"}
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def with_marks(svg: str, marks: Iterable[str]) -> str:
+    """A picture with marks of the page's own above it: the circles of points, which tell their figures, and the front."""
+    opened = svg.replace(' aria-hidden="true"', ' role="group"', 1).removesuffix("</svg>")
+    return f'{opened}<g class="points">{"".join(marks)}</g></svg>'
 
 
 def _convert(element: ElementTree.Element, referenced: set[str], prefix: str) -> None:

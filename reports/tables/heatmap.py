@@ -13,11 +13,12 @@ from reports.results.section_results import SectionResults
 from reports.results.sections import REFERENCE, Row
 from reports.tables.section_tables import ranked
 
-SHADES = 5
+STEPS = (0.5, 1, 2, 5, 10)
+"""From so many points on a cell is tinted, one shade stronger at each; the same on every page."""
 LEGEND = Markup(
-    "Points above (blue) or below (orange) <bdi>{}</bdi>; the strongest tint is <span>{:.1f}</span> points."
+    "Points above (blue) or below (orange) <bdi>{}</bdi>; the tints begin at 0.5, 1, 2, 5 and 10 points, on every page."
 )
-"""The script replaces both where the reader chooses another reference."""
+"""The script replaces the name where the reader chooses another reference."""
 
 
 def heat_map(name: str, results: SectionResults, styles: dict[str, Style]) -> Table | None:
@@ -37,13 +38,10 @@ def heat_map(name: str, results: SectionResults, styles: dict[str, Style]) -> Ta
     table = Table(name, caption, columns, features=("reference",))
     found = {row.label: [_score(results, row, unit) for unit in on] for row in rows}
     differences = pd.DataFrame(found, index=on, dtype=float).sub(pd.Series(found[reference], on, dtype=float), axis=0)
-    limit = differences.abs().max().max()
     for row in rows:
-        cells = [
-            _cell(table, v, differences.loc[u, row.label], limit) for v, u in zip(found[row.label], on, strict=True)
-        ]
+        cells = [_cell(table, v, differences.loc[u, row.label]) for v, u in zip(found[row.label], on, strict=True)]
         table.rows.append([Cell(row.label, style=styles[row.label]), *cells])
-    table.legend = LEGEND.format(reference, limit)
+    table.legend = LEGEND.format(reference)
     return table
 
 
@@ -52,9 +50,9 @@ def _score(results: SectionResults, row: Row, unit: str) -> float | None:
     return None if line is None or line["seeds"] < line["expected"] else float(line[results.unit_main])
 
 
-def _cell(table: Table, score: float | None, difference: float, limit: float) -> Cell:
+def _cell(table: Table, score: float | None, difference: float) -> Cell:
     """`value` is the score itself, from which the script takes differences to another row."""
     if score is None or pd.isna(difference):
         return table.absent("Not every seed finished, here or in the reference.")
-    shade = round(SHADES * difference / limit) if limit else 0
-    return Cell(units.points(difference), score, shade=shade)
+    shade = sum(abs(difference) >= step for step in STEPS)
+    return Cell(units.points(difference), score, shade=shade if difference > 0 else -shade)

@@ -92,8 +92,8 @@ function reference(table) {
   select.addEventListener("change", () => {
     const chosen = rows[select.value];
     if (chosen) {
-      const limit = compareWith(rows, [...chosen.cells].slice(1).map(value));
-      explain([text(chosen.cells[0]), limit.toFixed(1)]);
+      compareWith(rows, [...chosen.cells].slice(1).map(value));
+      explain([text(chosen.cells[0])]);
     } else {
       printed.forEach((cells, r) => cells.forEach(([words, tint], c) => put(rows[r].cells[c + 1], words, tint)));
       explain(explained);
@@ -105,15 +105,13 @@ function reference(table) {
 
 function compareWith(rows, level) {
   const differences = rows.map((row) => [...row.cells].slice(1).map((cell, i) => value(cell) - level[i]));
-  const limit = Math.max(...differences.flat().filter(Number.isFinite).map(Math.abs), 0);
   rows.forEach((row, r) => differences[r].forEach((difference, c) => {
     if (!Number.isFinite(difference)) return put(row.cells[c + 1], "–", "number");
-    const shade = limit ? Math.round((5 * difference) / limit) : 0;
+    const shade = Math.sign(difference) * [0.5, 1, 2, 5, 10].filter((step) => Math.abs(difference) >= step).length;
     const size = Math.abs(difference).toFixed(2);
     const words = size === "0.00" ? "±0" : (difference > 0 ? "+" : "−") + size;
     put(row.cells[c + 1], words, `number tint${shade > 0 ? "p" : shade < 0 ? "n" : ""}${Math.abs(shade)}`);
   }));
-  return limit;
 }
 
 function value(cell) {
@@ -190,12 +188,64 @@ function choose(place) {
   for (const name of names) {
     const label = element("label");
     const box = element("input", "", { type: "checkbox", checked: true });
-    box.addEventListener("change", () => show(name.dataset.key, box.checked));
+    box.addEventListener("change", () => { show(name.dataset.key, box.checked); drawFronts(); });
     label.append(box, " ", name.textContent);
     choices.append(label);
   }
   details.append(element("summary", "Choose methods"), choices);
   place.replaceChildren(details);
+}
+
+// Points of charts tell their figures: one stop of the tab key a chart, arrows from point to point.
+for (const group of document.querySelectorAll("svg .points")) {
+  const points = [...group.querySelectorAll("circle")];
+  const svg = group.ownerSVGElement;
+  svg.setAttribute("aria-label", svg.closest("figure").querySelector("strong").textContent);
+  points.forEach((point, i) => {
+    const words = point.querySelector("title").textContent;
+    point.setAttribute("role", "img");
+    point.setAttribute("aria-label", words);
+    point.setAttribute("tabindex", i ? "-1" : "0");
+    for (const event of ["focus", "pointerenter", "click"]) point.addEventListener(event, () => tell(svg, words));
+    for (const event of ["blur", "pointerleave"]) point.addEventListener(event, () => tell(svg, ""));
+    point.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const shown = points.filter((other) => !other.classList.contains("off"));
+      const next = shown[(shown.indexOf(point) + step + shown.length) % shown.length];
+      points.forEach((other) => other.setAttribute("tabindex", other === next ? "0" : "-1"));
+      next.focus();
+    });
+  });
+}
+
+function tell(svg, words) {
+  const plot = svg.closest(".plot");
+  const told = plot.querySelector(".told") || plot.appendChild(element("p", "", { className: "told" }));
+  told.textContent = words;
+}
+
+// What is on the front is ringed, of the methods that are shown.
+function drawFronts() {
+  for (const step of document.querySelectorAll("svg .step")) {
+    const shown = (part) => !part.classList.contains("off");
+    const levels = [...step.parentElement.querySelectorAll(".free")].filter(shown).map((free) => Number(free.dataset.level));
+    const points = [...step.parentElement.querySelectorAll("circle")];
+    points.forEach((point) => point.classList.remove("front"));
+    const at = (point) => [point.cx.baseVal.value, point.cy.baseVal.value];
+    let highest = Math.min(...levels);
+    const front = points.filter(shown).sort((a, b) => at(a)[0] - at(b)[0] || at(a)[1] - at(b)[1]).filter((point) => {
+      const better = at(point)[1] < highest;
+      if (better) highest = at(point)[1];
+      return better;
+    });
+    front.forEach((point) => point.classList.add("front"));
+    step.setAttribute("d", front.map((point, i) => (i ? `H${at(point)[0]}V${at(point)[1]}` : `M${at(point)}`)).join(""));
+    const names = front.map((point) => point.dataset.name);
+    const last = names.length > 1 ? ` and ${names.pop()}` : "";
+    step.closest("figure").querySelector("figcaption .front").textContent = names.join(", ") + last || "none";
+  }
 }
 
 function show(row, wanted) {

@@ -12,6 +12,7 @@ from reports.format.text import Problem
 from reports.pages.compare import compare_page
 from reports.pages.page import page
 from reports.pages.site import site
+from reports.tables.heatmap import STEPS
 
 pytestmark = pytest.mark.browser
 
@@ -111,10 +112,11 @@ def test_the_heat_map_takes_another_reference_row_and_comes_back(open_page, suit
     assert [float(c.replace("−", "-").replace("±", "")) for c in cells.all_inner_texts()] == pytest.approx(
         [round(score - level[i % 2], 2) for i, score in enumerate(scores)]
     )
-    widest = max(abs(score - level[i % 2]) for i, score in enumerate(scores))
-    assert legend.inner_text() == (
-        f"Points above (blue) or below (orange) coop; the strongest tint is {widest:.1f} points."
+    assert legend.inner_text() == explained.replace("zero_shot", "coop")
+    tints = tab.locator("#s1-map tbody td").evaluate_all(
+        "tds => tds.map(td => Number(td.className.match(/tint.?(\\d)/)[1]))"
     )
+    assert tints == [sum(abs(score - level[i % 2]) >= step for step in STEPS) for i, score in enumerate(scores)]
     assert "zero_shot" not in tab.locator("#s1-map caption").text_content()
     tab.get_by_role("combobox", name="Difference to").select_option(label="as printed")
     assert cells.all_inner_texts() == printed

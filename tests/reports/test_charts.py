@@ -1,9 +1,12 @@
+import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from reports.charts import drawing, labels
+from reports.charts.curves import curves, spread
 from reports.charts.drawing import (
     Point,
     against_cost,
@@ -47,7 +50,7 @@ def test_what_is_free_beats_all_that_scores_no_higher(points):
 def captions(records):
     (section,) = sections(records)
     found = section_results(section)
-    return [chart.caption for chart in section_charts("s", found, row_styles([found]))]
+    return [re.sub("<[^>]*>", "", chart.caption) for chart in section_charts("s", found, row_styles([found]))]
 
 
 def test_a_method_that_trains_nothing_is_on_the_front_of_every_cost(record):
@@ -56,7 +59,7 @@ def test_a_method_that_trains_nothing_is_on_the_front_of_every_cost(record):
     assert captions(runs)[:2] == [
         "Up and left is better. Ringed, on the Pareto front with zero_shot, which trains nothing: adapter."] * 2  # fmt: skip
     worse = captions([*runs[:2], record("adapter", base=60, new=60, train_seconds=9)])
-    assert worse[0] == "Up and left is better. On the Pareto front: zero_shot, which trains nothing, alone."
+    assert worse[0] == "Up and left is better. Ringed, on the Pareto front with zero_shot, which trains nothing: none."
     assert captions(runs[1:])[0] == "Up and left is better. Ringed, on the Pareto front: coop and adapter."
 
 
@@ -95,9 +98,7 @@ def test_labels_of_near_points_do_not_overlap(monkeypatch):
     near = [point(f"method number {i}", 10 + i, 60 + 0.5 * i) for i in range(5)]
     boxes = []
     covered = labels._covered
-    monkeypatch.setattr(
-        labels, "_covered", lambda box, taken, frame: boxes.append(covered(box, taken, frame)) or boxes[-1]
-    )
+    monkeypatch.setattr(labels, "_covered", lambda *args: boxes.append(covered(*args)) or boxes[-1])
     against_cost("c", near, "Time", TIME_UNITS, "H", [])
     best = [min(boxes[i : i + len(labels.PLACES)]) for i in range(0, len(boxes), len(labels.PLACES))]
     assert best == [0] * len(near)
@@ -120,13 +121,36 @@ def test_a_label_without_a_line_is_nearest_to_its_own_point():
     figure, axes = drawing.plane("Base", "New")
     axes.set_xlim(*drawing.padded(points, "x"))
     axes.set_ylim(*drawing.padded(points, "y"))
-    labels.place_labels(drawing.drawn(figure), axes, points, [])
+    labels.place_labels(drawing.drawn(figure), axes, points, [], [])
     assert {text.get_text() for text in axes.texts} == {p.label for p in points}
     for text in axes.texts:
         box, pixels = text.get_window_extent(), {p.label: axes.transData.transform((p.x, p.y)) for p in points}
         away = {name: np.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
                 for name, (x, y) in pixels.items()}  # fmt: skip
         assert text.arrow_patch or min(away, key=away.get) == text.get_text()
+
+
+@pytest.mark.parametrize("number", [2, 18, 40])
+def test_names_of_lines_stay_inside_their_picture_and_apart(number):
+    lines = {f"method {i} with a long name": [point(f"method {i} with a long name", x, 80 + i / 9 + x / 4) for x in (1, 16)]
+             for i in range(number)}  # fmt: skip
+    svg = ElementTree.fromstring(curves("c", lines, "Shots", "Accuracy, %"))
+    _, _, width, height = map(float, svg.get("viewBox").split())
+    names = [e for e in svg.iter("text") if "".join(e.itertext()).strip().startswith("method")]
+    places = [(float(name.get("x")), float(name.get("y"))) for name in names]
+    assert len(places) == number
+    assert max(x for x, _ in places) + 26 * 7 < width
+    heights = sorted(y for _, y in places)
+    assert heights[0] > 10
+    assert heights[-1] < height - 30
+    assert min(b - a for a, b in pairwise(heights)) > 11
+
+
+def test_heights_are_moved_no_more_than_they_have_to():
+    assert spread([10, 50], 17, 0, 100) == [10, 50]
+    assert spread([50, 51, 52], 10, 0, 100) == [50, 60, 70]
+    assert spread([95, 96, 99], 10, 0, 100) == [80, 90, 100]
+    assert spread([1, 2, 3], 80, 0, 100) == [0, 50, 100]
 
 
 def test_inlining_keeps_ids_apart():

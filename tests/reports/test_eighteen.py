@@ -1,16 +1,22 @@
 """The report on 18 methods in a browser: one page, opened once."""
 
+from dataclasses import replace
+from itertools import combinations
+
 import pytest
-from fakes.eighteen import eighteen
+from fakes.eighteen import eighteen, long_named
 
 from reports.pages.page import page
 
 pytestmark = pytest.mark.browser
 
 
+THREE = ("dtd", "eurosat", "fgvc_aircraft")
+
+
 @pytest.fixture(scope="module")
 def runs(record, gpu):
-    return eighteen(record, gpu, datasets=("dtd", "eurosat", "fgvc_aircraft"), details=False)
+    return eighteen(record, gpu, datasets=THREE, details=False)
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +47,53 @@ def test_a_row_that_is_not_comparable_stays_last_in_every_order(shown):
         assert names.last.inner_text() == "provp"
     shown.locator("#s1-headline thead button").first.click()
     assert names.all_inner_texts()[-2:] == ["zero_shot", "provp"]
+
+
+def misplaced(tab):
+    """Texts of charts, names and ticks alike, that reach out of their pictures or lie on others."""
+    boxes = tab.locator(".plot svg").evaluate_all(
+        """all => all.map(svg => [svg, ...svg.querySelectorAll("text")].map(e => [e, e.getBoundingClientRect()])
+                                .map(([e, r]) => [e.textContent.trim(), r.left, r.top, r.right, r.bottom]))"""
+    )
+    assert len(boxes) > 3
+    for (_, left, top, right, bottom), *texts in boxes:
+        yield from (t[0] for t in texts if t[1] < left or t[2] < top or t[3] > right or t[4] > bottom)
+        yield from ((a[0], b[0]) for a, b in combinations(texts, 2)
+                    if min(a[3], b[3]) - max(a[1], b[1]) > 2 and min(a[4], b[4]) - max(a[2], b[2]) > 4)  # fmt: skip
+
+
+def test_labels_lie_on_no_other_and_inside_their_pictures(shown):
+    assert list(misplaced(shown)) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [2, 5, 18, 40])
+def test_long_labels_lie_on_no_other_and_inside_their_pictures(open_page, record, gpu, number):
+    """In every kind of chart: beside three datasets, curves over the shots of one."""
+    runs = eighteen(record, gpu, long_named(number), THREE, details=False)
+    on_one = [r for r in runs if (r.key.dataset, r.key.seed) == ("dtd", 1)]
+    few = [replace(r, key=replace(r.key, suite="few-shot", shots=shots)) for r in on_one for shots in (1, 16)]
+    tab = open_page(page([*runs, *few]))
+    for width in (390, 768, 1440, 1920):
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert list(misplaced(tab)) == []
+
+
+def test_a_point_tells_its_figures_and_a_hidden_method_leaves_ring_and_caption(shown):
+    plot = shown.locator("figure", has_text="H against training time")
+    point = plot.locator('circle[data-name="skip_tuning"]')
+    point.focus()
+    assert plot.locator(".told").inner_text() == point.get_attribute("aria-label")
+    assert point.get_attribute("aria-label").startswith("skip_tuning: H ")
+    caption, ringed = plot.locator("figcaption .front"), plot.locator("circle.front:not(.off)")
+    before, line = caption.inner_text(), plot.locator(".step").get_attribute("d")
+    assert set(ringed.evaluate_all("all => all.map(e => e.dataset.name)")) == set(
+        before.replace(" and ", ", ").split(", ")
+    )
+    shown.locator("#methods summary").click()
+    shown.get_by_role("checkbox", name="skip_tuning").uncheck()
+    assert "skip_tuning" not in caption.inner_text()
+    assert plot.locator(".step").get_attribute("d") != line
+    assert ringed.count() == len(caption.inner_text().replace(" and ", ", ").split(", "))
+    shown.get_by_role("checkbox", name="skip_tuning").check()
+    assert (caption.inner_text(), ringed.count()) == (before, len(before.replace(" and ", ", ").split(", ")))
