@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 import torch
 
@@ -93,6 +95,37 @@ def test_what_is_measured_is_kept_and_what_failed_is_tried_again(results, monkey
     assert {name: f["x"] for name, f in read(results)["s"].items()} == {"good": 1, "bad": 2}
     measure(section(good=failing, bad=failing), REHEARSAL, results, told.append)
     assert [line.split(": ")[1][:1] for line in told] == ["2", "1"]
+
+
+OVERRUN = """
+import subprocess, sys, time
+from pathlib import Path
+from harness.probes.gpu_evidence.evidence import Section, Setting, begin, measure
+
+def forever():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+    Path("child").write_text(str(child.pid))
+    time.sleep(1000)
+
+begin(Path("r.json"), {})
+measure(Section("s", "S", "Holds.", 1, (), lambda setting: {"quick": dict, "slow": forever}), Setting("cpu"), Path("r.json"), print)
+"""
+
+
+def computes(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_section_that_spends_its_budget_ends_with_what_it_began(tmp_path):
+    done = subprocess.run([sys.executable, "-c", OVERRUN], cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.stdout.splitlines()[-1] == "  stopped at 1 s; repeat the command to go on", done.stderr
+    assert list(read(tmp_path / "r.json")["s"]) == ["quick"]
+    child = tmp_path / "child"
+    while child.exists() and computes(int(child.read_text())):  # forever, if nobody ended it
+        time.sleep(0.01)
 
 
 def test_a_page_has_an_error_in_its_cell_and_says_what_is_not_measured(results):

@@ -97,7 +97,7 @@ def missing(section: Section, setting: Setting, path: Path) -> dict[str, Callabl
 
 
 def measure(section: Section, setting: Setting, path: Path, tell: Callable[[str], None]) -> None:
-    """Measure what a file lacks of a section, in a process of its own, which is ended when the budget is spent."""
+    """Measure what a file lacks of a section, in a process of its own, which ends with its budget; a rehearsal has none."""
     cells = missing(section, setting, path)
     if not cells:
         return
@@ -106,7 +106,7 @@ def measure(section: Section, setting: Setting, path: Path, tell: Callable[[str]
         target=_measure_all, args=(section.name, cells, path), daemon=False
     )
     process.start()
-    process.join(section.budget_seconds)
+    process.join(None if setting.is_rehearsal else section.budget_seconds)
     if process.is_alive():
         assert process.pid is not None
         os.killpg(process.pid, signal.SIGKILL)
