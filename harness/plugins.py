@@ -104,7 +104,7 @@ def named(spec: str) -> str:
 def _imported(module: str) -> ModuleType:
     top = module.partition(".")[0]
     if top in OURS:
-        _have_ours(top)
+        have_ours(top)
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -114,7 +114,7 @@ def _imported(module: str) -> ModuleType:
     return importlib.import_module(module)
 
 
-def _have_ours(package: str) -> None:
+def have_ours(package: str) -> None:
     """Import a package of ours from where it lies, whatever else has its name. Raises ConfigError where another came first."""
     home = ROOT / package
     if package not in sys.modules:

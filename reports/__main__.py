@@ -17,6 +17,7 @@ from harness.runs.store import Store, record_bytes
 from reports.format.text import Problem, block, plural
 
 if TYPE_CHECKING:
+    from reports.findings.comparison import Comparison
     from reports.results.section_results import SectionResults
 
 MANY = 500
@@ -44,9 +45,21 @@ def report(
     ] = None,
 ) -> None:
     """Render run records into an offline HTML page, or a site of pages: accuracy, cost, failures and provenance."""
-    # here, so that other commands don't wait for pandas and matplotlib
-    from reports.results.section_results import in_numbers
     from reports.terminal import print_headlines
+
+    path, found, runs = rendered(results, output, pages)
+    print_headlines(found)
+    typer.echo(f"Report on {plural(runs, 'run')}: {path}")
+
+
+def rendered(
+    results: Sequence[Path], output: Path, pages: bool | None = None
+) -> tuple[Path, Sequence[SectionResults], int]:
+    """The page or site of the records in folders, written to `output`: its path, what it shows in numbers, and of how many runs.
+
+    Raises ConfigError where there are no records, or nothing can be written.
+    """
+    from reports.results.section_results import in_numbers  # here: other commands don't wait for pandas
 
     site_of(output)
     if pages and output.suffix == ".html":
@@ -65,8 +78,7 @@ def report(
         _warn(unfit)
         found = in_numbers(records)
         path = write(output, _rendered(found, [*problems, *unfit], many))
-    print_headlines(found)
-    typer.echo(f"Report on {plural(len(records), 'run')}: {path}")
+    return path, found, len(records)
 
 
 def compare(
@@ -80,9 +92,20 @@ def compare(
     ] = None,
 ) -> None:
     """Two result sets side by side: before and after, two machines, two commits."""
+    from reports.terminal import print_comparison
+
+    print_comparison(*compared(before, after, output))
+    if output:
+        typer.echo(f"Comparison: {page_path(output)}")
+
+
+def compared(before: Path, after: Path, output: Path | None = None) -> tuple[list[Comparison], list[str]]:
+    """The sections of two folders of records that compare, and what only one of them has; as a page too where `output` is given.
+
+    Raises ConfigError for a folder without records, two that share any, and a page that can't be written.
+    """
     from reports.findings.comparison import compare as comparisons
     from reports.pages.compare import compare_page
-    from reports.terminal import print_comparison
 
     if output:
         site_of(output)
@@ -98,9 +121,9 @@ def compare(
             "Name two folders of which neither holds the other: adaptbench compare before after",
         )
     (a, _), (b, _) = (_read_and_warn([folder]) for folder in (before, after))
-    print_comparison(*comparisons(a, b))
     if output:
-        typer.echo(f"Comparison: {write(output, [('index.html', compare_page(a, b))])}")
+        write(output, [("index.html", compare_page(a, b))])
+    return comparisons(a, b)
 
 
 def export(
@@ -162,12 +185,17 @@ def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     return records, problems
 
 
+def page_path(output: Path) -> Path:
+    """The first page of a report that goes to `output`."""
+    return output if output.suffix == ".html" else output / "index.html"
+
+
 def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
     """Writes each (path, text) below the folder `output`, whole or not at all, and returns the path of ``index.html``.
 
     Where `output` ends in .html it is that file. Raises ConfigError where it can't be written.
     """
-    target = output if output.suffix == ".html" else output / "index.html"
+    target = page_path(output)
     folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +215,7 @@ def _read_and_warn(results: Sequence[Path]) -> tuple[list[RunRecord], list[Probl
     records, problems = read(results)
     _warn(problems)
     if not records:
-        raise _nothing(results, problems)
+        raise nothing(results, problems)
     return records, problems
 
 
@@ -236,7 +264,8 @@ def _files(folders: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _nothing(results: Sequence[Path], problems: Sequence[Problem]) -> ConfigError:
+def nothing(results: Sequence[Path], problems: Sequence[Problem]) -> ConfigError:
+    """That folders have no record, for whatever reason."""
     where = ", ".join(str(folder) for folder in results)
     if problems:
         return ConfigError(

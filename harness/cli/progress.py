@@ -1,7 +1,8 @@
-"""How a suite's progress looks: live bars in a terminal, plain lines in a log, and plain lines where the bars break."""
+"""How a suite's progress looks: live bars in a terminal or a notebook, plain lines in a log, and where the bars break."""
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from types import TracebackType
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
@@ -253,6 +254,33 @@ class _Steps(_Lines):
         say(self._console, str(self._runs[number]))
 
 
+class _Cell:
+    """A live display in the output of a notebook's cell, which needs no widgets: what is shown is replaced as a whole."""
+
+    def __init__(self, shown: RenderableType, console: Console) -> None:
+        self._shown, self._width = shown, console.width
+
+    def start(self) -> None:
+        from IPython.display import display
+
+        self._output = display(self._html(), display_id=True)
+
+    def refresh(self) -> None:
+        self._output.update(self._html())
+
+    def stop(self) -> None:
+        from IPython.display import HTML
+
+        self._output.update(HTML(""))
+
+    def _html(self) -> Any:
+        from IPython.display import HTML
+
+        drawn = Console(file=io.StringIO(), record=True, width=self._width, force_terminal=True, force_jupyter=False)
+        drawn.print(self._shown)
+        return HTML(drawn.export_html(inline_styles=True, code_format="<pre>{code}</pre>"))
+
+
 class _Bars(_Lines):
     """Each run in hand with its epoch, loss and images/s, and the suite with the time left, below the lines.
 
@@ -263,7 +291,11 @@ class _Bars(_Lines):
     def __init__(self, console: Console, tally: _Tally) -> None:
         super().__init__(console, tally)
         self._runs = {0: _InHand("Reading the datasets", "")}
-        self._live = Live(self, console=console, auto_refresh=False, transient=True)
+        self._live = (
+            _Cell(self, console)
+            if console.is_jupyter
+            else Live(self, console=console, auto_refresh=False, transient=True)
+        )
         self._drawn = 0.0
         self._over = threading.Event()
 
@@ -351,7 +383,8 @@ class Display:
         if len(todo) < len(runs) and self._detail != "quiet":
             say(self._console, f"{len(runs) - len(todo)} of {len(runs)} runs are done already.")
         self._tally = _Tally([kind_of(run) for run in todo])
-        live = bool(todo) and self._console.is_terminal and not self._console.is_dumb_terminal
+        moves = self._console.is_jupyter or (self._console.is_terminal and not self._console.is_dumb_terminal)
+        live = bool(todo) and moves
         usual = _Bars if live else _Lines
         shown = {"usual": usual, "quiet": _Quiet, "steps": _Steps}[self._detail]
         self._shown = shown(self._console, self._tally)

@@ -98,7 +98,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
 def _unfit(saved: SavedModel, name: str, why: str) -> ConfigError:
     return ConfigError(
         f"'{saved.header.key.method}' can't be exported as {name}: {why}.",
-        "harness.saved.model.load(SAVED) has all of it in Python; docs/own-method.md says which export fits which method.",
+        "adaptbench.load(SAVED) has all of it in Python; docs/own-method.md says which export fits which method.",
     )
 
 

@@ -36,6 +36,32 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(lines).convert_dtypes()
 
 
+UNITS = {
+    "_percent": "%",
+    "_images_per_second": "images/s",
+    "_texts_per_second": "texts/s",
+    "_seconds": "s",
+    "_bytes": "B",
+    "_joules": "J",
+    "_flops": "FLOPs",
+}
+"""By the end of a column's name."""
+
+
+def units_of(frame: pd.DataFrame) -> dict[str, str]:
+    """The units of a run table's columns; none for counts and texts."""
+    return {name: unit for name in frame.columns for end, unit in UNITS.items() if f"_{name}".endswith(end)}
+
+
+def page_table(table: Table) -> pd.DataFrame:
+    """A table of a page as a frame: numbers unrounded, texts where a cell has no number, missing where it is empty."""
+    names = [f"{column.title} {column.unit}".strip() for column in table.columns]
+    rows = [
+        [None if cell.absent else cell.text if cell.value is None else cell.value for cell in row] for row in table.rows
+    ]
+    return pd.DataFrame(rows, columns=names).set_index(names[0])
+
+
 def _identity(record: RunRecord) -> dict[str, Any]:
     key, environment = record.key, record.environment
     return {
