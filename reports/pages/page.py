@@ -11,6 +11,7 @@ from markupsafe import Markup
 from harness.records import RunRecord
 from reports.charts.section_charts import Chart, section_charts, unmetered
 from reports.findings.finding import Overview
+from reports.findings.limits import Limits, limits
 from reports.findings.suite_answers import answer
 from reports.findings.suite_findings import overviews
 from reports.findings.verdict import verdict
@@ -38,6 +39,7 @@ class Part:
     conditions: list[tuple[str, str]]
     answer: Markup
     verdict: Markup
+    limits: Limits | None
     cautions: list[str]
     headline: Table
     charts: list[Chart]
@@ -140,6 +142,7 @@ def _part(name: str, title: str, results: SectionResults, styles: dict[str, Styl
         conditions=[words for words in conditions(section) if words[1]],
         answer=Markup("") if section.costs_only else answer(results),
         verdict=verdict(results),
+        limits=limits(f"{name}-front", results, styles),
         cautions=provenance.cautions(section),
         headline=section_tables.headline(f"{name}-headline", results, styles),
         charts=section_charts(name, results, styles),

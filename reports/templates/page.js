@@ -1,12 +1,14 @@
 "use strict";
 // The page works without this. With it: headings sort, tables are filtered and copied, a heat map takes another reference
-// row, methods are hidden everywhere, and lists are searched.
+// row, methods are hidden everywhere, lists are searched, and a reader's own limits answered.
 
+const hidden = new Set();  // the keys of the methods that are not shown
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   sortable(table);
   tools(table);
 }
 for (const list of document.querySelectorAll("[data-searchable]")) search(list);
+for (const place of document.querySelectorAll("[data-limits]")) limits(place);
 const chooser = document.getElementById("methods");
 if (chooser) choose(chooser);
 
@@ -188,12 +190,68 @@ function choose(place) {
   for (const name of names) {
     const label = element("label");
     const box = element("input", "", { type: "checkbox", checked: true });
-    box.addEventListener("change", () => { show(name.dataset.key, box.checked); drawFronts(); });
+    box.addEventListener("change", () => { show(name.dataset.key, box.checked); drawFronts(); document.dispatchEvent(new Event("methods")); });
     label.append(box, " ", name.textContent);
     choices.append(label);
   }
   details.append(element("summary", "Choose methods"), choices);
   place.replaceChildren(details);
+}
+
+// Who fits a reader's device and time, at so many classes; the rows' figures come with their words.
+function limits(place) {
+  const data = JSON.parse(place.dataset.limits);
+  const form = element("form");
+  const said = element("div", "", { role: "status" });
+  const number = (words, unit) => {
+    const input = element("input", "", { type: "number", min: "0", step: "any" });
+    const label = element("label", words);
+    label.append(input, unit);
+    form.append(label);
+    return input;
+  };
+  const memory = number("Device memory", "GiB");
+  const time = number("Training time", "minutes");
+  const classes = data.datasets.length ? number("Classes trained on", "") : null;
+  const both = element("input", "", { type: "checkbox", checked: true });
+  if ("base" in data.scores) {
+    const label = element("label");
+    label.append(both, "New classes matter");
+    form.append(label);
+  }
+  const answer = () => {
+    const limit = (input, unit) => (input && input.value !== "" ? unit * Number(input.value) : Infinity);
+    const most = [60 * limit(time, 1), 2 ** 30 * limit(memory, 1)];
+    const wanted = limit(classes, 1);
+    const like = wanted === Infinity ? null : data.datasets.find(([, count]) => count >= wanted) || data.datasets.at(-1);
+    said.replaceChildren(...within(data, most, like, both.checked ? data.main : "base"));
+    place.querySelector("ul").hidden = most[0] < Infinity || most[1] < Infinity || Boolean(like) || !both.checked;
+    said.hidden = !place.querySelector("ul").hidden;
+  };
+  form.addEventListener("input", answer);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  document.addEventListener("methods", answer);
+  place.prepend(form);
+  place.append(said);
+  answer();
+}
+
+function within(data, most, like, metric) {
+  const shown = data.rows.filter((row) => !hidden.has(row.key));
+  const rows = shown.map((row) => ({ row, cost: like ? row.on[like[0]] || (row.all[0] ? null : row.all) : row.all }));
+  const times = ({ cost }) => Math.max(...most.map((limit, i) => (cost[i] ? cost[i] / limit : 0)));
+  const known = rows.filter(({ cost }) => cost).sort((a, b) => b.row.scores[metric][0] - a.row.scores[metric][0]);
+  const fit = known.filter((one) => times(one) <= 1);
+  const near = known.filter((one) => times(one) > 1 && times(one) <= data.near);
+  const words = ({ row, cost }) => `${row.label} (${[`${data.scores[metric]} ${row.scores[metric][1]}`, cost[2], cost[3]].filter(Boolean).join(", ")})`;
+  const line = (title, ones) => {
+    const made = element("p");
+    made.append(element("b", title), " ", ones.map(words).join("; ") || "none");
+    return made;
+  };
+  const lines = [line("Best:", fit.slice(0, 1)), line("Also fit:", fit.slice(1)), line("Only just outside:", near)];
+  if (like) lines.push(element("p", `Time and memory as on ${like[0]}, trained on ${like[1]} classes.`));
+  return lines;
 }
 
 // Points of charts tell their figures: one stop of the tab key a chart, arrows from point to point.
@@ -249,6 +307,8 @@ function drawFronts() {
 }
 
 function show(row, wanted) {
+  if (wanted) hidden.delete(row);
+  else hidden.add(row);
   for (const part of document.querySelectorAll(`[data-row="${row}"]`)) {
     part.classList.toggle("off", !wanted);
     if (part.matches("thead th")) {

@@ -97,3 +97,32 @@ def test_a_point_tells_its_figures_and_a_hidden_method_leaves_ring_and_caption(s
     assert ringed.count() == len(caption.inner_text().replace(" and ", ", ").split(", "))
     shown.get_by_role("checkbox", name="skip_tuning").check()
     assert (caption.inner_text(), ringed.count()) == (before, len(before.replace(" and ", ", ").split(", ")))
+
+
+def test_the_front_and_the_readers_limits_stand_on_the_first_screen(shown):
+    shown.evaluate("scrollTo(0, 0)")
+    front = shown.locator("#s1-front")
+    assert front.locator("tbody bdi").all_inner_texts()[::4] == ["skip_tuning", "tip_adapter_f", "linear_probe", "taskres",
+                                                                 "tip_adapter", "zero_shot"]  # fmt: skip
+    limits = shown.locator(".limits")
+    assert front.bounding_box()["y"] + front.bounding_box()["height"] < 900
+    assert limits.locator("form").bounding_box()["y"] < 900
+    assert limits.locator("ul").inner_text().startswith("8 GiB: 11 of 17 methods fit; best skip_tuning (H 58.07, ")
+    limits.get_by_label("Device memory").fill("3.5")
+    said = limits.get_by_role("status").locator("p")
+    best, also, near = said.all_inner_texts()
+    assert best.startswith("Best: tip_adapter_f (H 54.03, ")
+    assert [words.split(" ")[0] for words in also.removeprefix("Also fit: ").split("; ")] == [
+        "linear_probe", "taskres", "tip_adapter", "clip_adapter", "zero_shot"]  # fmt: skip
+    assert near.startswith("Only just outside: skip_tuning (H 58.07, ")
+    limits.get_by_label("New classes matter").uncheck()
+    assert said.first.inner_text().startswith("Best: tip_adapter_f (Base 59.41, ")
+    limits.get_by_label("Classes trained on").fill("20")
+    assert said.last.inner_text() == "Time and memory as on dtd, trained on 24 classes."
+    limits.get_by_label("Training time").fill("0.2")
+    assert said.first.inner_text().startswith("Best: tip_adapter (Base 54.40, ")
+    for label in ("Device memory", "Training time", "Classes trained on"):
+        limits.get_by_label(label).fill("")
+    limits.get_by_label("New classes matter").check()
+    assert limits.locator("ul").is_visible()
+    assert limits.get_by_role("status").is_hidden()
