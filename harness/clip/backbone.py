@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -141,6 +141,22 @@ class Backbone(nn.Module):
         if stage == "features":
             return []
         return list(self.model.visual.parameters()) if stage == "pixels" else self.image.upper_parameters(stage)
+
+    def image_stage(self, trained: Iterable[nn.Parameter]) -> Stage:
+        """The highest stage of the image tower that no weight to train lies below; "features" where none is of that tower."""
+        wanted = {id(p) for p in trained} & {id(p) for p in self.image_parameters("pixels")}
+        if not wanted:
+            return "features"
+        stages = reversed(range(self.image.depth + 1)) if self.image.staged else ()
+        return next((k for k in stages if wanted <= {id(p) for p in self.image_parameters(k)}), "pixels")
+
+    def text_stage(self, trained: Iterable[nn.Parameter]) -> Stage:
+        """The same of the text tower; 0 where one of the weights is of its embeddings, or the tower has no stages."""
+        wanted = {id(p) for p in trained} - {id(p) for p in self.image_parameters("pixels")}
+        if not wanted:
+            return "features"
+        stages = reversed(range(self.text.depth + 1)) if self.text.staged else ()
+        return next((k for k in stages if wanted <= {id(p) for p in self.text.upper_parameters(k)}), 0)
 
     def _text_above(self, stage: Stage) -> list[nn.Parameter]:
         if stage == "features":

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from harness.clip.backbone import Backbone
-from harness.clip.image_tower import Stage
 from harness.errors import MethodError, did_you_mean
 from harness.method import AdaptedModel, Classes, ClassFeatureModel, Read
 from harness.recipe import Recipe
@@ -152,17 +151,8 @@ def _check_below_reads(model: AdaptedModel, names: Mapping[int, str], who: str) 
             raise MethodError(
                 f"{who} reads the stage {read.stage!r}, and {len(below)} weights of the image tower below it require a gradient: "
                 f"{_few(names[id(p)] for p in below)}. What is read there is computed without them, so they would never move.",
-                f"Freeze them, or read where they begin: reads = (Read({_stage_for(backbone, below)!r}),).",
+                f"Freeze them, or read where they begin: reads = (Read({backbone.image_stage(below)!r}),).",
             )
-
-
-def _stage_for(backbone: Backbone, trained: Sequence[nn.Parameter]) -> Stage:
-    """The highest stage that everything trained lies above."""
-    wanted = {id(p) for p in trained}
-    for stage in reversed(range(backbone.image.depth + 1)):
-        if wanted <= {id(p) for p in backbone.image_parameters(stage)}:
-            return stage
-    return "pixels"
 
 
 class Waiting:
