@@ -9,13 +9,17 @@ from reports.format.styles import Style
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading; `unit` stands smaller beneath it, `help` is spelled out under the table. `row`: a method's `Style.key`."""
+    """A heading; `unit` stands smaller beneath it, `help` is spelled out under the table. `row`: a method's `Style.key`.
+
+    `lowest_first`: less is better, so that sorting begins with the least.
+    """
 
     title: str
     unit: str = ""
     help: str = ""
     numeric: bool = True
     row: str = ""
+    lowest_first: bool = False
 
 
 @dataclass(slots=True)  # frozen, it takes six times as long to make, and a site makes millions

@@ -117,11 +117,11 @@ class Quantity:
 
     def column(self, peak: PeakField) -> Column:
         """Its heading in a table."""
-        if not self.metered:
-            return Column(self.title, self.unit, self.help)
-        return Column(
-            self.title, ", ".join(filter(None, (PEAK_NAMES[peak], self.unit))), self.help.format(PEAK_HELP[peak])
-        )
+        unit, explained = self.unit, self.help
+        if self.metered:
+            unit = ", ".join(filter(None, (PEAK_NAMES[peak], self.unit)))
+            explained = self.help.format(PEAK_HELP[peak])
+        return Column(self.title, unit, explained, lowest_first=self.better < 0)
 
     def _stopped_seconds(self, record: RunRecord) -> float:
         """For how long the process was stopped in the phase whose time this is."""

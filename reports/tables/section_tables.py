@@ -67,7 +67,7 @@ def seed_table(name: str, results: SectionResults, styles: dict[str, Style]) -> 
     ]
     finished = seeds["dataset"].nunique()
     columns = [_method_column(), Column("Seed"), SEED_SCORE[results.main]]
-    columns += [Column(cost.title, cost.unit) for cost, _ in costs]
+    columns += [Column(cost.title, cost.unit, lowest_first=cost.better < 0) for cost, _ in costs]
     table = Table(name, "Each seed by itself", columns, features=("filter",))
     for row in ranked(results):
         for seed in row.seeds:

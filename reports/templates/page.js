@@ -18,19 +18,25 @@ function element(name, text, attributes = {}) {
   return made;
 }
 
+// A heading sorts from the better end, then from the other, then as it was.
 function sortable(table) {
   const headings = [...table.tHead.rows[0].cells];
+  const printed = [...table.tBodies[0].rows];
   headings.forEach((heading, column) => {
     const button = element("button", "", { type: "button" });
     button.append(...heading.childNodes);
     heading.append(button);
     button.addEventListener("click", () => {
-      const first = heading.classList.contains("number") ? "descending" : "ascending";
-      const other = first === "ascending" ? "descending" : "ascending";
-      const order = heading.getAttribute("aria-sort") === first ? other : first;
+      const highest = heading.classList.contains("number") && !("lowestFirst" in heading.dataset);
+      const orders = highest ? ["descending", "ascending"] : ["ascending", "descending"];
+      const order = orders[orders.indexOf(heading.getAttribute("aria-sort")) + 1];
       headings.forEach((h) => h.removeAttribute("aria-sort"));
-      heading.setAttribute("aria-sort", order);
-      sort(table.tBodies[0], column, order === "ascending" ? 1 : -1);
+      if (order) {
+        heading.setAttribute("aria-sort", order);
+        sort(table.tBodies[0], column, order === "ascending" ? 1 : -1);
+      } else {
+        table.tBodies[0].append(...printed);
+      }
     });
   });
 }
@@ -60,8 +66,47 @@ function tools(table) {
   const bar = element("div", "", { className: "tools" });
   if (features.includes("reference")) bar.append(reference(table));
   if (features.includes("filter")) bar.append(filter("Filter", [...table.tBodies[0].rows]));
+  const headings = [...table.tHead.rows[0].cells];
+  if (headings.length > 5 && !headings.some((heading) => heading.dataset.row)) bar.append(columns(table, headings));
   bar.append(copies(table));
   table.parentElement.before(bar);
+  tellWidth(table, bar);
+}
+
+function columns(table, headings) {
+  const details = element("details");
+  const choices = element("fieldset");
+  choices.append(element("legend", "Columns shown", { className: "hidden" }));
+  headings.slice(1).forEach((heading, i) => {
+    const label = element("label");
+    const box = element("input", "", { type: "checkbox", checked: true });
+    box.addEventListener("change", () => {
+      for (const row of table.rows) row.cells[i + 1].classList.toggle("unwanted", !box.checked);
+    });
+    const beneath = heading.querySelector(".unit");
+    label.append(box, " ", text(heading), beneath ? `, ${beneath.textContent}` : "");
+    choices.append(label);
+  });
+  details.append(element("summary", "Columns"), choices);
+  return details;
+}
+
+// A table that fits its window has headings that stay in sight; one that doesn't says how much of it is out of sight.
+function tellWidth(table, bar) {
+  const scroll = table.parentElement;
+  const said = element("span", "", { className: "goes-on" });
+  bar.append(said);
+  const look = () => {
+    const fits = table.offsetWidth <= scroll.clientWidth + 1;
+    scroll.classList.toggle("fits", fits);
+    const edge = scroll.getBoundingClientRect();
+    const beyond = (cells, side) => (fits ? 0 : [...cells].filter((cell) => cell.getBoundingClientRect()[side] > edge[side] + 1).length);
+    const told = [[beyond(table.tHead.rows[0].cells, "right"), "column", "to the right →"], [beyond(table.tBodies[0].rows, "bottom"), "row", "below ↓"]];
+    said.textContent = told.filter(([n]) => n).map(([n, noun, where]) => `${n} more ${noun}${n === 1 ? "" : "s"} ${where}`).join(", ");
+  };
+  new ResizeObserver(look).observe(scroll);
+  new ResizeObserver(look).observe(table);
+  scroll.addEventListener("scroll", look, { passive: true });
 }
 
 function filter(words, items) {
@@ -144,7 +189,7 @@ function copies(table) {
 }
 
 function cells(table) {
-  const shown = (cell) => !cell.classList.contains("off");
+  const shown = (cell) => !cell.matches(".off, .unwanted");
   const rows = [...table.rows].filter((row) => shown(row) && !row.hidden);
   return rows.map((row) => [...row.cells].filter(shown).map((cell) => {
     const beside = [...cell.querySelectorAll(".unit, .tag, .details > span")].map((part) => part.textContent.trim());

@@ -126,3 +126,26 @@ def test_the_front_and_the_readers_limits_stand_on_the_first_screen(shown):
     limits.get_by_label("New classes matter").check()
     assert limits.locator("ul").is_visible()
     assert limits.get_by_role("status").is_hidden()
+
+
+def test_a_wide_table_uses_the_window_says_that_it_goes_on_and_lets_columns_be_chosen(shown):
+    table, tools = shown.locator("#s1-headline"), shown.locator(".tools:has(+ .scroll > #s1-headline)")
+    whole = "table => table.offsetWidth <= table.parentElement.clientWidth + 1"
+    assert table.evaluate(whole)
+    assert table.bounding_box()["width"] > shown.locator("main").bounding_box()["width"]
+    assert tools.locator(".goes-on").inner_text() == ""
+    shown.evaluate("document.getElementById('s1-headline').rows[9].scrollIntoView()")
+    assert table.locator("thead th").first.bounding_box()["y"] == pytest.approx(0, abs=1)  # the heads stay in sight
+    shown.set_viewport_size({"width": 390, "height": 900})
+    tools.get_by_text("more columns to the right →").wait_for()
+    tools.locator("summary").click()
+    boxes = tools.get_by_role("checkbox")
+    for box in boxes.all()[2:]:
+        box.uncheck()
+    assert table.locator("thead th:visible .title").all_inner_texts() == ["Method", "Base", "New"]
+    assert table.locator("tbody tr").first.locator("td:visible").count() == 2
+    for box in boxes.all()[2:]:
+        box.check()
+    shown.set_viewport_size({"width": 1440, "height": 900})
+    tools.locator("summary").click()
+    tools.locator(".goes-on:text-is('')").wait_for(state="attached")
