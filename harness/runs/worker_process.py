@@ -6,6 +6,7 @@ and macOS by default), processes are spawned.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import multiprocessing
 import os
@@ -33,6 +34,8 @@ _STOP_GRACE_SECONDS = 5.0
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 EXIT_UNGUARDED = 97
 """Of a run's process that begins a suite itself, before it has its orders."""
+SAFE_PATH = ("PYTHONSAFEPATH", "for AdaptBench's fork server")
+"""The variable by which Python looks for no modules in the current folder, and what it says where it is ours."""
 _LOOK_SECONDS = 1.0
 """How often runs that have a time limit are looked at."""
 _LONGEST_SOCKET_NAME = 103
@@ -193,7 +196,22 @@ def processes() -> Any:
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(["harness.runs.forkserver_preload"])
+        with _signals_wait(), _no_harness_of_the_folder():
+            importlib.import_module("multiprocessing.forkserver").ensure_running()
     return context
+
+
+@contextmanager
+def _no_harness_of_the_folder() -> Iterator[None]:
+    """A process that Python starts meanwhile looks for modules as the command does: not in the current folder first."""
+    name, ours = SAFE_PATH
+    if os.environ.setdefault(name, ours) != ours:
+        yield
+        return
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _start_method() -> str:

@@ -11,11 +11,14 @@ sources are those of the command line, and so are the records: a suite begun her
 `AdaptBenchError`: a `ConfigError`, a `DataError` or a `BackboneError`, whose text has the next step.
 """
 
+import sys
 from importlib.metadata import version
 
-from adaptbench_command import shadow
+from adaptbench_command import main, shadow
 
 if _other := shadow():
+    if sys.argv[:1] == ["-m"]:  # python -m adaptbench
+        main()  # which says it, and ends
     raise ImportError(_other)
 
 from adaptbench._questions import Question, plan, run
