@@ -39,7 +39,6 @@ def command_line() -> typer.Typer:
         help="Benchmark methods that adapt CLIP-like models: accuracy, memory, throughput and time, side by side.",
         epilog=EPILOG,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -51,7 +50,7 @@ def main() -> None:
     """Entry point: every error a user can put right is one message and exit code 2."""
     print_whatever_comes()
     try:
-        command_line()()
+        command_line()(prog_name="adaptbench")  # also as a module: it is what a shell completes
     except AdaptBenchError as error:
         say(errors, Text.assemble(("Error:", "bold red"), " ", error.what))
         if error.advice:

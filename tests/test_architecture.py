@@ -221,6 +221,22 @@ def test_help_imports_no_command():
     assert "pydantic" not in loaded
 
 
+COMPLETE = """
+import contextlib, io, os, sys
+sys.argv = ["adaptbench"]
+os.environ |= {"_ADAPTBENCH_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+os.environ["_TYPER_COMPLETE_ARGS"] = "adaptbench run base2new --set class_pos"
+from harness.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+    main()
+assert out.getvalue().split() == ["class_position="], out.getvalue()
+"""
+
+
+def test_a_shell_completes_settings_without_torch_pandas_or_matplotlib():
+    assert not loaded_after(COMPLETE) & {"torch", "numpy", "pandas", "matplotlib", "PIL", "sklearn", "jinja2"}
+
+
 def test_the_fork_server_starts_no_threads_and_touches_no_gpu():
     """A fork copies no thread: one that held a lock would leave it locked in every run."""
     code = (

@@ -452,3 +452,50 @@ def test_no_word_of_the_environment_ends_a_suite(tiny_adaptbench, tiny_weights, 
     assert "\\u82b1\\u5712" in process.stdout
     assert "1 of 1 runs ok" in process.stdout
     assert "花園" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+
+
+class TestCompletion:
+    """What a shell is told when the Tab key is pressed, as Typer's script for fish asks."""
+
+    @pytest.fixture
+    def complete(self, adaptbench_here, monkeypatch):
+        def run(words):
+            monkeypatch.setenv("_ADAPTBENCH_COMPLETE", "complete_fish")
+            monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+            monkeypatch.setenv("_TYPER_COMPLETE_ARGS", f"adaptbench {words}")
+            return [line.partition("\t")[0] for line in adaptbench_here().stdout.splitlines() if line]
+
+        return run
+
+    @pytest.mark.parametrize(
+        ("words", "completed"),
+        [
+            ("ru", ["run"]),
+            ("run ba", ["base2new"]),
+            ("run base2new --methods skip", ["skip_tuning"]),
+            ("run base2new --methods coop,co", ["coop,cocoop", "coop,coprompt"]),
+            ("run base2new --datasets demo-d,demo-te", ["demo-d,demo-textures"]),
+            ("run base2new --datasets tor", ["torchvision:"]),
+            ("run base2new --backbone ViT-B-32-quick", ["ViT-B-32-quickgelu"]),
+            ("run base2new --backbone demo", ["demo-clip"]),
+            ("plan base2new --precision fp1", ["fp16", "fp16-pure"]),
+            ("plan base2new --execution fast,", ["fast,reference"]),
+            ("plan base2new --recipes re", ["released"]),
+            ("run base2new --methods skip_tuning --set warm", ["warmup_epochs=", "warmup_learning_rate="]),
+            ("run base2new --methods skip_tuning --set start", ["start_layer="]),
+            ("run base2new --methods zero_shot --set start", []),
+            ("run base2new --methods coop --set coop.class_p", ["coop.class_position="]),
+            ("run base2new --set coop.class_position=m", ["coop.class_position=middle"]),
+            ("list met", ["methods"]),
+            ("list methods skip", ["skip_tuning"]),
+            ("estimate skip", ["skip_tuning"]),
+            ("speedup coop --part t", ["text"]),
+        ],
+    )  # fmt: skip
+    def test_names_settings_and_choices(self, words, completed, complete):
+        assert sorted(complete(words)) == sorted(completed)
+
+    def test_a_broken_plug_in_takes_nothing_from_the_others(self, complete, monkeypatch, tmp_path):
+        (tmp_path / "broken.py").write_text("1 / 0")
+        monkeypatch.chdir(tmp_path)
+        assert complete("run base2new --methods broken.py:Mine,coop --set class_p") == ["class_position="]

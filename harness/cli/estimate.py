@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import plugins
-from harness.cli import options
+from harness.cli import completion, options
 from harness.cli.tables import Growing
 from harness.cli.terminal import console, working
 from harness.errors import ConfigError
@@ -71,10 +71,17 @@ class Row:
 
 def estimate(
     methods: Annotated[
-        str, typer.Argument(help="Comma-separated names, module:attribute or FILE.py:attribute; 'all' for every one.")
+        str,
+        typer.Argument(
+            help="Comma-separated names, module:attribute or FILE.py:attribute; 'all' for every one.",
+            autocompletion=completion.methods,
+        ),
     ],
     recipes: options.Recipes = None,
-    backbone: Annotated[str, typer.Option(help="Any open_clip model name; its weights are not needed.")] = _VIT_B_16[1],
+    backbone: Annotated[
+        str,
+        typer.Option(help="Any open_clip model name; its weights are not needed.", autocompletion=completion.backbones),
+    ] = _VIT_B_16[1],
     classes: Annotated[str, typer.Option(help="How many classes; comma-separated for several.")] = "100",
     shots: Annotated[int, typer.Option(help="Training images per class, for caches and extraction.", min=1)] = 16,
     batch_size: Annotated[int | None, typer.Option(help="Images per step.", min=1, show_default="the recipe's")] = None,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import plugins, weights
-from harness.cli import tables
+from harness.cli import completion, tables
 from harness.cli.options import Pretrained
 from harness.cli.terminal import console, errors, say
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
@@ -34,12 +34,25 @@ _WIDE = 250
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(help="methods, suites, datasets or backbones.")] = "",
+    kind: Annotated[
+        str,
+        typer.Argument(help="methods, suites, datasets or backbones.", autocompletion=completion.choice(list(_KINDS))),
+    ] = "",
     name: Annotated[
-        str, typer.Argument(help="A method: its recipes, field by field, with their sources.", show_default=False)
+        str,
+        typer.Argument(
+            help="A method: its recipes, field by field, with their sources.",
+            show_default=False,
+            autocompletion=completion.listed,
+        ),
     ] = "",
     backbone: Annotated[
-        str, typer.Option(help="Also count what each method trains on this backbone.", show_default=False)
+        str,
+        typer.Option(
+            help="Also count what each method trains on this backbone.",
+            show_default=False,
+            autocompletion=completion.backbones,
+        ),
     ] = "",
     pretrained: Pretrained = None,
 ) -> None:

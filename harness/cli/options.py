@@ -13,18 +13,25 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperCommand
 
+from harness.cli import completion
 from harness.errors import ConfigError, did_you_mean
 from harness.run_key import Precision
-from harness.suite import Execution
+from harness.suite import RECIPES, Execution
 
 Suite = Annotated[
-    str, typer.Argument(help="A suite's name (adaptbench list suites) or module:attribute.", show_default=False)
+    str,
+    typer.Argument(
+        help="A suite's name (adaptbench list suites) or module:attribute.",
+        show_default=False,
+        autocompletion=completion.suites,
+    ),
 ]
 Methods = Annotated[
     str | None,
     typer.Option(
         help="Comma-separated names, module:attribute or FILE.py:attribute; 'all' for every registered one.",
         show_default="the suite's",
+        autocompletion=completion.methods,
     ),
 ]
 Recipes = Annotated[
@@ -32,6 +39,7 @@ Recipes = Annotated[
     typer.Option(
         help="Where they differ, the recipes of the authors' files (released), of the paper, or of the published costs (cost).",
         show_default="what gave the published accuracy; the suite cost's: cost",
+        autocompletion=completion.choice(RECIPES),
     ),
 ]
 Datasets = Annotated[
@@ -40,13 +48,18 @@ Datasets = Annotated[
         help="Comma-separated names, groups ('demo', 'published'), folder:PATH, csv:PATH, torchvision:NAME, hf:NAME or "
         'module:attribute; one with a comma in "quotes".',
         show_default="demo; published with --data-root",
+        autocompletion=completion.datasets,
     ),
 ]
 Seeds = Annotated[str | None, typer.Option(help="Comma-separated, e.g. 1,2,3.", show_default="the suite's")]
 Shots = Annotated[str | None, typer.Option(help="Images per class, comma-separated.", show_default="the suite's")]
 BackboneName = Annotated[
     str | None,
-    typer.Option(help="'demo-clip' or any open_clip model name.", show_default="the suite's"),
+    typer.Option(
+        help="'demo-clip' or any open_clip model name.",
+        show_default="the suite's",
+        autocompletion=completion.backbones,
+    ),
 ]
 Pretrained = Annotated[
     str | None, typer.Option(help="open_clip tag, checkpoint file (.safetensors, .pt) or 'random'.", show_default=False)
@@ -57,13 +70,19 @@ DataRoot = Annotated[
         help="Folder of downloaded datasets, in CoOp's layout.", envvar="ADAPTBENCH_DATA_ROOT", show_default=False
     ),
 ]
-PrecisionName = Annotated[str, typer.Option(help=f"One of {', '.join(get_args(Precision))}.")]
+PrecisionName = Annotated[
+    str,
+    typer.Option(
+        help=f"One of {', '.join(get_args(Precision))}.", autocompletion=completion.choice(get_args(Precision))
+    ),
+]
 Executions = Annotated[
     str | None,
     typer.Option(
         help="'fast' leaves out work that cannot change the result, 'reference' does the authors' arithmetic; or both, "
         "comma-separated.",
         show_default="the suite's",
+        autocompletion=completion.choice(get_args(Execution)),
     ),
 ]
 Steps = Annotated[
@@ -89,7 +108,10 @@ ClassNames = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="A field of a method or recipe; METHOD.KEY=VALUE for one method. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="A field of a method or recipe; METHOD.KEY=VALUE for one method. Repeatable.",
+        autocompletion=completion.settings,
     ),
 ]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import options
+from harness.cli import completion, options
 from harness.cli.tables import Growing
 from harness.cli.terminal import console, working
 from harness.errors import AdaptBenchError
@@ -25,18 +25,27 @@ _PARTS = ("text", "step", "live-step", "epoch")
 
 
 def speedup(
-    methods: Annotated[str, typer.Argument(help="Comma-separated names, module:attribute or FILE.py:attribute.")],
+    methods: Annotated[
+        str,
+        typer.Argument(
+            help="Comma-separated names, module:attribute or FILE.py:attribute.", autocompletion=completion.methods
+        ),
+    ],
     part: Annotated[
         str,
         typer.Option(
             help="text: class features, forward and backward; step: on a ready batch; live-step: on pixels; "
-            "epoch: with extraction."
+            "epoch: with extraction.",
+            autocompletion=completion.choice(_PARTS),
         ),
     ] = "step",
     pairs: Annotated[int, typer.Option(help="How often both are timed, in turns.", min=3)] = 20,
     classes: Annotated[int, typer.Option(help="How many classes.", min=2)] = 50,
     shots: Annotated[int, typer.Option(help="Images per class in an epoch.", min=1)] = 1,
-    backbone: Annotated[str, typer.Option(help="An open_clip model, with random weights.")] = "ViT-B-16-quickgelu",
+    backbone: Annotated[
+        str,
+        typer.Option(help="An open_clip model, with random weights.", autocompletion=completion.backbones),
+    ] = "ViT-B-16-quickgelu",
     threads: options.Threads = "auto",
     settings: options.Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="All raw times, as JSON.")] = False,
