@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -34,7 +35,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals["rows"] = rows
+    found.globals |= {"rows": rows, "version": version("adaptbench")}
     found.filters |= {"plural": plural, "name": lambda text: short(visible(text), 60)}
     return found
 

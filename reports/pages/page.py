@@ -72,16 +72,18 @@ def page(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> str:
 def page_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> str:
     """The same of sections whose numbers are there."""
     styles, titles = row_styles(found), run_titles(found)
-    return render("page.html.j2", **frame(found, styles, titles, problems), runs=run_views(found, titles))
+    links = {id(record): f"#run{i}" for i, record in enumerate(_runs(found), 1)}
+    return render("page.html.j2", **frame(found, styles, titles, links, problems), runs=run_views(found, titles))
 
 
 def frame(
     found: Sequence[SectionResults],
     styles: dict[str, Style],
     run_titles: Mapping[int, str],
+    links: Mapping[int, str],
     problems: Sequence[Problem],
 ) -> dict[str, Any]:
-    """All that a report shows, the runs one by one aside; `run_titles` by the record's identity."""
+    """All that a report shows, the runs one by one aside; `run_titles`, and `links` to runs, by the record's identity."""
     every = [results.section for results in found]
     titles = section_titles(every)
     once = [section for section in every if not section.again]
@@ -98,7 +100,9 @@ def frame(
         "facts": _facts(once),
         "span": _span(kept),
         "methods": list(styles.items()),
-        "failures": provenance.failure_table([pair for pair in zip(titles, every, strict=True) if not pair[1].again]),
+        "failures": provenance.failure_table(
+            [pair for pair in zip(titles, every, strict=True) if not pair[1].again], links
+        ),
         "machines": provenance.machine_table(kept),
         "commands": provenance.commands(kept),
         "warnings": provenance.warnings(once, run_titles),
@@ -130,8 +134,11 @@ def labelled(labels: Collection[str], styles: dict[str, Style]) -> list[tuple[st
 
 def run_views(found: Sequence[SectionResults], titles: Mapping[int, str]) -> list[RunView]:
     """Every run, in the order of the sections, their rows and datasets."""
-    runs = [r for results in found if not results.section.again for r in results.section.records]
-    return [run_view(f"run{i}", titles[id(record)], record) for i, record in enumerate(runs, 1)]
+    return [run_view(f"run{i}", titles[id(record)], record) for i, record in enumerate(_runs(found), 1)]
+
+
+def _runs(found: Sequence[SectionResults]) -> list[RunRecord]:
+    return [r for results in found if not results.section.again for r in results.section.records]
 
 
 def _part(name: str, title: str, results: SectionResults, styles: dict[str, Style]) -> Part:
@@ -162,7 +169,7 @@ def _title(found: Sequence[Section]) -> str:
     return f"{listed(suites)} on {listed(backbones)}" if found else "No results"
 
 
-def _facts(found: Sequence[Section]) -> list[tuple[str, str]]:
+def _facts(found: Sequence[Section]) -> list[tuple[str, str | Markup]]:
     records = [r for section in found for r in section.records]
     finished = sum(r.status == "ok" for r in records)
     counted = [
@@ -171,7 +178,8 @@ def _facts(found: Sequence[Section]) -> list[tuple[str, str]]:
         ("Seed", len({r.key.seed for r in records})),
         ("Machine", len({r.environment.machine for r in records})),
     ]
-    runs = str(finished) if finished == len(records) else f"{finished} of {len(records)}"
+    failed = Markup('<a href="#failures-section">{} of {}</a>').format(finished, len(records))
+    runs = str(finished) if finished == len(records) else failed
     return [*((noun if n == 1 else f"{noun}s", str(n)) for noun, n in counted), ("Runs finished", runs)]
 
 

@@ -38,7 +38,7 @@ def site_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> Ite
                 above = places.above(section.condition.suite, row, record)
                 yield places.runs[id(record)], _run_page(titles[id(record)], record, above)
     yield from listings(found, styles, places)
-    shown = frame(found, styles, titles, problems)
+    shown = frame(found, styles, titles, places.runs, problems)
     for suite, path in zip(shown["suites"], places.suites.values(), strict=True):
         yield path, render("suite.html.j2", root="../", title=suite.title, suite=_linked(suite, places.methods, "../"))
     if shown["published"]:

@@ -23,13 +23,13 @@ LONG = 160
 """Characters from which a text is folded away."""
 
 
-def failure_table(sections: Iterable[tuple[str, Section]]) -> Table:
-    """A line a run that did not finish, under the title of its section."""
+def failure_table(sections: Iterable[tuple[str, Section]], links: Mapping[int, str]) -> Table:
+    """A line a run that did not finish, under the title of its section. `links` lead to runs, by the record's identity."""
     columns = ["Method", "Suite", "Dataset", "Seed", "Status", "Reason"]
     table = Table("failures", "Runs that did not finish", [Column(c, numeric=c == "Seed") for c in columns])
     for title, section in sections:
         for row in section.rows:
-            table.rows.extend(_failure(table, row.label, title, r) for r in row.records if r.status != "ok")
+            table.rows.extend(_failure(table, row.label, title, r, links) for r in row.records if r.status != "ok")
     return table
 
 
@@ -173,10 +173,10 @@ def origins(records: Iterable[RunRecord]) -> dict[str, set[str]]:
     return {short(visible(name), 60): {found.get(name) or "unknown" for found in facts} for name in names}
 
 
-def _failure(table: Table, label: str, title: str, record: RunRecord) -> list[Cell]:
+def _failure(table: Table, label: str, title: str, record: RunRecord, links: Mapping[int, str]) -> list[Cell]:
     reason = block(record.reason or "")
     return [
-        Cell(label),
+        Cell(label, href=links[id(record)]),
         Cell(title),
         Cell(short(visible(record.key.dataset), 60)),
         Cell(str(record.key.seed), record.key.seed),

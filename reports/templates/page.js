@@ -2,7 +2,8 @@
 // The page works without this. With it: headings sort, tables are filtered and copied, a heat map takes another reference
 // row, methods are hidden everywhere, lists are searched, and a reader's own limits answered.
 
-const hidden = new Set();  // the keys of the methods that are not shown
+const hidden = new Set(); // the keys of the methods that are not shown
+const chosen = new URLSearchParams(location.search);
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   sortable(table);
   tools(table);
@@ -11,6 +12,16 @@ for (const list of document.querySelectorAll("[data-searchable]")) search(list);
 for (const place of document.querySelectorAll("[data-limits]")) limits(place);
 const chooser = document.getElementById("methods");
 if (chooser) choose(chooser);
+handOn(location.search);
+for (const event of ["load", "hashchange"]) addEventListener(event, unfold);
+
+// A link into what is folded opens it.
+function unfold() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let at = target; at; at = at.parentElement) if (at.matches("details")) at.open = true;
+  target.scrollIntoView();
+}
 
 function element(name, text, attributes = {}) {
   const made = Object.assign(document.createElement(name), attributes);
@@ -227,20 +238,62 @@ async function copy(words) {
   }
 }
 
+// What a reader chose is kept in the address, and handed on by links to the report's other pages.
+function keep(change) {
+  change(chosen);
+  const search = [...chosen].length ? `?${chosen}` : "";
+  history.replaceState(null, "", `${location.pathname}${search}${location.hash}`);
+  handOn(search);
+}
+
+function handOn(search) {
+  for (const link of document.links) {
+    const own = link.protocol === location.protocol && link.host === location.host;
+    if (own && !link.getAttribute("href").startsWith("#")) link.search = search;
+  }
+}
+
 function choose(place) {
   const names = [...place.querySelectorAll("[data-key]")];
   const details = element("details");
+  const summary = element("summary");
   const choices = element("fieldset", "", { className: "choices" });
   choices.append(element("legend", "Methods shown in tables and figures", { className: "hidden" }));
-  for (const name of names) {
-    const label = element("label");
-    const box = element("input", "", { type: "checkbox", checked: true });
-    box.addEventListener("change", () => { show(name.dataset.key, box.checked); drawFronts(); document.dispatchEvent(new Event("methods")); });
-    label.append(box, " ", name.textContent);
-    choices.append(label);
+  const boxes = names.map((name) => element("input", "", { type: "checkbox", checked: !chosen.getAll("hide").includes(name.textContent) }));
+  const apply = () => {
+    names.forEach((name, i) => show(name.dataset.key, boxes[i].checked));
+    drawFronts();
+    const shown = boxes.filter((box) => box.checked).length;
+    summary.textContent = shown < names.length ? `Choose methods (${shown} of ${names.length} shown)` : "Choose methods";
+    document.dispatchEvent(new Event("methods"));
+  };
+  const set = (wanted) => {
+    boxes.forEach((box, i) => { box.checked = wanted(i); });
+    apply();
+    keep((choice) => {
+      const elsewhere = choice.getAll("hide").filter((other) => !names.some((name) => name.textContent === other));
+      choice.delete("hide");
+      for (const name of [...elsewhere, ...names.filter((_, i) => !boxes[i].checked).map((name) => name.textContent)]) choice.append("hide", name);
+    });
+  };
+  for (const [words, wanted] of [["All", true], ["None", false]]) {
+    const button = element("button", words, { type: "button" });
+    button.addEventListener("click", () => set(() => wanted));
+    choices.append(button);
   }
-  details.append(element("summary", "Choose methods"), choices);
+  names.forEach((name, i) => {
+    const label = element("label");
+    boxes[i].addEventListener("change", () => set((other) => boxes[other].checked));
+    label.append(boxes[i], " ", name.textContent);
+    const only = element("button", "only", { type: "button", ariaLabel: `only ${name.textContent}` });
+    only.addEventListener("click", () => set((other) => other === i));
+    const choice = element("span");
+    choice.append(label, only);
+    choices.append(choice);
+  });
+  details.append(summary, choices);
   place.replaceChildren(details);
+  apply();
 }
 
 // Who fits a reader's device and time, at so many classes; the rows' figures come with their words.
@@ -248,17 +301,17 @@ function limits(place) {
   const data = JSON.parse(place.dataset.limits);
   const form = element("form");
   const said = element("div", "", { role: "status" });
-  const number = (words, unit) => {
-    const input = element("input", "", { type: "number", min: "0", step: "any" });
+  const number = (name, words, unit) => {
+    const input = element("input", "", { type: "number", min: "0", step: "any", name, value: chosen.get(name) || "" });
     const label = element("label", words);
     label.append(input, unit);
     form.append(label);
     return input;
   };
-  const memory = number("Device memory", "GiB");
-  const time = number("Training time", "minutes");
-  const classes = data.datasets.length ? number("Classes trained on", "") : null;
-  const both = element("input", "", { type: "checkbox", checked: true });
+  const memory = number("gib", "Device memory", "GiB");
+  const time = number("minutes", "Training time", "minutes");
+  const classes = data.datasets.length ? number("classes", "Classes trained on", "") : null;
+  const both = element("input", "", { type: "checkbox", name: "new", checked: chosen.get("new") !== "no" });
   if ("base" in data.scores) {
     const label = element("label");
     label.append(both, "New classes matter");
@@ -273,7 +326,11 @@ function limits(place) {
     place.querySelector("ul").hidden = most[0] < Infinity || most[1] < Infinity || Boolean(like) || !both.checked;
     said.hidden = !place.querySelector("ul").hidden;
   };
-  form.addEventListener("input", answer);
+  form.addEventListener("input", ({ target }) => {
+    const value = target === both ? (both.checked ? "" : "no") : target.value;
+    keep((choice) => (value ? choice.set(target.name, value) : choice.delete(target.name)));
+    answer();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   document.addEventListener("methods", answer);
   place.prepend(form);

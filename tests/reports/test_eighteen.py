@@ -30,7 +30,7 @@ def shown(chromium, runs, tmp_path_factory):
     tab = context.new_page()
     complaints = []
     tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("request", lambda request: None if request.url == path.as_uri() else complaints.append(request.url))
+    tab.on("request", lambda request: None if request.url.startswith(path.as_uri()) else complaints.append(request.url))
     tab.goto(path.as_uri())
     yield tab
     context.close()
@@ -149,3 +149,40 @@ def test_a_wide_table_uses_the_window_says_that_it_goes_on_and_lets_columns_be_c
     shown.set_viewport_size({"width": 1440, "height": 900})
     tools.locator("summary").click()
     tools.locator(".goes-on:text-is('')").wait_for(state="attached")
+
+
+def test_methods_are_chosen_all_none_and_one_and_the_address_keeps_it(shown):
+    address = shown.evaluate("location.href")
+    shown.locator("#methods details").evaluate("details => { details.open = true; }")
+    choices, heads = shown.locator("#methods"), shown.locator("#s1-headline tbody th bdi:visible")
+    choices.get_by_role("button", name="None").click()
+    assert heads.all_inner_texts() == []
+    choices.get_by_role("button", name="only coop", exact=True).click()
+    choices.get_by_role("checkbox", name="maple").check()
+    assert set(heads.all_inner_texts()) == {"maple", "coop"}
+    assert choices.locator("summary").inner_text() == "Choose methods (2 of 18 shown)"
+    shown.locator(".limits").get_by_label("Device memory").fill("8")
+    shown.goto(shown.evaluate("location.href"))
+    assert heads.all_inner_texts() == ["maple", "coop"]
+    assert shown.locator(".limits [role=status] p").first.inner_text().startswith("Best: coop (")
+    shown.locator("#methods summary").click()
+    choices.get_by_role("button", name="All").click()
+    assert heads.count() == 18
+    shown.locator(".limits").get_by_label("Device memory").fill("")
+    assert shown.evaluate("location.href") == address
+
+
+def test_contents_and_failures_lead_to_their_places(shown):
+    contents = shown.get_by_role("navigation", name="Contents").get_by_role("link")
+    assert contents.all_inner_texts() == ["Results", "Accuracy against cost", "By dataset", "Cost", "Beside published figures",
+                                          "Failures", "Environment and recipes", "Runs"]  # fmt: skip
+    shown.get_by_role("link", name="159 of 162").click()
+    failed = shown.locator("#failures tbody th a").first
+    assert failed.is_visible()
+    failed.click()
+    run = shown.locator(failed.get_attribute("href"))
+    run.locator("pre", has_text="CUDA out of memory").first.wait_for()  # its folds were opened
+    assert "provp on fgvc_aircraft" in run.inner_text()
+    assert not shown.locator("#p1-accuracy").is_visible()
+    assert "AdaptBench 0." in shown.locator("footer").inner_text()
+    shown.goto(shown.url.partition("#")[0])

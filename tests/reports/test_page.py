@@ -55,7 +55,7 @@ def test_where_no_run_knows_its_energy_the_records_reason_is_told(record, gpu):
     runs = [record(m, missing=missing) for m in ("zero_shot", "coop", "clip_adapter")]
     text = plain(page(runs))
     assert text.count("Energy of training is not known: no CUDA device.") == 1
-    assert text.index("Pareto front") < text.index("no CUDA device") < text.index("By dataset")
+    assert text.index("Pareto front") < text.index("no CUDA device") < text.rindex("By dataset")
     metered = record(windows={"train": WindowRecord(seconds=9, energy_joules=5.0)}, environment=gpu)
     assert "Energy of training is not known" not in plain(page([metered, record("ours", environment=gpu)]))
     assert "Energy of training is not known" not in plain(page([record("zero_shot", missing=missing)]))
@@ -66,7 +66,7 @@ def test_energy_has_a_chart_and_a_column_where_it_was_metered(record, gpu):
     runs = [record(m, environment=gpu, windows=windows[joules]) for m, joules in (("coop", 1500.0), ("ours", 90.0))]
     text = plain(page(runs))
     assert "H against energy of training" in text
-    assert text[: text.index("By dataset")].count("1.50 kJ") == 1
+    assert text[: text.rindex("By dataset")].count("1.50 kJ") == 1
     assert "Energy training" in text
 
 
@@ -236,7 +236,7 @@ def test_what_reads_alike_is_best_alike(record):
     shown = page(
         [record("a", peak_bytes=60_000_000), record("b", peak_bytes=60_000_001), record("c", peak_bytes=90_000_000)]
     )
-    headline = shown[shown.index('id="s1-headline"') : shown.index("Accuracy against cost")]
+    headline = shown[shown.index('id="s1-headline"') : shown.index('id="s1-against"')]
     assert (
         re.findall(r'class="number best" data-value="[0-9.]+"><span class="whole"><bdi>([^<]*)', headline)
         == ["57.2 MiB"] * 2
@@ -248,7 +248,7 @@ def test_answers_of_the_pretrained_backbone_are_marked_and_never_best(record):
     tests = {key: replace(test, answers_zero_shot=key.endswith("new")) for key, test in runs[1].accuracy.items()}
     shown = page([runs[0], replace(runs[1], accuracy=tests)])
     assert "New: the method has nothing to say of these classes" in plain(shown)
-    headline = shown[shown.index('id="s1-headline"') : shown.index("Accuracy against cost")]
+    headline = shown[shown.index('id="s1-headline"') : shown.index('id="s1-against"')]
     assert 'best" data-value="70.0"' not in headline
 
 
