@@ -15,7 +15,7 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -37,7 +37,8 @@ class Worker:
     """What a heartbeat tells: where its process is, how often it has beaten, and the runs in hand with the seconds so far.
 
     `machine` is a digest of what makes process numbers comparable: the host, its boot and the namespace. `job` is the number that a
-    cluster's scheduler gave it.
+    cluster's scheduler gave it. `devices` are what its runs compute on: UUIDs of GPUs, or processors by number; `alone` says that
+    they are about time, and share none.
     """
 
     host: str
@@ -46,6 +47,8 @@ class Worker:
     job: str | None
     beat: int
     runs: dict[str, float]
+    devices: Sequence[str] = ()
+    alone: bool = False
 
     @property
     def is_gone(self) -> bool:
@@ -56,11 +59,16 @@ class Worker:
 class Claims:
     """The claims of one process. Use as a context: entering it starts the heartbeat, leaving it gives back what is still held."""
 
-    def __init__(self, folder: Path, lease_seconds: float = LEASE_SECONDS) -> None:
-        """folder: of the claims; it is made. lease_seconds: an owner that is silent for longer counts as dead."""
+    def __init__(self, folder: Path, lease_seconds: float = LEASE_SECONDS, neighbours: Path | None = None) -> None:
+        """folder: of the claims; it is made. lease_seconds: an owner that is silent for longer counts as dead.
+
+        neighbours: a folder in which processes of one machine hear of each other, whatever results they are at.
+        """
         self._folder, self._lease_seconds = folder, lease_seconds
         self._owner = secrets.token_hex(8)
-        self._heartbeat = folder / f"{_HEARTBEAT}{self._owner}"
+        self._heard_in = [folder] if neighbours is None else [folder, neighbours]
+        self._devices: tuple[str, ...] = ()
+        self._alone = False
         self._held: dict[str, tuple[int, float]] = {}  # the claim's number, and since when
         self._heard: dict[str, tuple[str, float]] = {}  # an owner's last new heartbeat, and when it came
         self._beat, self._writing = 0, threading.Lock()
@@ -69,6 +77,9 @@ class Claims:
 
     def __enter__(self) -> Claims:
         self._folder.mkdir(parents=True, exist_ok=True)
+        for folder in self._heard_in[1:]:
+            with suppress(OSError):  # who can't be heard there is alone there
+                folder.mkdir(parents=True, exist_ok=True)
         self._write_heartbeat()
         self._thread.start()
         return self
@@ -78,7 +89,9 @@ class Claims:
             self.give_back(name)
         self._leaving.set()
         self._thread.join()
-        self._heartbeat.unlink(missing_ok=True)
+        for folder in self._heard_in:
+            with suppress(OSError):
+                self._heartbeat(folder).unlink(missing_ok=True)
 
     def take(self, names: Iterable[str]) -> str | None:
         """Claim the first of the runs that nobody has; None if all are held by processes that live. The folder is listed once."""
@@ -123,10 +136,24 @@ class Claims:
         self._write_heartbeat()
 
     def runs_here(self) -> int:
-        """How many runs are in hand on this machine, by all who share the folder and live; this process's own included."""
-        found = {owner: worker for owner, (worker, _) in workers(self._folder).items() if owner != self._owner}
-        others = [worker for worker in found.values() if worker.machine == _machine() and not worker.is_gone]
-        return len(self._held) + sum(len(worker.runs) for worker in others)
+        """How many runs are in hand on this machine, by all who are heard of and live; this process's own included."""
+        return len(self._held) + sum(len(worker.runs) for worker in self._others_here())
+
+    def compute_on(self, devices: Sequence[str], alone: bool) -> list[Worker]:
+        """Let others know what the runs compute on, and whether alone. Returns those on the same, if either wants to be alone."""
+        self._devices, self._alone = tuple(devices), alone
+        self._write_heartbeat()
+        return [w for w in self._others_here() if (alone or w.alone) and set(devices) & set(w.devices)]
+
+    def _others_here(self) -> list[Worker]:
+        """The other processes of this machine that live. One whose number is another's by now has been silent for a lease."""
+        found = {owner: heard for folder in self._heard_in for owner, heard in workers(folder).items()}
+        found.pop(self._owner, None)
+        here = [(worker, silent_seconds) for worker, silent_seconds in found.values() if worker.machine == _machine()]
+        return [worker for worker, silent in here if not worker.is_gone and silent <= self._lease_seconds]
+
+    def _heartbeat(self, folder: Path) -> Path:
+        return folder / f"{_HEARTBEAT}{self._owner}"
 
     def _path(self, name: str, number: int) -> Path:
         return self._folder / f"{_digest(name)}-{number}"
@@ -164,9 +191,12 @@ class Claims:
 
         Who can't beat is dead to the others, and finds out when it has a record to write.
         """
-        with self._writing, suppress(OSError):
+        with self._writing:
             self._beat += 1
-            self._heartbeat.write_text(json.dumps(asdict(self._worker())))
+            text = json.dumps(asdict(self._worker()))
+            for folder in self._heard_in:
+                with suppress(OSError):
+                    self._heartbeat(folder).write_text(text)
 
     def _worker(self) -> Worker:
         now = time.monotonic()
@@ -177,6 +207,8 @@ class Claims:
             job=_job(),
             beat=self._beat,
             runs={name: round(now - since, 1) for name, (_, since) in self._held.copy().items()},
+            devices=self._devices,
+            alone=self._alone,
         )
 
 

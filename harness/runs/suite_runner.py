@@ -23,6 +23,7 @@ from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, doubts, plan
 from harness.records import NewerRecordError, RunRecord, to_json
 from harness.runs.claims import LEASE_SECONDS, Claims
+from harness.runs.devices import are_timed, devices_of, require_device_for, slots
 from harness.runs.events import Event
 from harness.runs.identity import identified, meanings, require_meanings
 from harness.runs.job import Job, Place, repeat_command
@@ -37,6 +38,10 @@ SHORT_BYTES = 75
 """A prompt of so many has 77 tokens at most, with start and end."""
 _POLL_SECONDS = 1.0
 """How often a process with nothing to do looks whether others have left it a run."""
+_LOOK_SECONDS = 10.0
+"""How often a process looks who else is at work on its machine."""
+NEIGHBOURS = ".running"
+"""In the cache folder: where the processes of a machine hear of each other."""
 
 
 def require_device(name: str) -> None:
@@ -54,7 +59,8 @@ class RunOptions:
     the trained model (`save`) are kept beside the record where asked for. `retry_failed` does failed runs again, `again` all; where
     `replacing` is given, these versions of records alone. `jobs` runs are under way at a time,
     with `threads` each, by default what serves the backbone best, and no more than an equal share of the cores; "auto" jobs are
-    as many as then have a core, one on GPUs and of runs that are about time, which share a device only with `share_device`.
+    as many as then have a core, one on GPUs and of runs that are about time, which share a device only with `share_device`,
+    also with other processes of the machine that have the same `cache`.
     No more runs than `run_limit` are begun, and none that would hardly end within `work_seconds`, if it took as long as the longest
     so far. Who else does runs of these results counts as dead after `lease_seconds` of silence. Of a worker, `ordered` is what the
     request's names stood for where it was ordered (`harness.runs.identity.meanings`). Raises ConfigError for what is no device.
@@ -179,7 +185,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     try:
         if todo:
             with (
-                Claims(store.claims_folder, options.lease_seconds) as claims,
+                Claims(store.claims_folder, options.lease_seconds, options.folders.cache / NEIGHBOURS) as claims,
                 Isolation(options.time_limit_seconds) as isolation,
             ):
                 place = isolation.check(replace(_job(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
@@ -187,6 +193,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
                 threads = options.threads or max(1, min(place.threads, cpu_threads() // jobs))
                 left = Todo(todo, replaced, store, claims)
                 free = slots(todo, place.gpus, jobs, options.share_device)
+                require_device_for(todo, devices_of(free, place.gpus), claims, options.share_device)
                 _Session(left, free, threads, isolation, options, progress, note, outcome).run()
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
@@ -222,6 +229,7 @@ class _Session:
     began: float = field(default_factory=time.monotonic)
     longest_seconds: float = 0.0
     look_again_at: float = 0.0
+    looked_at: float = 0.0
     has_waited: bool = False
 
     def run(self) -> None:
@@ -230,11 +238,13 @@ class _Session:
             self._start_runs()
             if not self.todo or not (self.in_hand or self._may_begin_another()):
                 return
-            idle_seconds = max(0.0, self.look_again_at - time.monotonic()) if self._is_idle() else None
+            idle_seconds = max(0.0, self.look_again_at - time.monotonic()) if self._is_idle() else _LOOK_SECONDS
             if not self.in_hand:
                 self._say_that_it_waits()
-                time.sleep(idle_seconds or 0.0)
+                time.sleep(idle_seconds)
                 continue
+            if time.monotonic() - self.looked_at > _LOOK_SECONDS:
+                self._look_around()
             for name, told in self.isolation.wait(idle_seconds):
                 if isinstance(told, RunRecord):
                     self._end(name, told)
@@ -289,6 +299,7 @@ class _Session:
 
     def _look_around(self) -> None:
         """Note for every run in hand how many are under way on this machine."""
+        self.looked_at = time.monotonic()
         here = self.todo.claims.runs_here()
         for run in self.in_hand.values():
             run.concurrent = max(run.concurrent, here)
@@ -309,30 +320,9 @@ def _jobs_of(runs: Sequence[PlannedRun], place: Place, options: RunOptions) -> i
     """Runs at a time. "auto" ones on a CPU are as many as have the threads that serve each best, unless they are about time."""
     if options.jobs != "auto":
         return options.jobs
-    if place.gpus or _are_timed(runs):
+    if place.gpus or are_timed(runs):
         return 1
     return max(1, cpu_threads() // (options.threads or place.threads))
-
-
-def _are_timed(runs: Sequence[PlannedRun]) -> bool:
-    return any(run.profile and not run.key.simulated for run in runs)
-
-
-def slots(runs: Sequence[PlannedRun], gpus: Sequence[str], jobs: int, share_device: bool = False) -> list[str | None]:
-    """Where `jobs` runs at a time compute: the UUID of the GPU that each is to see, None for the only device there is.
-
-    Raises ConfigError where runs that are about time would share a device.
-    """
-    devices = max(1, len(gpus))
-    if jobs > devices and not share_device and _are_timed(runs):
-        shared = "the processor" if not gpus else "a GPU" if devices == 1 else f"{devices} GPUs"
-        raise ConfigError(
-            f"--jobs {jobs} would have runs that are about time share {shared}: none would take as long as alone.",
-            f"Use --jobs {devices}, or --share-device: the records will say how many runs were under way.",
-        )
-    if jobs == 1 or len(gpus) <= 1:
-        return [None] * jobs
-    return [gpus[number % len(gpus)] for number in range(jobs)]
 
 
 def _write(record: RunRecord, store: Store) -> None:

@@ -11,6 +11,8 @@ import pytest
 from harness.errors import ConfigError, DataError
 from harness.plan import Request, plan
 from harness.records import from_json
+from harness.runs.claims import Claims, workers
+from harness.runs.devices import devices_of, require_device_for, slots
 from harness.runs.identity import identified
 from harness.runs.job import Place
 from harness.runs.runner import check
@@ -22,7 +24,6 @@ from harness.runs.suite_runner import (
     check_data,
     pending,
     run_suite,
-    slots,
 )
 from harness.suite import Folders
 
@@ -229,6 +230,69 @@ def test_small_runs_get_a_thread_each_and_as_many_are_under_way_as_there_are_cor
     request = replace(REQUEST, methods=["zero_shot"], seeds=[1, 2, 3, 4, 5], profile=timed)
     run_suite(request, RunOptions(results=tmp_path / "results", device="cpu", jobs=said), Heard())
     assert max(jobs) == under_way
+
+
+@pytest.mark.parametrize("other_is_timed", [False, True])
+def test_two_commands_share_no_device_where_one_is_about_time_unless_told(tmp_path, other_is_timed):
+    """Of other results, in two processes of one machine; `one` has a run in hand."""
+    here = tmp_path / "cache" / ".running"
+    timed = {"one": other_is_timed, "two": not other_is_timed}
+    with Claims(tmp_path / "one", neighbours=here) as one, Claims(tmp_path / "two", neighbours=here) as two:
+        require_device_for(runs(timed["one"]), ["GPU-a"], one, share=False)
+        assert one.take(["a run"])
+        whose = "its" if other_is_timed else "these"
+        with pytest.raises(
+            ConfigError, match=f"^process {os.getpid()}, another .* and {whose} runs are about time"
+        ) as said:
+            require_device_for(runs(timed["two"]), ["GPU-a", "GPU-b"], two, share=False)
+        assert "--share-device" in said.value.advice
+        require_device_for(runs(timed["two"]), ["GPU-b"], two, share=False)
+        require_device_for(runs(timed["two"]), ["GPU-a"], two, share=True)
+        assert two.take(["another run"])
+        assert one.runs_here() == two.runs_here() == 2
+    with Claims(tmp_path / "three", neighbours=here) as three:
+        require_device_for(runs(True), ["GPU-a"], three, share=False)
+    assert os.listdir(here) == []
+
+
+def test_who_is_silent_for_a_lease_is_in_nobodys_way(tmp_path):
+    """Its number may be another process's by now."""
+    here = tmp_path / ".running"
+    with Claims(tmp_path / "one", neighbours=here) as one, Claims(tmp_path / "two", neighbours=here) as two:
+        require_device_for(runs(True), ["GPU-a"], one, share=False)
+        for file in here.iterdir():
+            os.utime(file, (1e9, 1e9))
+        two.compute_on([], alone=False)
+        require_device_for(runs(True), ["GPU-a"], two, share=False)
+
+
+def test_devices_are_those_of_the_slots(monkeypatch):
+    assert devices_of([None], ["GPU-a", "GPU-b"]) == ["GPU-a"]
+    assert devices_of(["GPU-b", "GPU-a", "GPU-b"], ["GPU-a", "GPU-b"]) == ["GPU-a", "GPU-b"]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 1}, raising=False)
+    assert devices_of([None, None], []) == ["processor 1", "processor 3"]
+
+
+def test_a_suite_about_time_says_that_another_is_at_work_and_tells_others_of_itself(
+    tinyworld, tmp_path, monkeypatch, a_record
+):
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu")
+    here, seen = options.cache / ".running", []
+
+    def write(key):
+        seen.extend(worker for worker, _ in workers(here).values())
+        return replace(a_record("failed"), key=key, accuracy={})
+
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda *_: Instead(write))
+    with Claims(tmp_path / "other", neighbours=here) as other:
+        other.compute_on(devices_of([None], []), alone=False)
+        other.take(["a run"])
+        with pytest.raises(ConfigError, match="these runs are about time"):
+            run_suite(replace(REQUEST, profile=True), options, Heard())
+        run_suite(REQUEST, options, Heard())
+    store = Store(options.results)
+    assert {store.read(name).environment.concurrent_runs for name in store.names()} == {2}
+    assert any(list(worker.runs) != ["a run"] and worker.devices == devices_of([None], []) for worker in seen)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:one", "cuda:0 ", "CPU", ""])
