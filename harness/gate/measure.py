@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.errors import DataError
 from harness.gate.verdict import Verdict
+from harness.plugins import ROOT
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # who waits for a turn must not spin
 _TIMES = ("--benchmark-min-rounds=3", "--benchmark-max-time=0.05", "--benchmark-warmup=off", "--benchmark-quiet")
@@ -64,6 +65,7 @@ def measure(tests: Path, only: str | None = None) -> Measured:
     """
     if find_spec("pytest_benchmark") is None:
         raise DataError("pytest-benchmark isn't installed here.", "Install it: pip install pytest-benchmark")
+    _require_no_other_harness(Path.cwd())
     with tempfile.TemporaryDirectory(prefix="adaptbench-gate-") as folder:
         outcomes, report = Path(folder, "outcomes.json"), Path(folder, "report.json")
         command = [
@@ -89,6 +91,20 @@ def measure(tests: Path, only: str | None = None) -> Measured:
     if not heard.amiss and done.returncode:
         raise _ended(done, tests)
     return heard
+
+
+def _require_no_other_harness(folder: Path) -> None:
+    """pytest looks for modules in the current folder first. Raises DataError where it would find another `harness` than ours."""
+    for found in (folder / "harness", folder / "harness.py"):
+        if (
+            (found.suffix or (found / "__init__.py").is_file())
+            and found.exists()
+            and found.resolve() != ROOT / "harness"
+        ):
+            raise DataError(
+                f"AdaptBench's own package is called 'harness', and in the pytest of this folder {found} stands in for it.",
+                "Give that one another name, or give the command from a folder without one.",
+            )
 
 
 def _ended(done: subprocess.CompletedProcess[str], tests: Path) -> DataError:

@@ -99,3 +99,16 @@ def test_in_an_ordinary_session_benchmarks_only_run_and_say_so(project, monkeypa
     assert "3 passed, 1 skipped" in text
     assert "3 benchmarks of methods ran once and measured nothing; 'adaptbench gate' measures and compares." in text
     assert "counted by 'adaptbench gate' alone" in text
+
+
+@pytest.mark.parametrize("theirs", ["harness.py", "harness/__init__.py"])
+def test_a_repository_with_a_harness_of_its_own_is_told_that_it_stands_in_for_ours(
+    theirs, adaptbench_here, tmp_path, monkeypatch
+):
+    (tmp_path / theirs).parent.mkdir(exist_ok=True)
+    (tmp_path / theirs).touch()
+    (tmp_path / "tests").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = adaptbench_here("gate", "tests", "--update")
+    assert f"{tmp_path / theirs.partition('/')[0]} stands in for it" in " ".join(done.stderr.split())
+    assert done.returncode != 0

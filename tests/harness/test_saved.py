@@ -62,6 +62,24 @@ def test_a_saved_model_answers_as_its_run_did_to_the_bit(name, run, tinyworld):
         assert model.answers_zero_shot == test.answers_zero_shot
 
 
+KEEPS_MORE = {"tip_adapter", "tcp"}
+"""A cache that isn't trained, and the weights of a second epoch."""
+
+
+@EACH_METHOD
+def test_a_saved_model_holds_what_was_trained_and_little_more(name, run, tinyworld):
+    """The tensors at most 1.1 times what was trained; the rest of the file says what it is, in some bytes per tensor."""
+    with run.saved.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        tensors = json.loads(file.read(header_bytes))
+    said_bytes = len(json.dumps(tensors.pop("__metadata__")))
+    trained_bytes = 4 * run.record.trainable_parameters
+    tensor_bytes = run.saved.stat().st_size - 8 - header_bytes
+    assert (tensor_bytes <= 1.1 * trained_bytes) != (name in KEEPS_MORE), (tensor_bytes, trained_bytes)
+    assert said_bytes < 2000
+    assert header_bytes - said_bytes < 150 * (len(tensors) + 1)
+
+
 EXPORTS = {
     "open_clip": {"zero_shot", "full_finetuning", "skip_tuning", "clip_lora"},
     "classifier": {"zero_shot", "coop", "kgcoop", "prograd", "tcp", "linear_probe", "lp_plus_plus"},
