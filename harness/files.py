@@ -27,13 +27,13 @@ def read_regular(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
     with path.open("rb") as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
-        raise OSError(errno.EFBIG, f"it is longer than {most_bytes >> 20} MiB", str(path))
+        raise OSError(errno.EFBIG, f"it is longer than {most_bytes >> 10} KiB", str(path))
     return data
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """The text of a regular file: UTF-8, or UTF-16 with its mark. Raises OSError, and UnicodeDecodeError for other encodings."""
-    data = read_regular(path)
+    data = read_regular(path, most_bytes)
     return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
-from harness.errors import ConfigError
+from harness import plugins
+from harness.errors import ConfigError, did_you_mean
 
 LOCAL = "local-dir:"
 """How backbones begin that are folders with a config and a weights file, as open_clip writes them."""
@@ -21,7 +23,8 @@ _FOLDERS: dict[str, Path] = {}
 def of_backbone(backbone: str, pretrained: str | None) -> tuple[str, str | None, str | None]:
     """(the backbone as its key calls it, the tag or file to load, what the key says of that).
 
-    Raises ConfigError for a folder without a weights file or with several, and for weights beside a backbone that has its own.
+    Raises ConfigError for an unknown name, for a folder without a weights file or with several, and for weights beside a backbone
+    that has its own.
     """
     if pretrained is not None and backbone.startswith((LOCAL, HUB)):
         raise ConfigError(
@@ -29,12 +32,32 @@ def of_backbone(backbone: str, pretrained: str | None) -> tuple[str, str | None,
             "Leave --pretrained out; for other weights, name the architecture: --backbone ViT-B-16 --pretrained FILE.",
         )
     if not backbone.startswith(LOCAL):
+        _require_known(backbone, pretrained)
         return backbone, pretrained, _label(pretrained)
     folder = Path(backbone.removeprefix(LOCAL)).expanduser().absolute()
     weights = find(folder)
     name = f"{LOCAL}{folder.name}"
     remember(name, str(weights))
     return name, str(weights), _named(weights, [folder / CONFIG, weights])
+
+
+def _require_known(backbone: str, pretrained: str | None) -> None:
+    registered = plugins.names("backbone")
+    known = {*registered, *architectures()}
+    if backbone not in known and not backbone.startswith(HUB):
+        raise ConfigError(f"no backbone '{backbone}'.", did_you_mean(backbone, known))
+    if backbone in registered and pretrained not in (None, "random") and not Path(pretrained).is_file():
+        raise ConfigError(
+            f"--pretrained {pretrained}: the backbone '{backbone}' comes with weights of its own, and this is no file of others.",
+            "Leave --pretrained out, or name a checkpoint (.safetensors, .pt) or 'random'.",
+        )
+
+
+def architectures() -> list[str]:
+    """The names of open_clip's models, by its own files: importing it takes seconds."""
+    found = find_spec("open_clip")
+    folders = found.submodule_search_locations or [] if found else []
+    return sorted(path.stem for folder in folders for path in Path(folder, "model_configs").glob("*.json"))
 
 
 def find(folder: Path) -> Path:

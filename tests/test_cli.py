@@ -308,7 +308,7 @@ def pictures(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_one_command_benchmarks_a_folder_of_images(tiny_adaptbench, pictures, tmp_path):
+def test_one_command_benchmarks_a_folder_of_images(tiny_adaptbench, tinyworld, pictures, tmp_path):
     words = [
         "run", "few-shot", "--datasets", f"folder:{pictures}", "--template", "a drawing of a {}.", "--methods",
         "clip_adapter", "--shots", "2", "--seeds", "1", "--set", "epochs=1", "--backbone", "tiny-clip", "--device", "cpu",

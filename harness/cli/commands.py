@@ -49,7 +49,7 @@ class _Loaded(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in _targets():
             raise KeyError(name)
-        return _load(name)
+        return command(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(_targets())
@@ -63,7 +63,8 @@ def _targets() -> dict[str, str]:
     return _OURS | {name: target for name, target in plugins.targets("command").items() if name not in _OURS}
 
 
-def _load(name: str) -> Any:
+def command(name: str) -> Any:
+    """A command as the command line has it. Raises ConfigError for one that can't be imported."""
     from harness.cli.options import Command
 
     found = plugins.load("command", _OURS.get(name, name))
@@ -82,7 +83,7 @@ def _listed(name: str) -> Any:
     if help_text is not None:
         return TyperCommand(name, help=help_text, hidden=name in _HIDDEN)
     try:
-        return _load(name)
+        return command(name)
     except AdaptBenchError as error:  # a plug-in's: the other commands have no part in it
         say(errors, f"Warning: {error.what}")
         return None

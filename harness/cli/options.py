@@ -6,6 +6,7 @@ import csv
 import mimetypes
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -124,6 +125,9 @@ Threads = Annotated[
     ),
 ]
 
+EXPERIMENT = "adaptbench.experiment"
+"""Where a command's context has the experiment's file that it was read from."""
+EXPERIMENTS = (".yaml", ".yml")
 LARGEST_SEED = 2**32 - 1
 """NumPy takes no larger one."""
 
@@ -132,6 +136,25 @@ class Command(TyperCommand):
     """A command that refuses an option given twice, of which the parser would keep the last, and names the values it refuses."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """An experiment's file in the suite's place becomes the words that it stands for."""
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        if isinstance(suite := given.get("suite"), str) and suite.endswith(EXPERIMENTS):
+            from harness.cli.experiment import read
+
+            experiment = ctx.meta[EXPERIMENT] = read(Path(suite))
+            rest = list(args)
+            rest.remove(suite)
+            with experiment.located():
+                return self._parse(
+                    ctx, experiment.words(self, {p.name: given[p.name] for p in order if p.name != "suite"}) + rest
+                )
+        return self._parse(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with ctx.meta[EXPERIMENT].located() if EXPERIMENT in ctx.meta else nullcontext():
+            return super().invoke(ctx)
+
+    def _parse(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         once = [p for p in order if p.param_type_name == "option" and not (p.multiple or getattr(p, "is_flag", False))]
         for option, count in Counter(p.opts[0] for p in once).items():

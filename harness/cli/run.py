@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ from harness.cli.plan import show
 from harness.cli.progress import Detail, Display, Eta, duration, kind_of
 from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_SOME_FAILED, console, errors, say
 from harness.errors import ConfigError
-from harness.plan import Request
+from harness.plan import PlannedRun, Request
 from harness.runs.executors import Executor, Workers, order, seconds_of
 from harness.runs.store import Store
 from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, planned, run_suite
@@ -27,6 +27,7 @@ _ELSEWHERE = "On other machines"
 
 
 def run_(
+    context: typer.Context,
     suite: options.Suite,
     methods: options.Methods = None,
     recipes: options.Recipes = None,
@@ -205,7 +206,9 @@ def run_(
         )
         say(console, start(wanted) if wanted else f"No run is left to do; records are in {results}.")
         return
-    outcome = do(request, how, "quiet" if quiet else "steps" if verbose else "usual")
+    outcome = do(
+        request, how, "quiet" if quiet else "steps" if verbose else "usual", partial(_keep, context.params, results)
+    )
     if site is not None:
         plugins.load("command", "report")([results], site)
     if outcome.not_ok:
@@ -234,10 +237,43 @@ def _work_seconds(time: str | None, most: float | None) -> float | None:
     return min([*given, *([most] if most else [])], default=None)
 
 
-def do(request: Request, how: RunOptions, detail: Detail = "usual") -> Outcome:
-    """Run a suite in this process, with its progress; says what it came to. Ends the process where it is interrupted."""
+def _keep(parameters: Mapping[str, Any], results: Path, runs: Sequence[PlannedRun]) -> None:
+    from harness.cli.experiment import keep
+
+    keep(parameters, runs, results)
+
+
+class _Told(Display):
+    """A display that also hands on what is planned, once the first run begins."""
+
+    def __init__(self, detail: Detail, hear: Callable[[Sequence[PlannedRun]], object]) -> None:
+        super().__init__(console, errors, detail)
+        self._hear = hear
+        self._planned: Sequence[PlannedRun] = ()
+
+    def planned(self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> None:
+        self._planned = runs
+        super().planned(runs, todo)
+
+    def started(self, number: int, run: PlannedRun) -> None:
+        if self._planned:
+            self._hear(self._planned)
+            self._planned = ()
+        super().started(number, run)
+
+
+def do(
+    request: Request,
+    how: RunOptions,
+    detail: Detail = "usual",
+    hear: Callable[[Sequence[PlannedRun]], object] = lambda runs: None,
+) -> Outcome:
+    """Run a suite in this process, with its progress; says what it came to. Ends the process where it is interrupted.
+
+    `hear` is told the runs that are planned once the first of them begins.
+    """
     try:
-        with _terminated_as_by_ctrl_c(), Display(console, errors, detail) as display:
+        with _terminated_as_by_ctrl_c(), _Told(detail, hear) as display:
             outcome = run_suite(request, how, display)
     except Interrupted as interrupted:
         outcome = interrupted.outcome
