@@ -57,7 +57,7 @@ def located(error: BaseException) -> str:
     The place is the innermost one in the user's own code; else in a method of AdaptBench's, in its engine, in any library.
     """
     frame = (
-        _users_frame(error)
+        users_frame(error)
         or _innermost(error, *_ENGINE, *_LIBRARIES)
         or _innermost(error, *_LIBRARIES)
         or _innermost(error)
@@ -68,7 +68,7 @@ def located(error: BaseException) -> str:
 
 def is_users(error: BaseException) -> bool:
     """Whether an error came up in code of the user's own, or in what that called."""
-    return _users_frame(error) is not None
+    return users_frame(error) is not None
 
 
 def traceback_text(error: BaseException) -> str:
@@ -78,7 +78,8 @@ def traceback_text(error: BaseException) -> str:
     return text.replace(home, "~") if len(home) > 1 else text
 
 
-def _users_frame(error: BaseException) -> traceback.FrameSummary | None:
+def users_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost place in the user's own code that an error went through; None where there is none."""
     return _innermost(error, *_ENGINE, _ROOT / "methods", *_LIBRARIES)
 
 

@@ -23,7 +23,7 @@ from harness.recipe import Recipe
 
 _SCALES = ("logit_scale", "logit_bias")
 """Weights of the backbone that belong to no tower, frozen in every method."""
-_OVERRIDDEN = ("trained", "trainable", "prompts", "class_features", "image_features")
+OVERRIDDEN = ("trained", "trainable", "prompts", "class_features", "image_features")
 """The functions that a method may have of its own."""
 
 
@@ -60,7 +60,7 @@ class SimpleMethod:
 
     def adapt(self, backbone: Backbone) -> SimpleModel:
         """The backbone with what this method adds and trains. Raises MethodError for functions of other arguments than these."""
-        for name in _OVERRIDDEN:
+        for name in OVERRIDDEN:
             _check_call(self, name)
         return SimpleModel(backbone, self)
 

@@ -69,37 +69,17 @@ PROJECT = Path(__file__).parent.parent
 @pytest.fixture(scope="session")
 def make_clip():
     """Small CLIPs with random weights: open_clip's own class and tokenizer, `layers` blocks a tower, 32-pixel images."""
-    import open_clip
-    import torch
+    from harness.validation.tiny import tiny_clip
 
-    def make(layers=2, width=32, vision_layers=None, seed=0):
-        vision = {"image_size": 32, "patch_size": 8, "width": width, "head_width": width // 2, "layers": layers}
-        text = {"context_length": 77, "vocab_size": 49408, "width": width, "heads": 2, "layers": layers}
-        if vision_layers is not None:
-            vision = {"image_size": 32, "width": 8, "layers": vision_layers}
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model = open_clip.CLIP(embed_dim=32, quick_gelu=True, vision_cfg=vision, text_cfg=text)
-        model.visual.preprocess_cfg = {**open_clip.transform.PreprocessCfg().__dict__, "size": 32}
-        return model
-
-    return make
+    return tiny_clip
 
 
 @pytest.fixture(scope="session")
-def tiny_backbone(make_clip):
+def tiny_backbone():
     """TinyBackbone: `tiny_backbone(execution, dtype, layers=...)` is a new one with the same random weights each time."""
-    import open_clip
-    import torch
+    from harness.validation.tiny import tiny_backbone
 
-    from harness.clip.backbone import Backbone
-
-    tokenizer = open_clip.get_tokenizer("ViT-B-16")
-
-    def make(execution="fast", dtype=torch.float32, **size):
-        return Backbone(make_clip(**size).to(dtype), tokenizer, execution=execution)
-
-    return make
+    return tiny_backbone
 
 
 @pytest.fixture(scope="session")

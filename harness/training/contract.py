@@ -21,7 +21,7 @@ from harness.errors import MethodError, did_you_mean
 from harness.method import AdaptedModel, Classes, ClassFeatureModel, Read
 from harness.recipe import Recipe
 
-_CALLS: Mapping[str, int] = {
+CALLS: Mapping[str, int] = {
     "set_classes": 1,
     "prepare": 2,
     "parameter_groups": 0,
@@ -65,7 +65,7 @@ def _check_calls(method: str, model: AdaptedModel, recipe: Recipe) -> None:
                 f"the model of '{method}' has no {name}{_parameters(getattr(base, name))}.",
                 f"Write it in the class {type(model).__name__}; harness.method says what it is given and returns.",
             )
-    for name, count in _CALLS.items():
+    for name, count in CALLS.items():
         call = getattr(model, name)
         try:
             inspect.signature(call).bind(*range(count))

@@ -7,41 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.recipe import Recipe
-from harness.suite import ANY, BackboneFiles, Dataset, Item, Splits, Suite, Task, Test
+from harness.suite import ANY, BackboneFiles, Dataset, Suite, Task, Test
+from harness.validation import colours
 
-COLOUR_VALUES = {
-    "red": (210, 30, 30),
-    "green": (30, 200, 40),
-    "blue": (30, 40, 220),
-    "yellow": (220, 210, 40),
-    "purple": (140, 30, 170),
-}
-PARTS = {"train": 6, "val": 2, "test": 7}
+COLOUR_VALUES, splits, open_image = colours.COLOURS, colours.colours, colours.open_colour
 
 
 def read(folders):
     return splits()
-
-
-def splits():
-    """Five classes of flat-colour images of 41 x 37 pixels, each image a little brighter than the one before it."""
-    lists = {
-        part: tuple(
-            Item(f"{part}/{name}/{number}", label, name)
-            for label, name in enumerate(COLOUR_VALUES)
-            for number in range(count)
-        )
-        for part, count in PARTS.items()
-    }
-    return Splits(**lists, open=open_image)
-
-
-def open_image(key):
-    from PIL import Image
-
-    part, name, number = key.split("/")
-    shift = 3 * int(number) + 7 * list(PARTS).index(part)
-    return Image.new("RGB", (41, 37), tuple(min(255, value + shift) for value in COLOUR_VALUES[name]))
 
 
 COLOURS = Dataset(

@@ -4,24 +4,20 @@ All on a CLIP of 12 + 12 blocks with random weights and flat-colour images: the 
 """
 
 import dataclasses
-import json
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from harness import plugins
-from harness.data.few_shot import classnames, few_shot, subset
-from harness.data.image_set import ImageSet
-from harness.method import Batch, Classes, cosine_logits
-from harness.recipe import Recipe, resolve
-from harness.saved.state import restore, state_of
-from harness.training.evaluate import evaluate
-from harness.training.loop import train
-from harness.training.reading import advance
+from harness.method import Classes, cosine_logits
+from harness.recipe import Recipe
+from harness.validation.checks import CHECKS, HALVES, Trial, weights
+from harness.validation.source import Source
+from harness.validation.tiny import SHOTS, World, short_recipe
+from harness.validation.watch import Watch
 from methods.clip_adapter import ClipAdapter
 from methods.coop import CoOp
 from methods.full_finetuning import FullFinetuning
@@ -35,90 +31,16 @@ TEMPLATES = {
     "fine-tuning": "a bad photo of a {} square.",
     "prograd": "a type of colour, a photo of a {}.",  # a teacher equal to its student leaves a gradient of mere rounding
 }
-HALVES = ("base", "new", "all")
 PROBES = ("linear_probe", "lp_plus_plus", "tip_adapter", "tip_adapter_f")
 WIDTH, JOINT, DEPTH = 32, 32, 12
-SHOTS = 2  # of three classes: a batch of four images and one of two
-
-
-class World:
-    """A backbone, the flat colours, and what a run does with them."""
-
-    def __init__(self, backbone, splits, seed=1):
-        self.backbone = backbone
-        self.seed = seed
-        self.drawn = few_shot(splits, SHOTS, seed)
-        self.splits = splits
-
-    def adapt(self, method):
-        torch.manual_seed(self.seed)
-        model = method.adapt(self.backbone)
-        model.set_classes(self.classes("base"))
-        return model
-
-    def classes(self, half):
-        return Classes(classnames(subset(self.splits, half)), TEMPLATES)
-
-    def images(self, part, half="base", every=1, **how):
-        items = getattr(subset(self.drawn, half), part)[::every]
-        return ImageSet(items, self.splits.open, self.backbone.pixels, seed=self.seed, **how)
-
-    def train(self, model, recipe):
-        how = {"augmentation": recipe.augmentation, "crop_scale_minimum": recipe.crop_scale_minimum}
-        execution = "fast" if self.backbone.text.fast else "reference"
-        return train(
-            model,
-            self.images("train", **how),
-            self.images("val"),
-            recipe,
-            seed=self.seed,
-            execution=execution,
-            precision="fp32",
-        )
-
-    def answers(self, model, half, batch_size=100, every=1):
-        """Predictions on one of every so many test images."""
-        model.set_classes(self.classes(half))
-        images = self.images("test", half, every=every)
-        return evaluate(model, images, batch_size=batch_size, precision="fp32")
-
-    @torch.no_grad()
-    def logits(self, model, classes, half="all"):
-        pixels = torch.stack([self.images("test", half).pixels(i, None) for i in range(0, 35, 4) if half == "all"])
-        model.set_classes(classes)
-        return model.logits(advance(self.backbone, pixels, model.reads[0].stage), model.classifier())
-
-    def batch(self, model, indices=(0, 1, 2, 3)):
-        images = self.images("train")
-        pixels = torch.stack([images.pixels(i) for i in indices])
-        inputs = tuple(advance(self.backbone, pixels, read.stage).detach() for read in model.reads)
-        return Batch(inputs, images.labels[list(indices)])
-
-
-@pytest.fixture(scope="module")
-def tiny_colours():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent.parent / "fakes")
-        return import_module("tinyworld").splits()
 
 
 @pytest.fixture
-def world(tiny_backbone, tiny_colours):
+def world(tiny_backbone):
     def make(execution="fast", dtype=torch.float32, seed=1):
-        return World(tiny_backbone(execution, dtype, layers=DEPTH), tiny_colours, seed)
+        return World(tiny_backbone(execution, dtype, layers=DEPTH), TEMPLATES, seed)
 
     return make
-
-
-def short_recipe(method, epochs=2):
-    _, recipe = resolve(method.recipes, "base2new", "tiny-colours", "tiny", shots=SHOTS)
-    if not recipe.trains:
-        return recipe
-    return dataclasses.replace(recipe, epochs=epochs, batch_size=min(4, recipe.batch_size), learning_rate=1e-3)
-
-
-def weights(model):
-    return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
 def gradients(model):
@@ -134,41 +56,19 @@ def step(model, batch):
 
 
 @pytest.fixture(scope="module")
-def trained(name, tiny_backbone, tiny_colours):
-    """A method trained in the fast execution: what it was before, the run, and what it came to. Tests aim it at other classes."""
-    method = plugins.load("method", name)()
-    torch.manual_seed(1)
-    here = World(tiny_backbone(layers=DEPTH), tiny_colours)
-    model = here.adapt(method)
-    before = weights(model)
-    to_train = {n for n, p in model.named_parameters() if p.requires_grad}
-    untrained = [here.logits(model, here.classes(half)) for half in HALVES]
-    model.set_classes(here.classes("base"))
-    log = here.train(model, short_recipe(method))
-    logits = here.logits(model, here.classes("all"))
-    return SimpleNamespace(
-        world=here,
-        method=method,
-        model=model,
-        before=before,
-        to_train=to_train,
-        untrained_logits=untrained,
-        epoch_losses=log.epoch_losses,
-        weights=weights(model),
-        logits=logits,
-    )
+def trial(name):
+    """A method's trial, whose training in the fast execution all checks share. Tests aim its model at other classes."""
+    kind = plugins.load("method", name)
+    return Trial(name, kind, Source(kind.__module__, Path(import_module(kind.__module__).__file__)), TEMPLATES)
 
 
 @EACH_METHOD
 class TestEveryMethod:
-    def test_it_is_hyper_parameters_only(self, name):
-        kind = plugins.load("method", name)
-        method, twin = kind(), kind()
-        assert method == twin
-        assert hash(method) == hash(twin)
-        json.dumps(dataclasses.asdict(method))
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(method, dataclasses.fields(method)[0].name, 1)
+    @pytest.mark.parametrize("check", CHECKS)
+    def test_it_passes_the_contract_test(self, name, trial, check):
+        with Watch(name, trial.source) as watch:
+            CHECKS[check](trial)
+        assert not watch.found
 
     def test_its_recipes_are_rows_with_a_default(self, name):
         kind = plugins.load("method", name)
@@ -181,39 +81,9 @@ class TestEveryMethod:
         assert kind.family
         assert kind.__doc__
 
-    def test_frozen_weights_stay_bit_equal_and_trained_ones_move(self, name, trained):
-        trained.world.answers(trained.model, "new")
-        before, after, to_train = trained.before, weights(trained.model), trained.to_train
-        assert all(torch.equal(after[n], before[n]) for n in before.keys() - to_train)
-        assert "backbone.model.logit_scale" not in to_train
-        if short_recipe(trained.method).trains:
-            moved = {n for n in to_train if not torch.equal(after[n], before[n])}
-            assert moved == to_train
-        assert trained.method == plugins.load("method", name)()
-
-    def test_the_same_seed_gives_bitwise_the_same_losses_and_weights(self, name, world, trained):
-        torch.manual_seed(2)  # where the other one began with 1
-        here = world()
-        model = here.adapt(trained.method)
-        log = here.train(model, short_recipe(trained.method))
-        assert log.epoch_losses == trained.epoch_losses
-        assert all(torch.equal(value, trained.weights[n]) for n, value in weights(model).items())
-        assert torch.equal(here.logits(model, here.classes("all")), trained.logits)
-
-    def test_logits_follow_the_classes(self, name, trained):
-        """Columns are the classes last aimed at, before training and after, on classes never trained on."""
-        world, model = trained.world, trained.model
-        after = [world.logits(model, world.classes(half)) for half in HALVES]
-        for all_logits in (trained.untrained_logits, after):
-            for logits, count in zip(all_logits, (3, 2, 5), strict=True):
-                assert logits.shape == (9, count)
-                assert torch.isfinite(logits).all()
-        _, new, everything = after
-        torch.testing.assert_close(new, everything[:, 3:], rtol=1e-4, atol=1e-4)
-
-    def test_it_tells_when_its_answers_are_zero_shots(self, name, trained):
+    def test_it_tells_when_its_answers_are_zero_shots(self, name, trial):
         """A probe has no weights for classes that it never saw: there it must say so, and be zero-shot but for the scale."""
-        world, model = trained.world, trained.model
+        world, model = trial.trained.world, trial.trained.model
         told = {}
         for half in HALVES:
             model.set_classes(world.classes(half))
@@ -224,30 +94,6 @@ class TestEveryMethod:
             centred = [x - x.mean(dim=1, keepdim=True) for x in (ours, theirs)]
             torch.testing.assert_close(*(x / x.norm(dim=1, keepdim=True) for x in centred), rtol=1e-3, atol=1e-4)
 
-    def test_a_new_model_with_what_it_keeps_answers_as_it_does_to_the_bit(self, name, world, trained):
-        there, model = trained.world, trained.model
-        model.set_classes(there.classes("base"))
-        tensors, values = state_of(model)
-        torch.manual_seed(2)
-        here = world()
-        again = trained.method.adapt(here.backbone)
-        again.set_classes(here.classes("base"))
-        restore(again, tensors, json.loads(json.dumps(values)))
-        for half in (*HALVES, "new", "base"):
-            assert torch.equal(here.logits(again, here.classes(half)), there.logits(model, there.classes(half)))
-
-    def test_permuted_classes_permute_the_columns(self, name, trained):
-        world, model = trained.world, trained.model
-        classes, order = world.classes("all"), [3, 0, 4, 1, 2]
-        permuted = Classes(tuple(classes.names[i] for i in order), TEMPLATES)
-        straight = world.logits(model, classes)
-        torch.testing.assert_close(world.logits(model, permuted), straight[:, order], rtol=1e-4, atol=1e-4)
-
-    def test_the_test_batch_size_changes_nothing(self, name, trained):
-        one, four, whole = (trained.world.answers(trained.model, "all", size, every=4) for size in (1, 4, 100))
-        assert len(whole.labels) == 9
-        assert one.predicted.tolist() == four.predicted.tolist() == whole.predicted.tolist()
-
     def test_its_groups_hold_what_it_trains_once_each(self, name, world):
         method = plugins.load("method", name)()
         model = world().adapt(method)
@@ -257,43 +103,13 @@ class TestEveryMethod:
         for recipe in method.recipes.values():
             assert set(recipe.learning_rates) <= set(model.parameter_groups())
 
-    def test_fast_and_reference_give_the_same_losses_and_accuracies(self, name, world, trained):
-        reference = world("reference")
-        model = reference.adapt(trained.method)
-        log = reference.train(model, short_recipe(trained.method))
-        assert trained.epoch_losses == pytest.approx(log.epoch_losses, rel=1e-5)
+    def test_fast_and_reference_give_the_same_losses_and_accuracies(self, name, world, trial):
+        reference, trained = world("reference"), trial.trained
+        model = reference.adapt(trial.method)
+        log = reference.train(model, short_recipe(trial.kind))
+        assert trained.log.epoch_losses == pytest.approx(log.epoch_losses, rel=1e-5)
         for half in HALVES:
             assert trained.world.answers(trained.model, half).correct == reference.answers(model, half).correct
-
-    def test_fast_and_reference_are_the_same_mathematics(self, name, world):
-        """In float64, relative to each tensor: the first step to 1e-12; those of two epochs, and the logits after, to 1e-11."""
-        method = plugins.load("method", name)()
-        results = []
-        for execution in ("fast", "reference"):
-            here = world(execution, torch.float64)
-            model = here.adapt(method)
-            noted = []
-            backward = model.backward
-
-            def noting(batch, scaler, model=model, backward=backward, noted=noted):
-                noted.append((backward(batch, scaler), gradients(model)))
-                return noted[-1][0]
-
-            model.backward = noting
-            here.train(model, short_recipe(method))
-            results.append((noted, here.logits(model, here.classes("all"))))
-        (fast, fast_logits), (reference, reference_logits) = results
-        assert fast_logits.dtype == torch.float64
-        torch.testing.assert_close(fast_logits, reference_logits, rtol=1e-11, atol=1e-11)
-        assert len(fast) == len(reference)
-        assert bool(fast) == short_recipe(method).trains
-        for number, ((loss, grads), (other_loss, other_grads)) in enumerate(zip(fast, reference, strict=True)):
-            tolerance = 1e-12 if number == 0 else 1e-11  # the weights carry the rounding of the steps before
-            torch.testing.assert_close(loss, other_loss, rtol=tolerance, atol=tolerance)
-            assert grads.keys() == other_grads.keys()
-            for key, grad in grads.items():
-                scale = float(other_grads[key].abs().max())
-                assert float((grad - other_grads[key]).abs().max()) <= tolerance * scale, (number, key)
 
 
 def tower_parameters(blocks):
@@ -328,7 +144,7 @@ def test_it_trains_as_many_values_as_its_card_says(name, world):
     world, method = world(), plugins.load("method", name)()
     model = world.adapt(method)
     if name == "tip_adapter_f":  # its weights are made of the training images
-        world.train(model, short_recipe(method, epochs=0))
+        world.train(model, short_recipe(type(method), epochs=0))
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == COUNTS[name]
 
 
@@ -497,7 +313,7 @@ class TestSkipTuning:
             model = here.adapt(SkipTuning())
             assert model.caches_images
             model.caches_images = cached
-            recipe = dataclasses.replace(short_recipe(SkipTuning()), augmentation="random-resized-crop-flip")
+            recipe = dataclasses.replace(short_recipe(SkipTuning), augmentation="random-resized-crop-flip")
             results.append((here.train(model, recipe).epoch_losses, weights(model)))
         (losses, ours), (others, theirs) = results
         assert losses == pytest.approx(others, rel=1e-6)
@@ -508,7 +324,7 @@ class TestSkipTuning:
         world = world()
         model = world.adapt(SkipTuning(start_layer=7))
         before = weights(model)
-        world.train(model, short_recipe(SkipTuning()))
+        world.train(model, short_recipe(SkipTuning))
         changed = {n for n, value in weights(model).items() if not torch.equal(value, before[n])}
         blocks = {int(n.split("resblocks.")[1].split(".")[0]) for n in changed if "resblocks" in n}
         assert blocks == set(range(7, 12))
