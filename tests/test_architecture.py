@@ -244,7 +244,20 @@ def test_the_fork_server_starts_no_threads_and_touches_no_gpu():
         "assert not torch.cuda.is_initialized()"
     )
     modules = loaded_after(code)
-    assert {"torch", "open_clip", "harness.runs.runner"} <= modules
+    assert {"torch", "open_clip", "timm", "torchvision", "harness.runs.runner"} <= modules
+    assert not {"torch._dynamo", "sympy"} & modules
+
+
+def test_the_compiler_is_imported_once_it_is_called():
+    """And is then the real one, also for what took it from the stand-in while it was imported."""
+    code = (
+        "import harness.clip.library, torch, sys; roi = sys.modules['torchvision.ops.roi_align']; "
+        "assert 'torch._dynamo' not in sys.modules; assert '_dynamo' not in vars(torch); "
+        "assert torch.compiler.disable(lambda: 3)() == 3; assert 'torch._dynamo.eval_frame' in sys.modules; "
+        "assert roi.is_compile_supported('cpu') == torch._dynamo.utils.is_compile_supported('cpu'); "
+        "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist() == [2, 2]"
+    )
+    assert "torch._dynamo.utils" in loaded_after(code)
 
 
 CLOCKS = {

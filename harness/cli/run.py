@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -168,8 +170,10 @@ def run_(
     )
     if quiet and verbose:
         raise ConfigError("--quiet and --verbose contradict each other.", "Leave one of them out.")
+    report: Any = None
     if site is not None:
         options.site_of(site)
+        report = plugins.load("command", "report")
     how = RunOptions(
         results=results,
         cache=cache,
@@ -206,14 +210,23 @@ def run_(
         )
         say(console, start(wanted) if wanted else f"No run is left to do; records are in {results}.")
         return
+    soon = Thread(target=_import, args=getattr(report, "imports", ()), daemon=True)
+    soon.start()  # while the fork server imports torch
     outcome = do(
         request, how, "quiet" if quiet else "steps" if verbose else "usual", partial(_keep, context.params, results)
     )
-    if site is not None:
-        plugins.load("command", "report")([results], site)
+    if report is not None:
+        soon.join()
+        report([results], site)
     if outcome.not_ok:
         say(errors, f"{outcome.not_ok} failed: see the lines above or the report. To try again: --retry-failed.")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _import(*modules: str) -> None:
+    with suppress(Exception):  # whoever needs them will say it
+        for module in modules:
+            import_module(module)
 
 
 def _say_what_is_left(request: Request, how: RunOptions) -> None:

@@ -6,21 +6,21 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from contextlib import contextmanager, nullcontext
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import open_clip
 import torch
 from torch import Tensor, nn
 
 from harness import plugins, weights
 from harness.clip import checkpoint
 from harness.clip.image_tower import ImageTower, Stage
+from harness.clip.library import open_clip
 from harness.clip.opaque_text_tower import WholeTextTower
 from harness.clip.text_tower import TextTower
 from harness.errors import AdaptBenchError, BackboneError, did_you_mean
@@ -30,6 +30,8 @@ from harness.suite import BackboneFiles, prompt
 
 _DONE_HERE = ("initialized randomly", "Multiple checkpoints found")
 """What open_clip logs of weights that were asked to be random, or that are read here."""
+_OTHER_TOKENS = {"hf_tokenizer_name", "tokenizer_kwargs"}
+"""What a model's configuration has where its tokens aren't CLIP's own."""
 OFFLOADED_BYTES = 1 << 20
 """Weights smaller than this stay on the device: moving them saves nothing."""
 
@@ -179,13 +181,19 @@ def _text_tower(model: Any, tokenizer: Any, fast: bool) -> Any:
 
 
 def load(
-    name: str, pretrained: str | None, *, execution: str = "fast", precision: str = "fp32", device: str = "cpu"
+    name: str,
+    pretrained: str | None,
+    *,
+    execution: str = "fast",
+    precision: str = "fp32",
+    device: str = "cpu",
+    hashed: bool = True,
 ) -> Backbone:
     """A backbone by registered name, or by open_clip model name with a pretrained tag or a local checkpoint.
 
     `pretrained` None means the weights that a backbone comes with (a registered one, local-dir: or hf-hub:), the word "random"
     random ones. What open_clip logs, and what is doubtful of a file, is warned of. Raises BackboneError for unknown names and tags,
-    for weights that don't load or that no training leaves, and for failed downloads.
+    for weights that don't load or that no training leaves, and for failed downloads. `hashed`: whether anyone reads their digest.
     """
     known = {*plugins.names("backbone"), *open_clip.list_models()}
     if name not in known and not name.startswith((weights.HUB, weights.LOCAL)):
@@ -214,9 +222,8 @@ def load(
             raise _not_loaded(name, source, error) from error
     if source != "random":
         checkpoint.require_sound(model, f"'{Path(source or name).name}'")
-    backbone = Backbone(
-        model, tokenizer, execution=execution, weights_sha256=None if device == "meta" else _digest(model)
-    )
+    digest = _digest(model) if hashed and device != "meta" else None
+    backbone = Backbone(model, tokenizer, execution=execution, weights_sha256=digest)
     backbone.image.fit(calls_of(torch.device(device)).memory_bytes(), number_bytes=4 if precision == "fp32" else 2)
     return backbone
 
@@ -225,7 +232,7 @@ def _model(name: str, source: str | None, precision: str, device: str) -> Any:
     """open_clip's model on weights from a file, which is read here, from a tag or a hub, which open_clip gets, or "random"."""
     path = Path(source) if source and Path(source).is_file() and not source.endswith((".npz", ".npy")) else None
     of_tag = path is None and source != "random"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), checkpoint.Undrawn() if path else nullcontext():
         warnings.simplefilter("ignore", FutureWarning)
         model = open_clip.create_model(
             name,
@@ -278,8 +285,20 @@ def _said_by_open_clip() -> Iterator[None]:
 
 @cache
 def _tokenizer(name: str) -> Any:
-    """open_clip's tokenizer of a model: once in a process, for the vocabulary takes longer to read than a small backbone."""
-    return open_clip.get_tokenizer(name)
+    """open_clip's tokenizer of a model. CLIP's own has one vocabulary, which takes longer to read than a small backbone: once."""
+    ours = not name.startswith((weights.HUB, weights.LOCAL))
+    text = (open_clip.get_model_config(name) or {}).get("text_cfg", {}) if ours else {}
+    if "context_length" not in text or text.keys() & _OTHER_TOKENS or "siglip" in name.lower():
+        return open_clip.get_tokenizer(name)
+    tokenizer = copy(clip_tokenizer())
+    tokenizer.context_length = text["context_length"]
+    return tokenizer
+
+
+@cache
+def clip_tokenizer() -> Any:
+    """CLIP's own tokenizer, at its context length."""
+    return open_clip.SimpleTokenizer()
 
 
 def _digest(model: nn.Module) -> str:

@@ -10,13 +10,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import open_clip
 import torch
-from open_clip import factory
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
+from harness.clip.library import open_clip
 from harness.errors import BackboneError
 from harness.files import require_regular
 
@@ -25,6 +25,8 @@ BELOW = ("state_dict", "model", "model_state_dict", "module", "net", "weights")
 OPENAI_FACTS = ("input_resolution", "context_length", "vocab_size")
 """What OpenAI's archives hold beside the weights."""
 TRANSFORMERS = ("text_model.", "vision_model.")
+_DRAWS = (Tensor.normal_, Tensor.uniform_)
+"""What torch's initialisers draw by."""
 MOST_LOGIT_SCALE = 10.0
 """Before the exponential. CLIP keeps it at 4.6 or less, SigLIP near 4.7; beyond 10 every softmax is a maximum."""
 
@@ -143,11 +145,18 @@ def _activation_by_name(file: str) -> bool | None:
     return known.pop() if len(known) == 1 else None
 
 
+class Undrawn(TorchFunctionMode):
+    """Weights are not drawn at random where a model is made: for one that `fill` fills, which lets none of them stay as it was."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
+
+
 def fill(model: Any, checkpoint: Checkpoint, name: str) -> None:
     """Put weights into open_clip's model, converted as open_clip does. Raises BackboneError, by `name`, where they don't fit."""
-    weights = factory.convert_state_dict(model, checkpoint.weights)
+    weights = open_clip.factory.convert_state_dict(model, checkpoint.weights)
     if "positional_embedding" in weights and not hasattr(model, "positional_embedding"):
-        weights = factory.convert_to_custom_text_state_dict(weights)
+        weights = open_clip.factory.convert_to_custom_text_state_dict(weights)
     for scalar in ("logit_scale", "logit_bias"):
         own = getattr(model, scalar, None)
         if own is not None and scalar in weights and weights[scalar].numel() == own.numel():
@@ -158,8 +167,8 @@ def fill(model: Any, checkpoint: Checkpoint, name: str) -> None:
     positions = "text.transformer.embeddings.position_ids"
     if positions not in own_state:
         weights.pop(positions, None)
-    factory.resize_pos_embed(weights, model)
-    factory.resize_text_pos_embed(weights, model)
+    open_clip.factory.resize_pos_embed(weights, model)
+    open_clip.factory.resize_text_pos_embed(weights, model)
     wrong = _misfits(own_state, weights)
     if wrong:
         raise BackboneError(
@@ -186,7 +195,7 @@ def _misfits(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[s
 def require_sound(model: Any, name: str) -> None:
     """Raise BackboneError for weights that no training leaves: NaN, infinite, or a scale of the logits beyond all use."""
     for weight_name, weight in model.state_dict().items():
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+        if weight.is_floating_point() and not weight.sum().isfinite() and not weight.isfinite().all():
             raise BackboneError(
                 f"the weights of {name} are not all finite: '{weight_name}' has NaN or infinity.", GET_AGAIN
             )

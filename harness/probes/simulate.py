@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
@@ -25,6 +24,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.clip.backbone import Backbone
 from harness.clip.image_tower import FEWEST_AT_ONCE, Stage
+from harness.clip.library import open_clip
 from harness.data.image_set import CPU, ImageSet
 from harness.errors import AdaptBenchError, ConfigError, located
 from harness.meters.flops import FlopCount

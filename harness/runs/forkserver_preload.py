@@ -4,16 +4,16 @@ import atexit
 import gc
 import os
 
-import open_clip
 import torch  # noqa: F401
 
 import harness.runs.runner  # noqa: F401
+from harness.clip.backbone import clip_tokenizer
 from harness.runs.worker_process import SAFE_PATH
 
 if os.environ.get(SAFE_PATH[0]) == SAFE_PATH[1]:
     del os.environ[SAFE_PATH[0]]  # it was for the fork server alone, not for what runs start
 
-open_clip.get_tokenizer("ViT-B-16")  # reads the vocabulary, which every CLIP shares
+clip_tokenizer()
 gc.collect()
 gc.freeze()  # a run's own collections need not look through all of torch
 atexit.register(gc.unfreeze)  # else extension modules report what is frozen as leaked

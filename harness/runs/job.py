@@ -35,6 +35,11 @@ class Job:
     prompts: tuple[str, ...] = ()
 
 
+def may_optimize(run: PlannedRun) -> bool:
+    """Whether a run imports torch's compiler, as any optimiser and any simulation does: not where our methods take no steps."""
+    return run.key.recipe.trains or run.key.simulated or run.profile or run.key.source_sha256 is not None
+
+
 @dataclass(frozen=True)
 class Place:
     """Where runs compute: the UUIDs of the GPUs they may use, none on a CPU, and the CPU threads that serve each of them best."""

@@ -46,15 +46,15 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def load_backbone(job: Job, device: torch.device) -> Backbone:
+def load_backbone(job: Job, device: torch.device, hashed: bool = False) -> Backbone:
     """The run's backbone."""
-    return backbone_of(job.run.key, job.pretrained, device)
+    return backbone_of(job.run.key, job.pretrained, device, hashed)
 
 
 def setup(job: Job, device: torch.device, facts: Facts) -> Prepared:
     """Load the backbone, read the data, build the model; `facts` get what is known of each as soon as it is."""
     key = job.run.key
-    backbone = load_backbone(job, device)
+    backbone = load_backbone(job, device, hashed=True)
     facts.weights_sha256 = backbone.weights_sha256
     data = read_data(job, backbone.pixels)
     facts.train_image_count, facts.train_class_count = len(data.drawn.train), len(data.classes.names)

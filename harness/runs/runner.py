@@ -8,6 +8,7 @@ looked at comes after them, outside every window (`harness.runs.passes`).
 from __future__ import annotations
 
 import gc
+import importlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +31,7 @@ from harness.records import Phase, ProfileRecord, RunRecord, Status
 from harness.runs import predictions
 from harness.runs.events import EpochEnded, Event, PhaseStarted, TestEnded
 from harness.runs.findings import Facts, Findings, status_of
-from harness.runs.job import Job, Place
+from harness.runs.job import Job, Place, may_optimize
 from harness.runs.passes import passes
 from harness.runs.phases import (
     Prepared,
@@ -93,7 +94,7 @@ def check(job: Job) -> Place:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run says it again
         backbone = backbones.load(
-            key.backbone, source, execution=key.execution, precision=key.precision, device=str(device)
+            key.backbone, source, execution=key.execution, precision=key.precision, device=str(device), hashed=False
         )
     if job.prompts:
         backbone.text.tokenize(job.prompts)
@@ -109,6 +110,8 @@ def _gpus(device: torch.device) -> tuple[str, ...]:
 
 
 def _run(job: Job, findings: Findings, emit: Emit) -> None:
+    if may_optimize(job.run):
+        importlib.import_module("torch._dynamo")  # else the first optimiser would, in the time of training
     reset_peak_rss()
     baseline_bytes = peak_rss_bytes()
     gpu = Gpu(findings.device)

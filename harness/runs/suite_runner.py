@@ -26,7 +26,7 @@ from harness.runs.claims import LEASE_SECONDS, Claims
 from harness.runs.devices import are_timed, devices_of, require_device_for, slots
 from harness.runs.events import Event
 from harness.runs.identity import identified, meanings, require_meanings
-from harness.runs.job import Job, Place, repeat_command
+from harness.runs.job import Job, Place, may_optimize, repeat_command
 from harness.runs.predictions import require_parquet
 from harness.runs.store import Store, Version
 from harness.runs.todo import Todo
@@ -186,7 +186,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
         if todo:
             with (
                 Claims(store.claims_folder, options.lease_seconds, options.folders.cache / NEIGHBOURS) as claims,
-                Isolation(options.time_limit_seconds) as isolation,
+                Isolation(options.time_limit_seconds, compiler=any(map(may_optimize, todo))) as isolation,
             ):
                 place = isolation.check(replace(_job(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
                 jobs = _jobs_of(todo, place, options)

@@ -74,10 +74,11 @@ class _RunProcess:
 class Isolation:
     """Runs jobs, each in a fresh process, as many at a time as are started. Use as a context; leaving it ends the runs in hand."""
 
-    def __init__(self, time_limit_seconds: float | None = None) -> None:
+    def __init__(self, time_limit_seconds: float | None = None, *, compiler: bool = True) -> None:
+        """compiler: whether runs import torch's (`harness.runs.job.may_optimize`), which is imported for all of them then."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when the child imports torch
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # as is this: a trace's own chatter would cross the display
-        self._context = processes()
+        self._context = processes(compiler)
         self._time_limit_seconds = time_limit_seconds
         self._runs: dict[str, _RunProcess] = {}
         self._looked = time.monotonic()
@@ -190,12 +191,12 @@ def end_if_importing() -> None:
         os._exit(EXIT_UNGUARDED)
 
 
-def processes() -> Any:
+def processes(compiler: bool = True) -> Any:
     """What makes processes that begin with torch, open_clip and the engine imported, where there is a fork server."""
     method = _start_method()
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(["harness.runs.forkserver_preload"])
+        context.set_forkserver_preload([*["torch._dynamo"] * compiler, "harness.runs.forkserver_preload"])
         with _signals_wait(), _no_harness_of_the_folder():
             importlib.import_module("multiprocessing.forkserver").ensure_running()
     return context

@@ -32,11 +32,11 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def backbone_of(key: RunKey, pretrained: str | None, device: torch.device) -> Backbone:
+def backbone_of(key: RunKey, pretrained: str | None, device: torch.device, hashed: bool = True) -> Backbone:
     """A run's backbone, of the tag or file `pretrained`. Random weights depend on the run's seed alone."""
     seed_everything(key.seed)
     return backbones.load(
-        key.backbone, pretrained, execution=key.execution, precision=key.precision, device=str(device)
+        key.backbone, pretrained, execution=key.execution, precision=key.precision, device=str(device), hashed=hashed
     )
 
 

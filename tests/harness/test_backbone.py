@@ -8,9 +8,11 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 
 from harness.clip import backbone as backbones
 from harness.clip import checkpoint as checkpoints
@@ -48,6 +50,51 @@ def test_the_demo_backbone_has_12_and_12_blocks():
     backbone = backbones.load("demo-clip", None)
     assert (backbone.text.depth, backbone.image.depth) == (12, 12)
     assert backbone.image.staged
+
+
+class Draws(TorchFunctionMode):
+    """Counts random initialisations."""
+
+    count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count += func in (torch.Tensor.normal_, torch.Tensor.uniform_)
+        return func(*args, **(kwargs or {}))
+
+
+def test_weights_of_a_file_are_not_drawn_first(tinyworld, make_clip):
+    with Draws() as draws:
+        backbone = backbones.load("tiny-clip", None)
+    assert draws.count == 0
+    expected = make_clip().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in state(backbone).items())
+    with Draws() as draws:
+        backbones.load("tiny-clip", "random")
+    assert draws.count > 0
+
+
+def test_the_vocabulary_is_read_once_and_tokens_are_open_clips(tinyworld, monkeypatch):
+    names = ("ViT-B-16", "tiny-clip", "coca_ViT-B-32")
+    theirs = {name: open_clip.get_tokenizer(name) for name in names}
+    backbones.clip_tokenizer()
+    monkeypatch.setattr(open_clip.SimpleTokenizer, "__init__", lambda *a, **k: pytest.fail("it is read again"))
+    for name, tokenizer in theirs.items():
+        ours = backbones._tokenizer.__wrapped__(name)
+        assert ours.context_length == tokenizer.context_length
+        assert torch.equal(ours(["a photo of a dog."]), tokenizer(["a photo of a dog."]))
+    asked = []
+    monkeypatch.setattr(open_clip, "get_tokenizer", asked.append)
+    others = ("ViT-B-16-SigLIP", "roberta-ViT-B-32", "ViT-bigG-14-CLIPA", "hf-hub:timm/x", "local-dir:/x")
+    for name in others:
+        backbones._tokenizer.__wrapped__(name)
+    assert tuple(asked) == others
+
+
+def test_large_weights_that_add_up_to_infinity_are_sound(tinyworld, make_clip, tmp_path):
+    weights = make_clip().state_dict()
+    weights["text_projection"] = torch.full_like(weights["text_projection"], 3e38)
+    torch.save(weights, tmp_path / "large.pt")
+    assert backbones.load("tiny-clip", str(tmp_path / "large.pt"), hashed=False).weights_sha256 is None
 
 
 def test_checkpoints_of_either_kind_are_read_and_have_one_digest(checkpoint, tinyworld):

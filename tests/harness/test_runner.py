@@ -7,9 +7,12 @@ from multiprocessing import Pipe
 import pytest
 import torch
 
+from harness import plugins
+from harness.clip import backbone as backbones
 from harness.records import from_json, to_json
 from harness.runs import events, passes
 from harness.runs.events import EpochEnded, PhaseStarted
+from harness.runs.job import may_optimize
 from harness.runs.runner import execute
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -46,6 +49,32 @@ def coop(job, known):
     if "coop" not in known:
         known["coop"] = execute(job("coop", settings=SHORT))
     return known["coop"]
+
+
+class TestTheCompiler:
+    """It takes as long to import as torch: runs whose fork server has none must not need it."""
+
+    STEPLESS = ("linear_probe", "lp_plus_plus", "tip_adapter", "zero_shot")
+
+    def test_is_needed_where_there_may_be_an_optimiser(self, job):
+        assert {name for name in plugins.names("method") if not may_optimize(job(name).run)} == set(self.STEPLESS)
+        assert may_optimize(job("tinyworld:Scripted").run)
+        assert may_optimize(job("zero_shot", simulated=True).run)
+        assert may_optimize(job("zero_shot", profile=True).run)
+
+    @pytest.mark.parametrize("method", STEPLESS)
+    def test_is_not_called_where_it_is_not_needed(self, job, method, monkeypatch):
+        monkeypatch.setattr(torch.optim.Optimizer, "add_param_group", lambda *a: pytest.fail("there is an optimiser"))
+        assert execute(job(method)).status == "ok"
+
+
+def test_weights_are_hashed_once_in_a_run(job, monkeypatch):
+    hashed, real = [], backbones._digest
+    monkeypatch.setattr(backbones, "_digest", lambda model: hashed.append(1) or real(model))
+    record = execute(job("zero_shot"))
+    assert record.windows["test"].peak_tensor_bytes > 0, "the memory pass has loaded them again"
+    assert len(hashed) == 1
+    assert record.weights_sha256
 
 
 def test_calls_come_in_the_order_of_the_contract(job, calls):
