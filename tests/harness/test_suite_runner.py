@@ -143,7 +143,7 @@ def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp
         Store(options.results).write(replace(a_record(), key=key, accuracy={}, command="the other's"))
         return replace(a_record(), key=key)
 
-    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit: Instead(write))
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(write))
     progress = Heard()
     outcome = run_suite(replace(REQUEST, methods=["zero_shot"]), options, progress)
     assert outcome == Outcome(planned=1, skipped=1)
@@ -157,7 +157,7 @@ def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp
 def test_a_run_that_would_hardly_end_in_time_is_not_begun(tinyworld, tmp_path, a_record, monkeypatch):
     taking = replace(a_record(), total_seconds=3600.0)
     monkeypatch.setattr(
-        "harness.runs.suite_runner.Isolation", lambda limit: Instead(lambda key: replace(taking, key=key))
+        "harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(lambda key: replace(taking, key=key))
     )
     options = RunOptions(results=tmp_path / "results", device="cpu", work_seconds=3600.0)
     progress = Heard()
@@ -224,7 +224,7 @@ def test_small_runs_get_a_thread_each_and_as_many_are_under_way_as_there_are_cor
             super().start(name, job)
 
     monkeypatch.setattr(
-        "harness.runs.suite_runner.Isolation", lambda limit: Told(lambda key: replace(a_record(), key=key))
+        "harness.runs.suite_runner.Isolation", lambda limit, compiler: Told(lambda key: replace(a_record(), key=key))
     )
     monkeypatch.setattr("harness.runs.suite_runner.cpu_threads", lambda: cores)
     request = replace(REQUEST, methods=["zero_shot"], seeds=[1, 2, 3, 4, 5], profile=timed)
