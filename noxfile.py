@@ -1,5 +1,5 @@
-"""Sessions: tests, tests-long, tests-cluster, gate, lint, pretrain-demo, demo-evidence, demo-recipes, gpu-evidence, gallery, and
-suite-<name>.
+"""Sessions: tests, tests-long, tests-cluster, gate, lint, pretrain-demo, demo-evidence, demo-recipes, gpu-evidence, docs, gallery,
+and suite-<name>.
 
 All share one environment: torch with its CUDA libraries takes 5.5 GB, so one copy has to do; uv installs it where uv is present.
 """
@@ -121,6 +121,14 @@ def gpu_evidence(session):
     """What only a GPU can show, in 8 minutes, to docs/gpu.md; goes on where it was stopped. `-- --rehearse` needs no GPU."""
     prepare(session)
     session.run(BIN / "python", "-m", "harness.probes.gpu_evidence", *session.posargs)
+
+
+@nox.session(name="docs")
+def docs(session):
+    """Build the docs site to build/docs/site; what it warns of, such as a link to nowhere, is an error."""
+    prepare(session)
+    session.run(BIN / "python", "docs/site/pages.py")
+    session.run(BIN / "zensical", "build", "--strict", "-f", "build/docs/mkdocs.yml")
 
 
 @nox.session(name="gallery")
