@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -19,10 +19,12 @@ POINTS = 80
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A small curve or row of bars: its picture, and in words what it runs between."""
+    """A small curve or row of bars: its picture, what its axes run between (`x` from left, `y` from below), and that in words."""
 
     title: str
     svg: Markup
+    x: tuple[str, str]
+    y: tuple[str, str]
     words: str
 
 
@@ -38,14 +40,14 @@ def _losses(record: RunRecord) -> Iterator[Trace]:
         unknown = len(record.epoch_losses) - len(losses)
         words = f"from {losses[0]:.3f} to {losses[-1]:.3f} in {plural(len(record.epoch_losses), 'epoch')}"
         words += f", {unknown} of them unknown" if unknown else ""
-        yield Trace("Loss by epoch", _curve(losses), words)
+        yield _curve("Loss by epoch", losses, "epoch", "{:.3f}".format, words)
 
 
 def _rates(record: RunRecord) -> Iterator[Trace]:
     rates = _learning_rates(record)
     if len(set(rates)) > 1:
         words = f"from {rates[0]:.3g} to {rates[-1]:.3g}, highest {max(rates):.3g}; from the recipe"
-        yield Trace("Learning rate by epoch", _curve(rates, from_zero=True), words)
+        yield _curve("Learning rate by epoch", rates, "epoch", "{:.3g}".format, words, from_zero=True)
 
 
 def _speeds(record: RunRecord) -> Iterator[Trace]:
@@ -54,7 +56,7 @@ def _speeds(record: RunRecord) -> Iterator[Trace]:
         images = record.train_images_seen / len(record.step_seconds)
         speeds = [images / s for s in record.step_seconds]
         words = f"from {units.rate(min(speeds))} to {units.rate(max(speeds))} images/s in {plural(len(speeds), 'step')}"
-        yield Trace("Images a second, step by step", _curve(speeds, from_zero=True), words)
+        yield _curve("Images a second, step by step", speeds, "step", units.rate, words, from_zero=True)
 
 
 def _learning_rates(record: RunRecord) -> list[float]:
@@ -70,7 +72,8 @@ def _classes(test: str, results: Sequence[ClassResult]) -> Iterator[Trace]:
     known = sorted(r.accuracy_percent for r in results if r.accuracy_percent is not None)
     if known:
         words = f"from {known[0]:.0f} to {known[-1]:.0f} %, the middle one {known[len(known) // 2]:.0f} %"
-        yield Trace(f"Accuracy by class, sorted: {short(visible(test), 40)}", _bars(known, 100.0), words)
+        title = f"Accuracy by class, sorted: {short(visible(test), 40)}"
+        yield Trace(title, _bars(known, 100.0), ("lowest class", "highest"), ("0 %", "100 %"), words)
 
 
 def _analysis(record: RunRecord) -> Iterator[Trace]:
@@ -85,16 +88,21 @@ def _analysis(record: RunRecord) -> Iterator[Trace]:
             relative = [s / shift[-1] for s in shift]
             gradient = "" if blocks is None else f"; {blocks} of {plural(len(shift), 'block')} receive a gradient"
             words = f"shift of each block over that of the last, {relative[0]:.2f} in the first{gradient}"
-            yield Trace(f"{tower} tower: feature sensitivity", _bars(relative, max(relative)), words)
+            title, x = f"{tower} tower: feature sensitivity", ("block 0", f"block {len(shift) - 1}")
+            yield Trace(title, _bars(relative, max(relative)), x, ("0", f"{max(relative):.2f}"), words)
 
 
-def _curve(values: Sequence[float], from_zero: bool = False) -> Markup:
+def _curve(
+    title: str, values: Sequence[float], noun: str, text: Callable[[float], str], words: str, from_zero: bool = False
+) -> Trace:
+    """A line over epochs or steps."""
     drawn = _thinned(values)
-    low = 0.0 if from_zero else min(drawn)
-    down = 36 / ((max(drawn) - low) or 1.0)
+    low, high = 0.0 if from_zero else min(drawn), max(drawn)
+    down = 36 / ((high - low) or 1.0)
     across = 100 / max(len(drawn) - 1, 1)
     places = [place for i, v in enumerate(drawn) for place in (i * across, 38 - down * (v - low))]
-    return Markup('<polyline points="' + "%.1f,%.1f " * len(drawn) % tuple(places) + '"/>')
+    line = Markup('<polyline points="' + "%.1f,%.1f " * len(drawn) % tuple(places) + '"/>')
+    return Trace(title, line, (f"{noun} 1", f"{noun} {len(values):,}"), (text(low), text(high)), words)
 
 
 def _bars(values: Sequence[float], most: float) -> Markup:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 
@@ -15,10 +17,13 @@ from reports.format.text import short, visible
 from reports.html.html_document import render
 from reports.pages.page import labelled
 from reports.results.costs import simulated_peak_bytes, step_seconds
-from reports.results.quantities import STEP, TRAIN_PEAK
-from reports.results.scores import TITLES
+from reports.results.quantities import STEP, TRAIN, TRAIN_PEAK
+from reports.results.quantity import Quantity
+from reports.results.questions import described
+from reports.results.scores import INTERVAL_HELP, TITLES
 from reports.results.section_results import SectionResults
 from reports.results.sections import Row, Section
+from reports.results.statistics import margin
 from reports.results.titles import section_titles
 
 Page = tuple[str, str]
@@ -55,23 +60,27 @@ def listings(found: Sequence[SectionResults], styles: dict[str, Style], places: 
     ):
         rows = [(line, row) for line in lines for row in line.section.rows if row.method == method]
         shown = [line.of_row(f"t{i}", row) for i, (line, row) in enumerate(rows)]
-        yield path, _listing("method", method, shown, [])
+        yield path, _listing("method", method, shown, [], described(method))
     for dataset, path in places.datasets.items():
         there = [line for line in lines if dataset in line.section.datasets]
         shown = [line.of_dataset(f"t{i}", dataset, styles) for i, line in enumerate(there)]
         methods = labelled({row.label for line in there for row in line.section.rows}, styles)
-        yield path, _listing("dataset", dataset, shown, methods)
+        yield path, _listing("dataset", dataset, shown, methods, "")
 
 
-def _listing(kind: str, name: str, tables: Sequence[Table], methods: Sequence[tuple[str, Style]]) -> str:
-    """`methods`: those that the reader may hide."""
+def _listing(
+    kind: str, name: str, tables: Sequence[Table], methods: Sequence[tuple[str, Style]], description: str
+) -> str:
+    """`methods`: those that the reader may hide. `description`: may name a paper by its number on arXiv."""
     title = short(visible(name), 60)
-    return render("listing.html.j2", root="../", kind=kind, title=title, tables=tables, methods=methods)
+    paper = re.search(r"arXiv:(\d{4}\.\d{4,5})", description)
+    return render("listing.html.j2", root="../", kind=kind, title=title, tables=tables, methods=methods,
+                  description=visible(description), paper=paper[1] if paper else "")  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Lines:
-    """Lines of runs of a section: the mean of a row on a dataset, and each seed's figure, which leads to its run."""
+    """Lines of runs of a section: scores and costs of a row on a dataset, and each seed's figure, which leads to its run."""
 
     title: str
     results: SectionResults
@@ -110,14 +119,55 @@ class _Lines:
 
     def _table(self, name: str, first: str, caption: str) -> Table:
         seeds = [Column(f"Seed {seed}") for seed in self.section.seeds]
-        columns = [Column(first, numeric=False), Column(self._figure[0], "mean"), *seeds]
-        return Table(name, caption, columns, features=("filter",))
+        means = [Column(TITLES[half], "%") for half in self._halves]
+        costs = [replace(q.column(self.results.peak), unit="mean") for q in self._costs]
+        columns = [Column(first, numeric=False), Column(self._figure[0], "mean"), *means, *costs, *seeds]
+        table = Table(name, caption, columns, features=("filter",))
+        if not self.section.costs_only and len(self.section.seeds) > 1:
+            table.legend = f"Ranges are 95 % intervals: {INTERVAL_HELP}."
+        return table
+
+    @property
+    def _halves(self) -> tuple[str, ...]:
+        """What the figure is the harmonic mean of."""
+        return self.results.metrics if self.results.main == "h" and not self.section.costs_only else ()
+
+    @property
+    def _costs(self) -> list[Quantity]:
+        """What training to its end took, beside what is shown of a run."""
+        return [] if self.section.costs_only else [TRAIN, TRAIN_PEAK]
+
+    @cached_property
+    def _cost_on(self) -> dict[tuple[str, str], dict[str, float]]:
+        """By row and dataset: the mean cost of its seeds."""
+        names = [cost.name for cost in self._costs]
+        means = self.results.runs.groupby(["row", "dataset"])[names].mean()
+        return {pair: dict(zip(names, line, strict=True)) for pair, *line in means.itertuples(name=None)}
 
     def _figures(self, table: Table, row: Row, dataset: str) -> list[Cell]:
         own = {r.key.seed: r for r in row.records if r.key.dataset == dataset}
         mean, text = self._mean(row, own, dataset), self._figure[1]
-        first = table.absent("Not every seed finished.") if pd.isna(mean) else Cell(text(mean), mean)
-        return [first, *(self._run(table, own.get(seed), row) for seed in self.section.seeds)]
+        if pd.isna(mean):
+            first = table.absent("Not every seed finished.")
+            halves = [first for _ in self._halves]
+        else:
+            first = Cell(text(mean), mean, self._interval(own, row, mean))
+            line = self.results.on(row.label, dataset) if self._halves else None
+            halves = [] if line is None else [Cell(units.percent(line[h]), line[h]) for h in self._halves]
+        costs = [self._cost(table, row, dataset, cost) for cost in self._costs]
+        return [first, *halves, *costs, *(self._run(table, own.get(seed), row) for seed in self.section.seeds)]
+
+    def _interval(self, own: dict[int, RunRecord], row: Row, mean: float) -> tuple[str, ...]:
+        """Of the seeds' scores; nothing where there is one, or where they are all the same."""
+        scores = [] if self.section.costs_only else [self._of(record, row) for record in own.values()]
+        half = float(margin([score for score in scores if score is not None])) if len(scores) > 1 else 0.0
+        return (units.percent_range(mean, half),) if half >= 0.005 else ()
+
+    def _cost(self, table: Table, row: Row, dataset: str, cost: Quantity) -> Cell:
+        value = self._cost_on.get((row.label, dataset), {}).get(cost.name)
+        if value is None or pd.isna(value):
+            return table.absent(cost.reason(row, self.results.peak))
+        return Cell(cost.text(value), value)
 
     def _mean(self, row: Row, own: dict[int, RunRecord], dataset: str) -> float:
         if not self.section.costs_only:

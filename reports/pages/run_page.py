@@ -17,6 +17,7 @@ from reports.format.cells import Cell, Column, Table
 from reports.format.text import block, short, visible
 from reports.results.classes import Classes, by_class
 from reports.results.costs import adapts, utilisation_percent
+from reports.results.frames import harmonic_mean
 
 WORST = 10
 """So many classes are named, those with the lowest accuracy."""
@@ -49,7 +50,10 @@ class RunView:
 def run_view(name: str, title: str, record: RunRecord) -> RunView:
     """Everything a record holds, in words."""
     classes = by_class(record)
-    scores = " · ".join(f"{_last(test)} {units.percent(t.accuracy_percent)}" for test, t in record.accuracy.items())
+    found = [(_last(test), t.accuracy_percent) for test, t in record.accuracy.items()]
+    if sorted(name for name, _ in found) == ["base", "new"]:
+        found.append(("H", harmonic_mean(found[0][1], found[1][1])))
+    scores = " · ".join(f"{name} {units.percent(percent)}" for name, percent in found)
     return RunView(
         name=name,
         title=title,

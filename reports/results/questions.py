@@ -1,4 +1,4 @@
-"""Which suites' questions a record answers: runs that several suites share are trained once and read by each."""
+"""What suites and methods say of themselves. Runs that several suites share are trained once and read by each of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from harness import plugins
+from harness.cli.list import about
 from harness.suite import Suite
 
 
@@ -32,6 +33,14 @@ def questions(suite: str) -> tuple[Question, ...]:
 def asked(suite: str) -> str:
     """What a suite asks, in its own words; empty for one that isn't installed here."""
     return next((asking.question for asking in _suites() if asking.name == suite), "")
+
+
+@cache
+def described(method: str) -> str:
+    """One line on a method, in its own words; empty for one that isn't installed here."""
+    with suppress(Exception):
+        return about(plugins.load("method", method))
+    return ""
 
 
 @cache

@@ -152,13 +152,14 @@ class Section:
 
 
 def sections(records: Iterable[RunRecord]) -> tuple[Section, ...]:
-    """The sections of a page, in an order that doesn't depend on the order of `records`."""
+    """The sections of a page: of a suite and its shots the largest first, whatever the order of `records`."""
     unique = set_of_records(records)
     changed = _changed(unique)
     found = grouped(unique, lambda record: Condition.of(record, changed))
-    return tuple(
-        asked for condition in sorted(found, key=astuple) for asked in _asked(_section(condition, found[condition]))
+    order = sorted(
+        found, key=lambda condition: (condition.suite, condition.shots, -len(found[condition]), astuple(condition))
     )
+    return tuple(asked for condition in order for asked in _asked(_section(condition, found[condition])))
 
 
 def _changed(records: Iterable[RunRecord]) -> set[str]:

@@ -368,7 +368,7 @@ def test_methods_to_hide_are_those_that_the_page_shows(open_site):
 def test_the_listings_of_a_site_are_filtered(open_site, kind, words):
     tab = open_site(f"varied/{kind}")
     table = tab.locator("table[data-sortable]", has_text=words).first
-    tab.locator(f".tools:has(+ .scroll > #{table.get_attribute('id')}) input").fill(words)
+    tab.locator(f".tools:has(+ .scroll > #{table.get_attribute('id')}) input[type=search]").fill(words)
     assert set(table.locator("tbody th bdi:visible").all_inner_texts()) == {words}
 
 

@@ -38,6 +38,7 @@ def test_curves_of_loss_rate_and_speed(record):
 def test_a_loss_that_is_not_known_is_said(record):
     view = run_view("r", "coop", record(epoch_losses=(3.0, None, 2.0, 1.0), step_seconds=()))
     assert view.traces[0].words == "from 3.000 to 1.000 in 4 epochs, 1 of them unknown"
+    assert view.traces[0].y == ("1.000", "3.000")
 
 
 def test_accuracy_by_class_names_the_lowest(record):

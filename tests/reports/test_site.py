@@ -46,7 +46,7 @@ def test_every_link_leads_to_a_file_or_an_id(files):
     for path, text in files.items():
         for href in re.findall(r'(?:href|src)="([^"]*)"', text) if path.endswith("html") else ():
             target, _, anchor = href.partition("#")
-            if href.startswith("data:"):
+            if href.startswith(("data:", "https://arxiv.org/")):
                 continue
             found = posixpath.normpath(posixpath.join(posixpath.dirname(path), target)) if target else path
             assert found in files, (path, href)
@@ -71,6 +71,17 @@ def test_a_run_page_tells_what_happened(files):
     assert "adaptbench run base2new --methods coop --seeds 3" in failed
 
 
+def test_a_run_page_has_h_and_axes_on_its_curves(files):
+    run = next(
+        text
+        for path, text in files.items()
+        if path.startswith("runs/") and "coop on a/b, 16 shots, seed 1</bdi></h1>" in text
+    )
+    assert "base 71.00 · new 60.00 · H 65.04" in run
+    assert '<p data-first="step 1" data-last="step 24"></p>' in run
+    assert "AdaptBench 0." in run[run.index("<footer>") :]
+
+
 def test_a_run_leads_to_its_suite_its_method_and_its_dataset(files):
     cut_off = next(text for path, text in files.items() if path.startswith("runs/") and "seed 1, cost</bdi>" in text)
     led = {name: href for href, name in re.findall(r'<a href="\.\./([^"]+)"><bdi>([^<]*)</bdi></a>', cut_off)}
@@ -83,6 +94,27 @@ def test_a_listing_of_runs_that_were_cut_off_shows_their_steps_and_no_accuracy(f
     table = listed[listed.index('aria-label="coop: cost"') :]
     assert "250 ms" in table
     assert "80.00" not in table
+
+
+def test_a_methods_page_says_what_it_is_and_has_scores_intervals_and_costs(files):
+    of_coop = next(text for path, text in files.items() if path.startswith("methods/") and "coop: base2new" in text)
+    assert "learned context vectors" in of_coop
+    assert 'href="https://arxiv.org/abs/2109.01134"' in of_coop
+    table = of_coop[of_coop.index('aria-label="coop: base2new"') :].partition("</table>")[0]
+    heads = re.findall(r'<span class="title"><bdi>(.*?)</bdi>', table)
+    assert heads == ["Dataset", "H, %", "Base", "New", "Train time", "Peak memory", "Seed 1", "Seed 2", "Seed 3"]
+    assert "10.0 s" in table
+    assert "300 MiB" in table
+    of_zero_shot = next(
+        text for path, text in files.items() if path.startswith("methods/") and "zero_shot: base2new" in text
+    )
+    assert re.search(r'<span class="details"><span>\d+\.\d–\d+\.\d</span>', of_zero_shot)
+
+
+def test_a_run_that_failed_is_linked_from_the_index(files):
+    failures = files["index.html"].partition('<table id="failures"')[2].partition("</table>")[0]
+    (href,) = re.findall(r'href="(runs/[^"]*)"', failures)
+    assert "&lt;b&gt;no&lt;/b&gt;" in files[href]
 
 
 def test_published_figures_have_a_page_of_their_own(files):
