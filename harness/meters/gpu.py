@@ -157,6 +157,14 @@ def uuid_of(device: torch.device | int | None) -> str:
     return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
 
 
+def gpus(device: torch.device) -> tuple[str, ...]:
+    """UUIDs of the GPUs or slices that a device may mean, as CUDA_VISIBLE_DEVICES has them; none on a CPU."""
+    if device.type != "cuda":
+        return ()
+    indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
+    return tuple(uuid_of(index) for index in indices)
+
+
 class Gpu:
     """NVML's view of the device a run computes on; what NVML can't give is None, and `why` has the reason."""
 

@@ -23,7 +23,7 @@ from harness.clip import backbone as backbones
 from harness.data.few_shot import classnames, subset
 from harness.errors import AdaptBenchError, traceback_text
 from harness.meters.environment import best_threads
-from harness.meters.gpu import Gpu, calls_of, uuid_of
+from harness.meters.gpu import Gpu, calls_of, gpus
 from harness.meters.window import Window, peak_rss_bytes, reset_peak_rss
 from harness.method import Classes
 from harness.probes import profile
@@ -98,15 +98,7 @@ def check(job: Job) -> Place:
         )
     if job.prompts:
         backbone.text.tokenize(job.prompts)
-    return Place(_gpus(device), best_threads(backbone.largest_layer))
-
-
-def _gpus(device: torch.device) -> tuple[str, ...]:
-    """UUIDs of the GPUs or slices that a device may mean, as CUDA_VISIBLE_DEVICES has them; none on a CPU."""
-    if device.type != "cuda":
-        return ()
-    indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
-    return tuple(uuid_of(index) for index in indices)
+    return Place(gpus(device), best_threads(backbone.largest_layer))
 
 
 def _run(job: Job, findings: Findings, emit: Emit) -> None:

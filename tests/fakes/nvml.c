@@ -43,6 +43,41 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
     return NOT_FOUND;
 }
 
+/* By number there are whole GPUs alone, as drivers have it. */
+static long gpus(long number, const char **uuid) {
+    long found = 0;
+    for (long i = 1; i <= DEVICES; i++) {
+        char variable[16];
+        snprintf(variable, sizeof variable, "NVML_UUID_%ld", i);
+        const char *known = getenv(variable);
+        if (!known || strncmp(known, "GPU-", 4)) continue;
+        if (i == number && uuid) *uuid = known;
+        found++;
+    }
+    return found;
+}
+
+int nvmlInit(void) { return nvmlInitWithFlags(0); }
+
+int nvmlDeviceGetCount_v2(unsigned *count) {
+    *count = (unsigned)gpus(0, NULL);
+    return SUCCESS;
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
+    if (index >= gpus(0, NULL)) return NOT_FOUND;
+    *device = (void *)(long)(index + 1);
+    return SUCCESS;
+}
+
+int nvmlDeviceGetUUID(void *device, char *text, unsigned length) {
+    const char *uuid = NULL;
+    gpus((long)device, &uuid);
+    if (!uuid) return NOT_FOUND;
+    snprintf(text, length, "%s", uuid);
+    return SUCCESS;
+}
+
 int nvmlSystemGetDriverVersion(char *text, unsigned length) {
     const char *version = answer("DRIVER", NULL);
     if (!version) return NOT_SUPPORTED;

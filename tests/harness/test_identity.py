@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from harness.errors import MethodError
 from harness.own_source import source_sha256
 from harness.plan import Request, plan
 from harness.runs.identity import identified
 from harness.runs.store import Store
 from harness.runs.suite_runner import RunOptions, pending
+from harness.training.prepared import build_model
 
 MINE = """
 from dataclasses import dataclass
@@ -126,3 +128,16 @@ def test_records_of_before_are_found_on_their_kind_of_device(own_runs, a_record,
     assert todo_of([run], results, device="cuda" if device == "cpu" else "cpu") == (1, [])
     (again,) = identified([run], Store(results), device, print)
     assert Store(results).name(again.key) in Store(results).names()  # --again writes it anew in its place
+
+
+def test_a_run_whose_method_was_edited_after_it_was_planned_fails_before_it_begins(own_runs, mine):
+    """Its record would be that of other code than it names."""
+    (run,) = own_runs()
+    assert run.key.source_sha256
+    (mine / "tools/sums.py").write_text("# edited\n")
+    with pytest.raises(MethodError, match=r"the source of 'mine:Mine' has changed since this run was planned") as said:
+        build_model(run.key, backbone=None, classes=None)
+    assert said.value.advice == "Repeat the command."
+    (mine / "tools/sums.py").write_text(FILES["tools/sums.py"])
+    with pytest.raises(ImportError, match="Model"):  # as it was planned, its `adapt` is asked
+        build_model(run.key, backbone=None, classes=None)

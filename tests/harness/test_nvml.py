@@ -19,6 +19,8 @@ from types import SimpleNamespace
 import torch
 from harness.meters import gpu, window
 from harness.probes import machine
+from harness.runs.devices import slots
+from harness.runs.worker_process import _child
 gpu.CudaCalls = lambda device: gpu.CpuCalls()
 window.MINIMUM_ENERGY_WINDOW_SECONDS = 0
 device = torch.device("cuda:0")  # of windows, whose calls to torch are none
@@ -52,7 +54,20 @@ def look(case):
     return {**found, "contended": opened.record().contended, "driver": meter.driver(), "missing": opened.missing,
         "doctor": {each.name: each.found for each in machine.readings(meter, "cuda:0")}}
 
-print(json.dumps({name: look(case) for name, case in json.load(sys.stdin).items()}))
+def workers(jobs):
+    # what each of so many runs at a time sees of the GPUs once it has its slot, as in its process; torch counts by NVML
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    here = gpu.gpus(torch.device("cuda"))
+    seen = []
+    def see(job, sender):
+        seen.append([job.gpu, list(gpu.gpus(torch.device("cuda"))), gpu.Gpu(torch.device("cuda")).used_bytes()])
+    for slot in slots([], here, jobs):
+        _child(see, SimpleNamespace(gpu=slot), None)
+    return [list(here), seen]
+
+found = {name: look(case) for name, case in json.load(sys.stdin).items()}
+script({"UUID_1": "GPU-aaaa", "UUID_2": "GPU-bbbb", "USED": "4096", "USED_2": "8192"})
+print(json.dumps({**found, "workers": workers(3)}))
 """
 
 GPUS = {"UUID_1": "GPU-aaaa", "UUID_2": "GPU-bbbb", "UUID_3": "MIG-cccc"}
@@ -208,8 +223,16 @@ def test_each_figure_is_right_or_null_with_its_reason(seen, name):
     check(dict(seen[name]), figures, reasons)
 
 
+def test_of_several_gpus_each_worker_sees_one_by_its_uuid(seen):
+    """Three runs at a time on two GPUs: torch counts one in each, and NVML's figures are of that one."""
+    here, workers = seen["workers"]
+    assert here == ["GPU-aaaa", "GPU-bbbb"]
+    first, second = ["GPU-aaaa", ["GPU-aaaa"], 4096], ["GPU-bbbb", ["GPU-bbbb"], 8192]
+    assert workers == [first, second, first]
+
+
 def test_the_doctor_tells_what_a_gpu_can_measure(seen):
-    told = {name: case["doctor"] for name, case in seen.items()}
+    told = {name: seen[name]["doctor"] for name in CASES}
     everything = "energy counter, memory in use, memory of this process, temperature, clock, driver"
     assert told["all is well"] == {"cuda:0, NVML tells": everything}
     assert told["no energy counter"] == {
