@@ -22,6 +22,7 @@ _OURS = {
     "plan": "harness.cli.plan:plan_",
     "run": "harness.cli.run:run_",
     "status": "harness.cli.status:status_",
+    "new": "harness.cli.new:new_",
     "validate": "harness.cli.validate:validate_",
     "predict": "harness.cli.predict:predict_",
     "export-model": "harness.cli.predict:export_model_",

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from harness.cli.terminal import EXIT_SOME_FAILED, console, working
-
-if TYPE_CHECKING:
-    from harness.validation.source import Place
 
 
 def validate_(
@@ -36,7 +31,7 @@ def validate_(
         _say(f"   -  {name}: not checked, since it rests on what failed", style="dim")
     for failure in verdict.failures:
         _say(f"  NO  {failure.check}", style="red")
-        _say(f"      {_named(failure.place)}")
+        _say(f"      {failure.place}")
         _say(f"      {failure.what}")
         _say(f"      {failure.advice}")
     count = len(verdict.failures)
@@ -44,14 +39,6 @@ def validate_(
         _say(f"{count} of {count + len(verdict.passed)} checks failed, in {seconds:.0f} s.")
         raise typer.Exit(EXIT_SOME_FAILED)
     _say(f"All {len(verdict.passed)} checks passed, in {seconds:.0f} s. It is ready to run: --methods {method}")
-
-
-def _named(place: Place | None) -> str:
-    """``mine.py:12: self.scale = scale``."""
-    if place is None:
-        return "(in a file that isn't there)"
-    file = os.path.relpath(place.file)
-    return f"{place.file.name if file.startswith('..') else Path(file)}:{place.line}: {place.text}"
 
 
 def _say(text: str, style: str = "") -> None:

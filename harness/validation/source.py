@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +35,11 @@ class Place:
     file: Path
     line: int
 
+    def __str__(self) -> str:
+        """``mine.py:12: self.scale = scale``, with the file as seen from the current folder if it lies there."""
+        here = os.path.relpath(self.file)
+        return f"{self.file.name if here.startswith('..') else here}:{self.line}: {self.text}"
+
     @property
     def text(self) -> str:
         """What is written there, without its indentation; empty where there is no such line."""
@@ -50,7 +56,7 @@ class Source:
         self._trees = {path: _tree(path) for path in dict.fromkeys(paths)}
         self.files = frozenset(map(str, self._trees))
 
-    def place(self, names: Iterable[str], said: str = "", fallback: str = "") -> Place | None:
+    def place(self, names: Iterable[str], said: str = "", fallback: str = "") -> Place:
         """Where the first of these names is written, or else one of an error's words `said`, else a class: `fallback`, or one.
 
         ``.name`` is an attribute alone. Of the words, functions come before attributes, and those before mere uses; what is in
@@ -65,8 +71,8 @@ class Source:
             tried = [each for word in asked for each in (word, *_STAND_INS.get(word, ()))]
             if found := self._first_of((name, written) for written in kinds for name in tried):
                 return found
-        lines = ((path, next(_classes(tree), ("", 1))[1]) for path, tree in self._trees.items())
-        return next((Place(path, line) for path, line in lines), None)
+        path, tree = next(iter(self._trees.items()))
+        return Place(path, next(_classes(tree), ("", 1))[1])
 
     def _first_of(self, asked: Iterable[tuple[str, Callable[[ast.AST], Iterator[tuple[str, int]]]]]) -> Place | None:
         for name, written in asked:

@@ -24,7 +24,7 @@ class Failure:
     check: str
     what: str
     advice: str
-    place: Place | None
+    place: Place
 
 
 @dataclass
@@ -35,6 +35,10 @@ class Verdict:
     passed: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """The failures, each by its line, what was wrong and what would be right."""
+        return "\n".join(f"{each.place}: {each.what} {each.advice}" for each in self.failures) or "no failures"
 
 
 def validate(spec: str) -> Verdict:
@@ -103,7 +107,7 @@ def _check(name: str, check: Any, source: Source, verdict: Verdict, kind: Any) -
         verdict.passed.append(name)
 
 
-def _place(error: BaseException, source: Source, fallback: str) -> Place | None:
+def _place(error: BaseException, source: Source, fallback: str) -> Place:
     """The line to change: the check's own, else where the method's code was when it failed, else what the words speak of."""
     if isinstance(error, BrokenError) and error.place is not None:
         return error.place

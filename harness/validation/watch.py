@@ -55,8 +55,7 @@ class Watch:
             self._torch.__exit__(None, None, None)
         except AdaptBenchError as changed:
             place = self._source.place(re.findall(r"torch\.(\w+)", changed.what))
-            if place is not None:
-                self.found[place] = MethodError(changed.what, changed.advice)
+            self.found[place] = MethodError(changed.what, changed.advice)
 
     def _put(self, owner: Any, name: str, instead: Any) -> None:
         self._kept.append((owner, name, getattr(owner, name)))
