@@ -283,7 +283,7 @@ def test_a_suite_about_time_says_that_another_is_at_work_and_tells_others_of_its
         seen.extend(worker for worker, _ in workers(here).values())
         return replace(a_record("failed"), key=key, accuracy={})
 
-    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda *_: Instead(write))
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(write))
     with Claims(tmp_path / "other", neighbours=here) as other:
         other.compute_on(devices_of([None], []), alone=False)
         other.take(["a run"])
