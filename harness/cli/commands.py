@@ -24,6 +24,7 @@ _OURS = {
     "status": "harness.cli.status:status_",
     "new": "harness.cli.new:new_",
     "validate": "harness.cli.validate:validate_",
+    "replay": "harness.cli.replay:replay_",
     "predict": "harness.cli.predict:predict_",
     "export-model": "harness.cli.predict:export_model_",
     "worker": "harness.cli.worker:worker_",

@@ -429,7 +429,7 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
 def _job(run: PlannedRun, store: Store, options: RunOptions, threads: int, gpu: str | None) -> Job:
     return Job(
         run=run,
-        pretrained=_absolute(run.pretrained),
+        pretrained=absolute(run.pretrained),
         folders=options.folders,
         device=run.key.device if options.device == "auto" and run.key.device else options.device,
         threads=threads,
@@ -446,5 +446,6 @@ def _here(folder: Path) -> Path:
     return Path(os.path.expandvars(folder)).resolve()
 
 
-def _absolute(pretrained: str | None) -> str | None:
+def absolute(pretrained: str | None) -> str | None:
+    """A checkpoint file by its whole path, a tag as it is."""
     return str(Path(pretrained).absolute()) if pretrained and Path(pretrained).is_file() else pretrained

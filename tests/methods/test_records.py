@@ -16,7 +16,10 @@ from harness.clip.backbone import Backbone
 from harness.data.few_shot import classnames
 from harness.data.image_set import ImageSet
 from harness.method import Classes
+from harness.records import from_json, to_json
+from harness.runs.replay import Places, differences, job_of, planned
 from harness.runs.runner import execute
+from harness.suite import Folders
 from harness.training.loop import train
 from harness.training.reading import advance, autocast
 
@@ -26,6 +29,8 @@ METHODS = plugins.names("method")
 PRECISIONS = ("bf16", "fp16", "fp16-pure")
 CLASSES, SHOTS, E = 3, 4, 32
 TRAINS_NOTHING = ("zero_shot", "tip_adapter")
+REPLAYED = ("coop", "tip_adapter_f")
+"""Of those that replay, the ones that do so in every test run: one that trains prompts, one with a cache and a search."""
 SHORT = {
     "zero_shot": {},
     "linear_probe": {},
@@ -132,6 +137,16 @@ def test_every_precision_takes_a_step_and_answers(name, precision, backbone, tin
         logits = model.logits(advance(here, pixels, model.reads[0].stage), model.classifier())
     assert logits.shape == (3, 5)
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name not in REPLAYED)) for name in METHODS]
+)
+def test_a_run_replays_from_its_record_to_the_bit(name, run, tmp_path):
+    recorded = from_json(to_json(run(name)), name)
+    job = job_of(recorded, planned(recorded, Places()), Folders(data_root=None, cache=tmp_path))
+    assert differences(recorded, execute(job)) == []
+    assert recorded.accuracy
 
 
 def test_pure_half_rounds_most_steps_away_and_the_record_says_so(run):
