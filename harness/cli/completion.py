@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from harness import plugins
+from harness import plugins, weights
 from harness.errors import AdaptBenchError
 from harness.recipe import Recipe
 
@@ -48,13 +46,8 @@ def datasets(incomplete: str) -> list[str]:
 
 
 def backbones(incomplete: str) -> list[str]:
-    """Registered backbones and open_clip's, which are the names of its files."""
-    spec = find_spec("open_clip")
-    folders = spec.submodule_search_locations if spec else None
-    files = sorted(Path(folders[0], "model_configs").glob("*.json")) if folders else []
-    return [
-        name for name in (*plugins.names("backbone"), *(file.stem for file in files)) if name.startswith(incomplete)
-    ]
+    """Registered backbones and open_clip's."""
+    return [name for name in (*plugins.names("backbone"), *weights.architectures()) if name.startswith(incomplete)]
 
 
 def listed(ctx: Any, incomplete: str) -> list[str]:
