@@ -14,11 +14,11 @@ sources are those of the command line, and so are the records: a suite begun her
 import sys
 from importlib.metadata import version
 
-from adaptbench_command import main, shadow
+import adaptbench_command
 
-if _other := shadow():
+if _other := adaptbench_command.shadow():
     if sys.argv[:1] == ["-m"]:  # python -m adaptbench
-        main()  # which says it, and ends
+        adaptbench_command.main()  # which says it, and ends
     raise ImportError(_other)
 
 from adaptbench._questions import Question, plan, run
