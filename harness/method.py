@@ -43,7 +43,7 @@ class Classes:
 
     def templates_of(self, template_list: str) -> tuple[str, ...]:
         """All templates of a list that has several (``ensemble 1``, ``ensemble 2``, ...), else the one that `template` gives."""
-        several = [text for name, text in self.templates.items() if name.startswith(f"{template_list} ")]
+        several = [self.templates[name] for name in self.templates if name.startswith(f"{template_list} ")]
         return tuple(several) or (self.template(template_list),)
 
     @property

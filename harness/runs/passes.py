@@ -15,7 +15,7 @@ import torch
 
 from harness.errors import MethodError
 from harness.meters.memory_tracker import Ledger, model_tensors
-from harness.method import AdaptedModel
+from harness.method import AdaptedModel, Classes
 from harness.probes import analysis, profile
 from harness.records import Phase
 from harness.runs import events
@@ -26,7 +26,7 @@ from harness.runs.run_data import RunData
 from harness.saved import saved_file
 from harness.saved.model import rebuilt
 from harness.saved.saved_file import Header
-from harness.saved.state import state_of
+from harness.saved.state import NotedTemplates, state_of
 from harness.training.evaluate import over_batches
 from harness.training.log import TrainingLog
 from harness.training.prepared import Steps, build_model, first_batch
@@ -161,7 +161,7 @@ class SavePass:
         trained.model.set_classes(trained.data.classes)
         try:
             self._tensors, self._values = state_of(trained.model)
-            self._answers = _answers(trained)
+            self._answers = _answers(trained, set())
         except Exception as error:
             self._problem = error
 
@@ -185,13 +185,16 @@ class SavePass:
             weights_sha256=findings.facts.weights_sha256,
             kept=self._values,
         )
-        self._check(Prepared(data, rebuilt(header, self._tensors, load_backbone(job, findings.device))))
-        saved_file.write(job.saved, header, self._tensors)
+        read = {"clip"}
+        model = rebuilt(header, _noted(data.classes, read), self._tensors, load_backbone(job, findings.device))
+        self._check(Prepared(data, model), read)
+        templates = {name: text for name, text in data.classes.templates.items() if name in read}
+        saved_file.write(job.saved, replace(header, templates=templates), self._tensors)
         return job.saved.stat().st_size
 
-    def _check(self, again: Prepared) -> None:
+    def _check(self, again: Prepared, read: set[str]) -> None:
         """The same answers: to the bit on a CPU; a GPU may choose another algorithm for the same sums."""
-        for ours, theirs in zip(_answers(again), self._answers, strict=True):
+        for ours, theirs in zip(_answers(again, read), self._answers, strict=True):
             if not torch.equal(ours, theirs) and (
                 ours.device.type == "cpu" or not torch.allclose(ours, theirs, rtol=1e-3)
             ):
@@ -202,15 +205,19 @@ class SavePass:
 
 
 @torch.no_grad()
-def _answers(prepared: Prepared) -> list[torch.Tensor]:
-    """The logits of a few training images for the training classes, and then for those of each test."""
+def _answers(prepared: Prepared, read: set[str]) -> list[torch.Tensor]:
+    """The logits of some training images for the classes of training and then of each test; `read` learns by which templates."""
     data, model = prepared.data, prepared.model
     items = data.drawn.train[:: max(1, len(data.drawn.train) // _SAMPLE)]
     images = data.plain_images(items)
     found = []
     for classes in (data.classes, *(split.classes for split in data.tests)):
-        model.set_classes(classes)
+        model.set_classes(_noted(classes, read))
         found += over_batches(
             model, images, lambda scores: scores.cpu(), batch_size=_SAMPLE, precision=data.key.precision
         )
     return found
+
+
+def _noted(classes: Classes, read: set[str]) -> Classes:
+    return Classes(classes.names, NotedTemplates(classes.templates, read))

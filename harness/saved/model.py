@@ -147,13 +147,13 @@ def load(
             f"{path} was trained on other weights of {key.backbone} than these: their digests differ.",
             f"Name those that it was trained on: {key.pretrained or key.backbone}.",
         )
-    model = rebuilt(header, tensors, found)
+    model = rebuilt(header, Classes(header.classes, header.templates), tensors, found)
     return SavedModel(header, model.requires_grad_(False))
 
 
-def rebuilt(header: Header, tensors: dict[str, Tensor], backbone: Backbone) -> AdaptedModel:
-    """The trained model of a saved one, on its backbone; `set_classes` is to aim it."""
-    model = build_model(header.key, backbone, Classes(header.classes, header.templates))
+def rebuilt(header: Header, classes: Classes, tensors: dict[str, Tensor], backbone: Backbone) -> AdaptedModel:
+    """The trained model of a saved one, on its backbone, by the classes of its training; `set_classes` is to aim it."""
+    model = build_model(header.key, backbone, classes)
     restore(model, tensors, header.kept)
     return model
 

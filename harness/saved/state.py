@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,24 @@ from harness.errors import MethodError
 from harness.method import AdaptedModel
 
 _BACKBONE = "backbone."
+
+
+class NotedTemplates(Mapping[str, str]):
+    """Templates by list that note which of them are read, `read`: a saved model has need of no others."""
+
+    def __init__(self, templates: Mapping[str, str], read: set[str]) -> None:
+        self._templates, self.read = templates, read
+
+    def __getitem__(self, name: str) -> str:
+        text = self._templates[name]
+        self.read.add(name)
+        return text
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._templates)
+
+    def __len__(self) -> int:
+        return len(self._templates)
 
 
 def state_of(model: AdaptedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -170,6 +170,26 @@ class TestTheCommands:
         assert (refused.returncode, "as classifier" in refused.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("method", "settings", "kept"),
+    [
+        ("zero_shot", {}, {"clip"}),
+        ("zero_shot", {"template_list": "fine-tuning"}, {"clip", "fine-tuning"}),
+        ("tip_adapter", {"template_list": "ensemble"}, {"clip", "ensemble 1", "ensemble 2"}),
+    ],
+)
+def test_of_the_templates_those_are_saved_that_the_answers_rest_on(
+    method, settings, kept, job, tinyworld, monkeypatch, tmp_path, one_thread
+):
+    several = {"fine-tuning": "{}, seen.", "ensemble 1": "one {}.", "ensemble 2": "two {}.", "description 1": "a {}."}
+    templates = {**tinyworld.COLOURS.templates, **several}
+    monkeypatch.setattr(tinyworld, "COLOURS", dataclasses.replace(tinyworld.COLOURS, templates=templates))
+    saved = tmp_path / "model.safetensors"
+    record = execute(dataclasses.replace(job(method, settings=settings), saved=saved))
+    assert record.status == "ok", record.reason
+    assert load(saved, device="cpu").header.templates == {name: templates[name] for name in templates if name in kept}
+
+
 def test_a_model_that_answers_otherwise_when_built_anew_is_not_saved(job, tinyworld, monkeypatch, tmp_path, one_thread):
     """What a method forgets to keep is told in the run, not found by whoever loads it."""
     from methods.tcp.model import TCPModel
