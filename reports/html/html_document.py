@@ -24,6 +24,12 @@ def render(template: str, *, root: str | None = None, **values: Any) -> str:
     return environment().get_template(template).render(**assets, root=root, **values)
 
 
+def part(macro: str, *values: Any) -> Markup:
+    """What a macro of parts.html.j2 makes of `values`."""
+    made: Markup = getattr(environment().get_template("parts.html.j2").module, macro)(*values)
+    return made
+
+
 @cache
 def environment() -> Environment:
     """jinja2, escaping everything, refusing what is undefined."""

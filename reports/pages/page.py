@@ -18,7 +18,8 @@ from reports.findings.verdict import verdict
 from reports.format.cells import Table
 from reports.format.styles import Style
 from reports.format.text import Problem, block, listed, short, visible
-from reports.html.html_document import render
+from reports.html.html_document import part, render
+from reports.html.packing import AT_ONCE, packed
 from reports.pages.run_page import RunView, run_view
 from reports.results.questions import asked
 from reports.results.section_results import SectionResults, in_numbers
@@ -28,6 +29,9 @@ from reports.tables import provenance, section_tables
 from reports.tables.by_dataset import unit_table
 from reports.tables.heatmap import heat_map
 from reports.tables.published import beside_published
+
+PACKED_FROM = 100
+"""Runs from which a page holds their details packed, and a plain table of them for a browser without scripts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,10 @@ def page_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> str
     """The same of sections whose numbers are there."""
     styles, titles = row_styles(found), run_titles(found)
     links = {id(record): f"#run{i}" for i, record in enumerate(_runs(found), 1)}
-    return render("page.html.j2", **frame(found, styles, titles, links, problems), runs=run_views(found, titles))
+    runs = run_views(found, titles)
+    details = packed([part("run_details", run) for run in runs]) if len(runs) >= PACKED_FROM else []
+    shown = frame(found, styles, titles, links, problems)
+    return render("page.html.j2", **shown, runs=runs, packed=details, at_once=AT_ONCE)
 
 
 def frame(

@@ -32,6 +32,8 @@ class RunView:
     name: str
     title: str
     summary: str
+    started: str
+    took: str
     facts: list[tuple[str, str]]
     reason: str
     traceback: str
@@ -58,6 +60,8 @@ def run_view(name: str, title: str, record: RunRecord) -> RunView:
         name=name,
         title=title,
         summary=scores if record.status == "ok" else record.status.replace("_", " "),
+        started=short(visible(record.started_at), 120),
+        took=units.duration(record.total_seconds),
         facts=_facts(record),
         reason=block(record.reason or ""),
         traceback=block(record.traceback or ""),

@@ -9,6 +9,8 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   tools(table);
 }
 for (const list of document.querySelectorAll("[data-searchable]")) search(list);
+const packed = document.querySelector("[data-packed]");
+if (packed) packed.closest("details").addEventListener("toggle", list);
 for (const place of document.querySelectorAll("[data-limits]")) limits(place);
 const chooser = document.getElementById("methods");
 if (chooser) choose(chooser);
@@ -17,10 +19,42 @@ for (const event of ["load", "hashchange"]) addEventListener(event, unfold);
 
 // A link into what is folded opens it.
 function unfold() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const name = decodeURIComponent(location.hash.slice(1));
+  if (packed && /^run\d+$/.test(name)) list();
+  const target = document.getElementById(name);
   if (!target) return;
   for (let at = target; at; at = at.parentElement) if (at.matches("details")) at.open = true;
   target.scrollIntoView();
+}
+
+// Many runs come packed: they are listed once their fold opens, and each is unpacked once it does.
+function list() {
+  const plain = packed.querySelector("noscript");
+  if (!plain) return;
+  const groups = packed.dataset.packed.split(" ").map((words) => ({ words }));
+  const runs = new DOMParser().parseFromString(plain.textContent, "text/html").querySelectorAll("tbody tr");
+  const made = [...runs].map((row, i) => {
+    const details = element("details", "", { id: row.id });
+    const summary = element("summary");
+    const quiet = element("span", row.cells[1].textContent, { className: "quiet" });
+    summary.append(element("bdi", row.cells[0].textContent), " ", quiet);
+    details.append(summary);
+    details.addEventListener("toggle", async () => {
+      const group = groups[Math.floor(i / packed.dataset.atOnce)];
+      group.texts ||= unpack(group.words);
+      const text = (await group.texts)[i % packed.dataset.atOnce];
+      if (details.childElementCount === 1) summary.insertAdjacentHTML("afterend", text);
+    });
+    return details;
+  });
+  packed.dataset.searchable = "runs";
+  packed.replaceChildren(...made);
+  search(packed);
+}
+
+async function unpack(words) {
+  const bytes = Uint8Array.from(atob(words), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).json();
 }
 
 function element(name, text, attributes = {}) {

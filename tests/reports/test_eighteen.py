@@ -49,6 +49,11 @@ def test_a_row_that_is_not_comparable_stays_last_in_every_order(shown):
     assert names.all_inner_texts()[-2:] == ["zero_shot", "provp"]
 
 
+@pytest.mark.long
+def test_594_runs_are_one_small_file(record, gpu):
+    assert len(page(eighteen(record, gpu)).encode()) < 1_500_000
+
+
 def misplaced(tab):
     """Texts of charts, names and ticks alike, that reach out of their pictures or lie on others."""
     boxes = tab.locator(".plot svg").evaluate_all(
