@@ -24,7 +24,7 @@ OURS = ("harness", "methods", "suites", "reports")
 ROOT = Path(__file__).resolve().parents[1]
 """The folder of our packages: of a checkout, or of all that is installed."""
 
-Kind = Literal["method", "suite", "dataset", "backbone", "command", "source", "executor"]
+Kind = Literal["method", "suite", "dataset", "backbone", "command", "source", "executor", "quantity", "exporter"]
 
 
 def names(kind: Kind) -> list[str]:
@@ -56,7 +56,7 @@ def load(kind: Kind, name: str) -> Any:
         raise ConfigError(
             f"no {kind} '{name}'.",
             f"{did_you_mean(name, names(kind))} One of your own works as module:attribute, or by name after an entry point "
-            f"in the group 'adaptbench.{kind}s' of its package and a new 'pip install -e .'.",
+            f"in the group '{_group(kind)}' of its package and a new 'pip install -e .'.",
         )
     try:
         module = _imported(entry.module)
@@ -169,6 +169,11 @@ def is_source(dataset: str) -> bool:
     return bool(rest) and source in names("source")
 
 
+def _group(kind: Kind) -> str:
+    """The group of a kind's entry points."""
+    return "adaptbench.quantities" if kind == "quantity" else f"adaptbench.{kind}s"
+
+
 def _table(kind: Kind) -> tuple[EntryPoint, ...]:
     return _tables(tuple(sys.path))[kind]
 
@@ -177,4 +182,4 @@ def _table(kind: Kind) -> tuple[EntryPoint, ...]:
 def _tables(folders: tuple[str, ...]) -> Mapping[str, tuple[EntryPoint, ...]]:
     """What is installed in the folders of modules, by kind; read anew for each name, it took most of a report's time."""
     found = entry_points()
-    return {kind: tuple(found.select(group=f"adaptbench.{kind}s")) for kind in get_args(Kind)}
+    return {kind: tuple(found.select(group=_group(kind))) for kind in get_args(Kind)}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import site_of
+from harness import plugins
+from harness.cli.options import names, site_of
 from harness.cli.terminal import print_whatever_comes
 from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean, located
 from harness.files import write_atomically
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
     from reports.findings.comparison import Comparison
     from reports.results.section_results import SectionResults
 
+_Quantities = Annotated[
+    str | None,
+    typer.Option(
+        help="Figures of your own beside the others, comma-separated: FILE.py:attribute, or by entry point.",
+        show_default=False,
+    ),
+]
 MANY = 500
 """Runs from which one page would be too much of one."""
 
@@ -43,12 +52,14 @@ def report(
             "--pages/--one-page", help=f"A page each suite, method, dataset and run; by default from {MANY} runs on."
         ),
     ] = None,
+    quantities: _Quantities = None,
 ) -> None:
     """Render run records into an offline HTML page, or a site of pages: accuracy, cost, failures and provenance."""
     from reports.terminal import print_headlines
 
-    path, found, runs = rendered(results, output, pages)
-    print_headlines(found)
+    with _with_own(quantities):
+        path, found, runs = rendered(results, output, pages)
+        print_headlines(found)
     typer.echo(f"Report on {plural(runs, 'run')}: {path}")
 
 
@@ -141,22 +152,26 @@ def export(
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="csv, parquet, jsonl, markdown, latex, tensorboard, wandb or mlflow; else by FILE's name.",
+            help="csv, parquet, jsonl, markdown, latex, tensorboard, wandb or mlflow; else by FILE's name. One of your own: "
+            "FILE.py:function.",
         ),
     ] = None,
+    quantities: _Quantities = None,
 ) -> None:
     """Run records for other programs: a table of runs, JSON lines, tables for a paper, or an experiment tracker."""
     from reports.export.records import FORMATS
     from reports.export.trackers import TRACKERS
 
     name = format or SUFFIXES.get(output.suffix, output.suffix[1:])
-    if name not in (*FORMATS, *TRACKERS):
+    own = {name: plugins.load("exporter", name)} if ":" in name or name in plugins.names("exporter") else {}
+    formats = {**FORMATS, **own}
+    if name not in (*formats, *TRACKERS):
         raise ConfigError(
             f"no format '{name}'." if name else f"{output} does not say which format it is to have.",
             f"Add --format. {did_you_mean(name, (*FORMATS, *TRACKERS))}",
         )
     said = SUFFIXES.get(output.suffix, output.suffix[1:])
-    if said != name and said in (*FORMATS, *TRACKERS):
+    if said != name and not own and said in (*FORMATS, *TRACKERS):
         raise ConfigError(
             f"--format {name} into {output}, whose name says {said}.",
             f"Leave --format out, or rename: -o {output.stem}",
@@ -164,13 +179,33 @@ def export(
     records, _ = _read_and_warn(results)
     try:
         if name in TRACKERS:
-            TRACKERS[name](records, output)
+            with _with_own(quantities):
+                TRACKERS[name](records, output)
         else:
+            with _with_own(quantities):
+                content = formats[name](records)
             output.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(output, FORMATS[name](records))
+            write_atomically(output, _bytes(name, content))
     except OSError as error:
         raise ConfigError(f"{output} can't be written: {error.strerror}.", "Name another file: -o FILE.") from error
     typer.echo(f"{plural(len(records), 'run')} as {name}: {output}")
+
+
+def _bytes(name: str, content: object) -> bytes:
+    """What a format made of records. Raises ConfigError where one of the user's own made something else."""
+    if not isinstance(content, bytes):
+        raise ConfigError(
+            f"'{name}' returns {type(content).__name__}, and no bytes.", "Return bytes: text.encode() of a text."
+        )
+    return content
+
+
+def _with_own(quantities: str | None) -> AbstractContextManager[None]:
+    """The user's own figures among the others."""
+    from reports.results.quantities import including
+
+    asked = names("quantities", quantities)
+    return including({name: plugins.load("quantity", name) for name in asked})
 
 
 SUFFIXES = {".md": "markdown", ".tex": "latex"}

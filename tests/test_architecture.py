@@ -97,7 +97,9 @@ def test_the_engine_names_no_method():
     """Names that are ordinary words in the engine's advice to users are written out here, so that none slips in unseen."""
     advice = {("harness/clip/image_tower.py", name) for name in ("zero_shot", "coop", "clip_adapter")}
     advice |= {("harness/cli/options.py", "coop")}
-    advice |= {("harness/cli/new.py", name) for name in ("zero_shot", "coop", "clip_adapter")}  # to stand beside one's own
+    advice |= {
+        ("harness/cli/new.py", name) for name in ("zero_shot", "coop", "clip_adapter")
+    }  # to stand beside one's own
     measured = ("coop", "clip_adapter", "full_finetuning", "skip_tuning", "zero_shot")
     advice |= {("harness/probes/gpu_evidence/sections.py", name) for name in measured}  # what a measurement is taken of
     found, methods = set(), set(plugins.names("method"))

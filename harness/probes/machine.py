@@ -235,7 +235,16 @@ def _names() -> Iterator[Finding]:
             "pip uninstall pynvml nvidia-ml-py3; pip install nvidia-ml-py",
             is_warning=True,
         )
-    kinds: tuple[plugins.Kind, ...] = ("method", "suite", "dataset", "backbone", "source", "executor")
+    kinds: tuple[plugins.Kind, ...] = (
+        "method",
+        "suite",
+        "dataset",
+        "backbone",
+        "source",
+        "executor",
+        "quantity",
+        "exporter",
+    )
     for kind in kinds:
         for name in plugins.names(kind):
             try:

@@ -6,8 +6,12 @@ in a function beside the table, or in `costs` where others need it too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 import pandas as pd
 
+from harness.errors import ConfigError
 from harness.records import RunRecord
 from reports.format import units
 from reports.results import costs, macro
@@ -299,6 +303,29 @@ def shown_in(place: Place, cut_off: bool, *summaries: pd.DataFrame) -> list[Quan
     """
     shown = [q for q in QUANTITIES if place in q.shown and concerns(q.shown[place], cut_off)]
     return [q for q in shown if not q.optional or any(summary[q.name].notna().any() for summary in summaries)]
+
+
+@contextmanager
+def including(own: Mapping[str, object]) -> Iterator[None]:
+    """Have figures of one's own, by what they were asked for as, among `QUANTITIES` for as long as this is entered, after ours.
+
+    Raises ConfigError for what is no `Quantity`, and for one with another's name.
+    """
+    global QUANTITIES
+    before = QUANTITIES
+    try:
+        for asked, each in own.items():
+            if not isinstance(each, Quantity):
+                raise ConfigError(
+                    f"'{asked}' is an object of the class {type(each).__name__}, and no figure.",
+                    "Name a Quantity of reports.results.quantity; docs/own-method.md has an example.",
+                )
+            if each.name in {quantity.name for quantity in QUANTITIES}:
+                raise ConfigError(f"there is a figure '{each.name}' already ('{asked}').", "Give yours another name=.")
+            QUANTITIES = (*QUANTITIES, each)
+        yield
+    finally:
+        QUANTITIES = before
 
 
 def drawn() -> list[tuple[Quantity, Axis]]:
