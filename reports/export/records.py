@@ -62,6 +62,18 @@ def page_table(table: Table) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).set_index(names[0])
 
 
+_FIELDS = (
+    "train_image_count",
+    "train_class_count",
+    "test_images_seen",
+    "total_parameters",
+    "changed_weights_percent",
+    "weights_sha256",
+    "saved_bytes",
+)
+"""Fields of a record that no figure of reports has."""
+
+
 def _identity(record: RunRecord) -> dict[str, Any]:
     key, environment = record.key, record.environment
     return {
@@ -91,6 +103,7 @@ def _identity(record: RunRecord) -> dict[str, Any]:
         "dirty": environment.dirty,
         "started_at": record.started_at,
         "total_seconds": record.total_seconds,
+        **{name: getattr(record, name) for name in _FIELDS},
         "peak_meter": peak_field([record]),
     }
 
