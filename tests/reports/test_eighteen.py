@@ -191,3 +191,28 @@ def test_contents_and_failures_lead_to_their_places(shown):
     assert not shown.locator("#p1-accuracy").is_visible()
     assert "AdaptBench 0." in shown.locator("footer").inner_text()
     shown.goto(shown.url.partition("#")[0])
+
+
+A4_PIXELS = 703
+"""The width of an A4 page in portrait, without margins of 12 mm."""
+
+
+def test_on_a4_in_portrait_no_number_is_broken_and_heads_can_be_repeated(shown):
+    shown.emulate_media(media="print")
+    shown.set_viewport_size({"width": A4_PIXELS, "height": 990})
+    numbers = shown.locator("td.number bdi:visible, td.number .details > span:visible")
+    lines = (
+        "all => all.map(e => [e.textContent, Math.round(e.offsetHeight / parseFloat(getComputedStyle(e).lineHeight))])"
+    )
+    assert [words for words, high in numbers.evaluate_all(lines) if high > 1] == []
+    beyond = "all => all.filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.id)"
+    assert shown.locator("table").evaluate_all(beyond) == []
+    # Chromium repeats a head on the next page only where no button is laid out in it
+    assert set(shown.locator("thead button").evaluate_all("all => all.map(b => getComputedStyle(b).display)")) == {
+        "contents"
+    }
+    assert (
+        shown.locator("#s1-headline thead").evaluate("head => getComputedStyle(head).display") == "table-header-group"
+    )
+    shown.emulate_media(media="screen")
+    shown.set_viewport_size({"width": 1440, "height": 900})
