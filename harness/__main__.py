@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from harness.cli.commands import EPILOG, Commands
-from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, errors, print_whatever_comes, say
+from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, echo, errors, print_whatever_comes, say
 from harness.errors import AdaptBenchError
 
 
@@ -18,7 +18,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"adaptbench {version('adaptbench')}, torch {version('torch')}, Python {platform.python_version()}")
+        echo(f"adaptbench {version('adaptbench')}, torch {version('torch')}, Python {platform.python_version()}")
         raise typer.Exit
 
 

@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.visible import block
+
 _ROOT = Path(__file__).resolve().parents[1]
 _ENGINE = tuple(_ROOT / room for room in ("harness", "reports", "suites"))
 _LIBRARIES = tuple(
@@ -17,6 +19,7 @@ class AdaptBenchError(Exception):
     """Anything a user can put right. The command line prints it in one message, without a traceback."""
 
     def __init__(self, what: str, advice: str = "") -> None:
+        what, advice = block(what), block(advice)
         super().__init__(f"{what}\n{advice}" if advice else what)
         self.what = what
         self.advice = advice

@@ -11,12 +11,12 @@ import typer
 
 from harness import plugins
 from harness.cli.options import names, site_of
-from harness.cli.terminal import print_whatever_comes
+from harness.cli.terminal import echo, print_whatever_comes
 from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean, located
 from harness.files import write_atomically
 from harness.records import RunRecord, from_json
 from harness.runs.store import Store, record_bytes
-from reports.format.text import Problem, block, plural
+from reports.format.text import Problem, plural
 
 if TYPE_CHECKING:
     from reports.findings.comparison import Comparison
@@ -60,7 +60,7 @@ def report(
     with _with_own(quantities):
         path, found, runs = rendered(results, output, pages)
         print_headlines(found)
-    typer.echo(f"Report on {plural(runs, 'run')}: {path}")
+    echo(f"Report on {plural(runs, 'run')}: {path}")
 
 
 def rendered(
@@ -111,7 +111,7 @@ def compare(
 
     print_comparison(*compared(before, after, output))
     if output:
-        typer.echo(f"Comparison: {page_path(output)}")
+        echo(f"Comparison: {page_path(output)}")
 
 
 def compared(before: Path, after: Path, output: Path | None = None) -> tuple[list[Comparison], list[str]]:
@@ -188,7 +188,7 @@ def export(
             write_atomically(output, _bytes(name, content))
     except OSError as error:
         raise ConfigError(f"{output} can't be written: {error.strerror}.", "Name another file: -o FILE.") from error
-    typer.echo(f"{plural(len(records), 'run')} as {name}: {output}")
+    echo(f"{plural(len(records), 'run')} as {name}: {output}")
 
 
 def _bytes(name: str, content: object) -> bytes:
@@ -260,7 +260,7 @@ def _read_and_warn(results: Sequence[Path]) -> tuple[list[RunRecord], list[Probl
 
 def _warn(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        typer.echo(f"Warning: {block(problem.what)}", err=True)
+        echo(f"Warning: {problem.what}", err=True)
 
 
 def _without_unfit(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[Problem]]:
@@ -322,7 +322,7 @@ def main() -> None:
     try:
         typer.run(report)
     except AdaptBenchError as error:
-        typer.echo(f"Error: {block(str(error))}", err=True)
+        echo(f"Error: {error!s}", err=True)
         raise SystemExit(2) from None
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
+from harness.cli.terminal import Console
+from harness.visible import visible
 from reports.findings.comparison import Comparison
 from reports.format.cells import Cell
 from reports.format.cells import Table as PageTable
-from reports.format.text import listed, plural, uncapitalised, visible
+from reports.format.text import listed, plural, uncapitalised
 from reports.format.units import percent
 from reports.results.quantities import ranking_costs, shown_in
 from reports.results.scores import TITLES

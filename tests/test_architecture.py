@@ -215,7 +215,7 @@ except SystemExit:
 def test_help_imports_no_command():
     """Their sentences are read off their sources; of a module's packages, which are imported to find it, only the outermost."""
     loaded = loaded_after(HELP)
-    ours = {"__main__", "cli", "cli.commands", "cli.terminal", "errors", "plugins"}
+    ours = {"__main__", "cli", "cli.commands", "cli.terminal", "errors", "plugins", "visible"}
     packages = {"harness", "harness.gate", "reports", "reports.trends", "suites", "suites.datasets"}
     rooms = ("harness", "methods", "suites", "reports")
     assert {module for module in loaded if module.split(".")[0] in rooms} == packages | {
@@ -416,3 +416,22 @@ def test_every_process_collects_the_same_tests():
     )
     assert len(first) > 2000
     assert first == second
+
+
+def test_what_reaches_the_terminal_goes_through_one_module():
+    """`harness.cli.terminal` makes text visible; rich's own console and click's echo would pass on what a file's names hold."""
+    edges = set()
+    for folder in ("harness", "reports", "suites"):
+        for path, tree in trees(folder):
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node.module == "rich.console":
+                    edges |= {path.as_posix() for alias in node.names if alias.name == "Console"}
+                if (
+                    isinstance(node, ast.Attribute)
+                    and node.attr in ("echo", "secho")
+                    and isinstance(node.value, ast.Name)
+                ):
+                    edges.add(path.as_posix())
+                if isinstance(node, ast.Import) and any(alias.name == "rich.console" for alias in node.names):
+                    edges.add(path.as_posix())
+    assert edges == {"harness/cli/terminal.py"}

@@ -12,7 +12,7 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.cli.terminal import console, working
+from harness.cli.terminal import console, echo, working
 from harness.runs.suite_runner import CACHE
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def doctor(
     with working() as say_that:
         say_that("looking at this machine")
         if as_json:
-            typer.echo(json.dumps([asdict(finding) for finding in look(results, cache)], indent=1))
+            echo(json.dumps([asdict(finding) for finding in look(results, cache)], indent=1))
             return
         for group, findings in groupby(look(results, cache), key=lambda finding: finding.group):
             console.print(Text(group, style="bold"))

@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from harness import plugins
 from harness.cli import completion, options
 from harness.cli.tables import Growing
-from harness.cli.terminal import console, working
+from harness.cli.terminal import Console, console, echo, working
 from harness.errors import ConfigError
 from harness.meters.environment import cpu_threads
 from harness.plan import Request, plan
@@ -131,7 +130,7 @@ def estimate(
             if len(rows) < len(tasks):
                 say_that(f"simulating {tasks[len(rows)][0].method}, {len(rows) + 1} of {len(tasks)}")
     if as_json:
-        typer.echo(json.dumps([row.as_json() for row in rows], indent=1))
+        echo(json.dumps([row.as_json() for row in rows], indent=1))
         return
     _explain(rows, limit_bytes)
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from harness import plugins, weights
 from harness.cli import completion, tables
 from harness.cli.options import Pretrained
-from harness.cli.terminal import console, errors, say
+from harness.cli.terminal import Console, console, errors, say
 from harness.errors import AdaptBenchError, ConfigError, did_you_mean
 from harness.protocol import check_method
 from harness.recipe import sourced_fields

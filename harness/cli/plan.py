@@ -10,7 +10,7 @@ import typer
 from pydantic import TypeAdapter
 
 from harness.cli import options, tables
-from harness.cli.terminal import console
+from harness.cli.terminal import console, echo
 from harness.plan import PlannedRun, Request, default_group, plan
 from harness.run_key import RunKey
 
@@ -54,7 +54,7 @@ def plan_(
     if as_json:
         adapter = TypeAdapter(RunKey)
         rows = [{"recipe_row": run.recipe_row, **adapter.dump_python(run.key, mode="json")} for run in runs]
-        typer.echo(json.dumps(rows, indent=1))
+        echo(json.dumps(rows, indent=1))
         return
     show(runs)
     console.print(f"{len(runs)} run{'s' * (len(runs) != 1)}.", highlight=False)

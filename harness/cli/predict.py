@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import options, tables
-from harness.cli.terminal import console, errors, say
+from harness.cli.terminal import console, echo, errors, say
 from harness.data.split_files import SUFFIXES
 from harness.errors import ConfigError, DataError
 from harness.runs.suite_runner import require_device
+from harness.visible import csv_cell
 
 if TYPE_CHECKING:
     from harness.saved.model import SavedModel
@@ -178,11 +179,12 @@ def _in_folder(folder: Path) -> list[Path]:
 def _print(rows: Sequence[tuple[str, str, float]], format: str) -> None:
     columns = ("image", "class", "probability")
     if format == "json":
-        typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
+        echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1))
     elif format == "csv":
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-        typer.echo(text.getvalue(), nl=False)
+        inert = [(csv_cell(image), csv_cell(name), probability) for image, name, probability in rows]
+        csv.writer(text, lineterminator="\n").writerows([columns, *inert])
+        echo(text.getvalue(), end="")
     else:
         lines = [(image, name, f"{probability:.4f}") for image, name, probability in rows]
         tables.show(console, columns, lines, right=("probability",))

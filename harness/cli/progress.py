@@ -13,13 +13,13 @@ from statistics import fmean, median
 from types import TracebackType
 from typing import Any, Literal, assert_never
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.terminal import say
+from harness.cli.terminal import Console, say
 from harness.plan import PlannedRun
 from harness.records import RunRecord
 from harness.runs.events import EpochEnded, Event, Phase, PhaseStarted, TestEnded
@@ -299,7 +299,7 @@ class _Bars(_Lines):
         self._drawn = 0.0
         self._over = threading.Event()
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(self, console: Any, options: ConsoleOptions) -> Iterator[RenderableType]:
         now = time.monotonic()
         for run in [*self._runs.values()]:
             text = f"{run.title}: {run.doing}" if run.doing else run.title

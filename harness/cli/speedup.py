@@ -12,7 +12,7 @@ import typer
 
 from harness.cli import completion, options
 from harness.cli.tables import Growing
-from harness.cli.terminal import console, working
+from harness.cli.terminal import console, echo, working
 from harness.errors import AdaptBenchError
 from harness.plan import Request, plan
 from harness.records import RunKey
@@ -87,7 +87,7 @@ def speedup(
                 table.add(_cells(name, key, found[name]))
     if as_json:
         raw = {n: {"reference_seconds": s.reference_seconds, "fast_seconds": s.fast_seconds} for n, s in found.items()}
-        typer.echo(json.dumps({"part": part, "classes": classes, "backbone": backbone, "methods": raw}, indent=1))
+        echo(json.dumps({"part": part, "classes": classes, "backbone": backbone, "methods": raw}, indent=1))
         return
     count = torch.get_num_threads()
     console.print(

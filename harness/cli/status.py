@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from harness.cli.progress import duration
-from harness.cli.terminal import console, say
+from harness.cli.terminal import console, echo, say
 from harness.runs.claims import LEASE_SECONDS
 from harness.runs.status import Running, SuiteStatus, status
 
@@ -23,7 +23,7 @@ def status_(
     """Say of each suite in a results folder what is done, running, failed and left, whoever runs it and where."""
     suites = status(results)
     if as_json:
-        typer.echo(json.dumps([asdict(suite) for suite in suites], indent=1))
+        echo(json.dumps([asdict(suite) for suite in suites], indent=1))
         return
     console.print(_suites(suites))
     for suite in suites:

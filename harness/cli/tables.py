@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from harness.cli.terminal import Console
+from harness.visible import visible
 
 _GAP = 2
 
@@ -20,7 +22,7 @@ def show(
     right: Collection[str] = (),
 ) -> None:
     """Print a table at once; columns named in `right` are flush right."""
-    lines = list(rows)
+    lines = [[visible(cell) for cell in row] for row in rows]
     cells = [[name, *(row[place] for row in lines)] for place, name in enumerate(columns)]
     widths = [max(map(len, column)) for column in cells]
     if console.is_terminal:

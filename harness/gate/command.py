@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from harness.cli.options import given
+from harness.cli.terminal import Console
 from harness.errors import ConfigError, DataError
 from harness.files import write_atomically
 from harness.gate import baseline, terminal, thresholds

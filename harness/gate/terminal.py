@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from harness.cli.terminal import Console
 from harness.gate.baseline import Baseline, Expected
 from harness.gate.verdict import Outcome, Verdict, worst
 

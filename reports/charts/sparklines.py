@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from harness.records import RunRecord
 from harness.training.schedule import learning_rate
+from harness.visible import visible
 from reports.format import units
-from reports.format.text import plural, short, visible
+from reports.format.text import plural, short
 from reports.results.classes import Classes, ClassResult
 
 POINTS = 80

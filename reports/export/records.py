@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from harness.errors import ConfigError
 from harness.records import RunRecord
+from harness.visible import block, csv_cell
 from reports.format.cells import Cell, Column, Table
 from reports.results.costs import peak_field
 from reports.results.quantities import figures
@@ -109,8 +110,11 @@ def _identity(record: RunRecord) -> dict[str, Any]:
 
 
 def as_csv(records: Sequence[RunRecord]) -> bytes:
-    """The run table as CSV, UTF-8."""
-    return run_table(records).to_csv(index=False, lineterminator="\n").encode()
+    """The run table as CSV, UTF-8: texts that a spreadsheet would take for formulas stand behind an apostrophe."""
+    table = run_table(records)
+    texts = table.select_dtypes(["string", "object"]).columns
+    table[texts] = table[texts].map(lambda cell: csv_cell(cell) if isinstance(cell, str) else cell)
+    return table.to_csv(index=False, lineterminator="\n").encode()
 
 
 def as_parquet(records: Sequence[RunRecord]) -> bytes:
@@ -130,15 +134,14 @@ def as_json_lines(records: Sequence[RunRecord]) -> bytes:
 
 def as_markdown(records: Sequence[RunRecord]) -> bytes:
     """A table a section, under its title and above its footnotes."""
-    return "\n".join(
-        f"## {_markdown(title)}\n\n{_markdown_table(table)}" for title, table in _headlines(records)
-    ).encode()
+    text = "\n".join(f"## {_markdown(title)}\n\n{_markdown_table(table)}" for title, table in _headlines(records))
+    return block(text).encode()
 
 
 def as_latex(records: Sequence[RunRecord]) -> bytes:
     """A ``table`` a section, with booktabs' rules and its footnotes; the best of a column in bold."""
     text = "% \\usepackage{booktabs}\n" + "\n".join(_latex_table(title, table) for title, table in _headlines(records))
-    return text.encode()
+    return block(text).encode()
 
 
 FORMATS: Mapping[str, Callable[[Sequence[RunRecord]], bytes]] = {

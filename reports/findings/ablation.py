@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from harness.visible import visible
 from reports.charts.curves import curves
 from reports.charts.section_charts import Chart, axis, point
 from reports.findings.finding import Overview, strong
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import listed, short, visible
+from reports.format.text import listed, short
 from reports.results import quantities
 from reports.results.quantity import Quantity
 from reports.results.scores import SCORE_WORDS, TITLES

@@ -12,13 +12,14 @@ import numpy as np
 from markupsafe import Markup
 
 from harness.records import AnalysisRecord
+from harness.visible import visible
 from reports.charts.curves import profiles
 from reports.charts.drawing import Point
 from reports.charts.section_charts import Chart
 from reports.findings.finding import Overview, strong
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import listed, visible
+from reports.format.text import listed
 from reports.results.section_results import SectionResults
 from reports.results.sections import Row
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from harness.records import RunRecord
+from harness.visible import visible
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
-from reports.format.text import few, listed, plural, short, visible
+from reports.format.text import few, listed, plural, short
 from reports.results import quantities, statistics
 from reports.results.costs import peak_field
 from reports.results.machines import TIMED_BY

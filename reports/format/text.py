@@ -1,12 +1,11 @@
-"""Strings from records, made safe to look at: nothing in them can hide, reverse or overflow the words around them."""
+"""Strings from records as words of a sentence or a cell: none overflows what stands around it."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 
-_JOINERS = "\u200c\u200d"
+from harness.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,22 +14,6 @@ class Problem:
 
     source: str
     what: str
-
-
-def visible(text: str, keep: str = "") -> str:
-    """`text` with control characters, direction marks and lone surrogates written out, as in ``\\u202e``.
-
-    HTML escaping is the template's; this is for what escaping leaves alone. `keep` are characters to leave as they are.
-    """
-    plain = text.translate(dict.fromkeys(map(ord, keep))) if keep else text
-    if plain.isprintable():  # nothing is hidden then, and almost every text is
-        return text
-    return "".join(c if c in keep or not _hidden(c) else c.encode("unicode_escape").decode() for c in text)
-
-
-def block(text: str) -> str:
-    """`visible`, for a text of several lines: line ends and tabs stay."""
-    return visible(text.replace("\r\n", "\n"), keep="\n\t")
 
 
 def short(text: str, length: int) -> str:
@@ -56,10 +39,6 @@ def uncapitalised(text: str) -> str:
 def plural(number: int, noun: str) -> str:
     """``1 seed``, ``3 seeds``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _hidden(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
 
 
 def few(values: Collection[str]) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.format.text import plural, short, visible
+from harness.visible import block, visible
+from reports.format.text import plural, short
 from reports.html.markup import rows
 
 SHARED = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; img-src data:; base-uri 'none'; form-action 'none'"
@@ -21,13 +22,12 @@ SHARED = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; i
 def render(template: str, *, root: str | None = None, **values: Any) -> str:
     """A whole page. Without `root` it needs no other file; with it, style and script lie at ``<root>page.css`` and ``.js``."""
     assets = _inlined() if root is None else {"style": "", "script": "", "policy": SHARED}
-    return environment().get_template(template).render(**assets, root=root, **values)
+    return block(environment().get_template(template).render(**assets, root=root, **values))
 
 
 def part(macro: str, *values: Any) -> Markup:
     """What a macro of parts.html.j2 makes of `values`."""
-    made: Markup = getattr(environment().get_template("parts.html.j2").module, macro)(*values)
-    return made
+    return Markup(block(getattr(environment().get_template("parts.html.j2").module, macro)(*values)))
 
 
 @cache

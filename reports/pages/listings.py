@@ -10,10 +10,11 @@ from functools import cached_property
 import pandas as pd
 
 from harness.records import RunRecord
+from harness.visible import visible
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import short, visible
+from reports.format.text import short
 from reports.html.html_document import render
 from reports.pages.page import labelled
 from reports.results.costs import simulated_peak_bytes, step_seconds

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.records import RunRecord
+from harness.visible import block, visible
 from reports.charts.section_charts import Chart, section_charts, unmetered
 from reports.findings.finding import Overview
 from reports.findings.limits import Limits, limits
@@ -17,7 +18,7 @@ from reports.findings.suite_findings import overviews
 from reports.findings.verdict import verdict
 from reports.format.cells import Table
 from reports.format.styles import Style
-from reports.format.text import Problem, block, listed, short, visible
+from reports.format.text import Problem, listed, short
 from reports.html.html_document import part, render
 from reports.html.packing import AT_ONCE, packed
 from reports.pages.run_page import RunView, run_view

@@ -11,10 +11,11 @@ from pydantic import TypeAdapter
 
 from harness.recipe import Recipe
 from harness.records import RunRecord, WindowRecord
+from harness.visible import block, visible
 from reports.charts.sparklines import Trace, traces
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
-from reports.format.text import block, short, visible
+from reports.format.text import short
 from reports.results.classes import Classes, by_class
 from reports.results.costs import adapts, utilisation_percent
 from reports.results.frames import harmonic_mean

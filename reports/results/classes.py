@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from harness.records import RunRecord, TestRecord
+from harness.visible import visible
 from reports.format.cells import Cell, Column, Table
-from reports.format.text import short, visible
+from reports.format.text import short
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from harness.records import Phase, RunRecord
+from harness.visible import visible
 from reports.format.cells import Column
-from reports.format.text import visible
 from reports.results.costs import Maybe, PeakField, adapts, of_window, simulation
 from reports.results.sections import Row
 

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from harness.records import RunRecord
-from reports.format.text import plural, short, visible
+from harness.visible import visible
+from reports.format.text import plural, short
 from reports.results import statistics
 from reports.results.costs import PeakField, peak_field
 from reports.results.frames import ranking, result_frame, run_frame, score_frame, summary_frame, tangent_h, unit_frame

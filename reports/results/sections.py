@@ -19,8 +19,9 @@ from pydantic import TypeAdapter
 from harness.recipe import Recipe
 from harness.records import Environment, RunKey, RunRecord, key_json
 from harness.suite import Test
+from harness.visible import visible
 from harness.weights import HUB
-from reports.format.text import short, visible
+from reports.format.text import short
 from reports.results.machines import timed_on, unlike
 from reports.results.questions import questions
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.records import RunRecord
+from harness.visible import visible
 from reports.format.styles import Style, distinct_styles
-from reports.format.text import plural, short, visible
+from reports.format.text import plural, short
 from reports.results.section_results import SectionResults
 from reports.results.sections import REFERENCE, Section, grouped
 

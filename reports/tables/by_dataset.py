@@ -8,10 +8,11 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from harness.visible import visible
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import listed, short, visible
+from reports.format.text import listed, short
 from reports.results.section_results import SectionResults
 from reports.results.sections import Row
 from reports.results.statistics import SIGNIFICANCE

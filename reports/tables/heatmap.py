@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from markupsafe import Markup
 
+from harness.visible import visible
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import short, visible
+from reports.format.text import short
 from reports.results.section_results import SectionResults
 from reports.results.sections import REFERENCE, Row
 from reports.tables.section_tables import ranked

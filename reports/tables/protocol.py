@@ -9,9 +9,10 @@ from typing import Any
 
 from harness import plugins
 from harness.recipe import effective_fields
+from harness.visible import visible
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import listed, short, visible
+from reports.format.text import listed, short
 from reports.results.literature import MEANS, SHOTS, lines, published_fields, published_recipes
 from reports.results.sections import Row, Section
 

@@ -11,10 +11,11 @@ from pydantic import TypeAdapter
 
 from harness.recipe import Recipe
 from harness.records import Environment, RunKey, RunRecord
+from harness.visible import block, visible
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import block, few, listed, plural, short, visible
+from reports.format.text import few, listed, plural, short
 from reports.results.machines import TIMED_BY, timing
 from reports.results.sections import Section, canonical, grouped, plain, recipe_json
 

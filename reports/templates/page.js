@@ -243,7 +243,9 @@ function cells(table) {
 }
 
 function csv(rows) {
-  return rows.map((row) => row.map((cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")).join("\r\n") + "\r\n";
+  const formula = (cell) => /^ *[=+\-@\t\r\n＝＋－＠]/.test(cell) && !/^[-+−]?[\d.,]+[\d.,\s±%+−()-]*$/.test(cell);
+  const inert = (cell) => (formula(cell) ? `'${cell}` : cell); // a spreadsheet would calculate it
+  return rows.map((row) => row.map(inert).map((cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")).join("\r\n") + "\r\n";
 }
 
 function markdown(rows) {

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.terminal import echo
 from harness.errors import ConfigError
 from harness.files import write_atomically
 from harness.gate import history
 from harness.git import run_git
-from reports.format.text import block, plural
+from reports.format.text import plural
 
 MOST_COMMITS = 200
 """Listed between two gates, the newest."""
@@ -34,7 +35,7 @@ def trends(
 
     gates, errors = history.read(store)
     for error in errors:
-        typer.echo(f"Warning: {block(str(error))}", err=True)
+        echo(f"Warning: {error!s}", err=True)
     if not gates:
         raise ConfigError(f"there is no recorded gate in {store}.", f"Record one: adaptbench gate --record {store}")
     try:
@@ -42,7 +43,7 @@ def trends(
         write_atomically(output, trends_page(gates, errors, commits_between).encode())
     except OSError as error:
         raise ConfigError(f"{output} can't be written: {error.strerror}.", "Name another file: -o FILE.") from error
-    typer.echo(f"Trends of {plural(len(gates), 'gate')}: {output}")
+    echo(f"Trends of {plural(len(gates), 'gate')}: {output}")
 
 
 def commits_between(before: str, after: str) -> list[tuple[str, str]] | None:

@@ -10,10 +10,11 @@ from os.path import commonprefix
 
 from harness.errors import DataError
 from harness.gate.history import Gate, Machine
+from harness.visible import block, visible
 from reports.charts.section_charts import Chart
 from reports.format import units
 from reports.format.cells import Table
-from reports.format.text import block, plural, short, visible
+from reports.format.text import plural, short
 from reports.html.html_document import render
 from reports.trends.change_points import RUNS, SECONDS, Change, Series, changes, series
 from reports.trends.lines import trend

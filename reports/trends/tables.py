@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.gate.history import Gate, Measured, last_passed
+from harness.visible import block, visible
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
-from reports.format.text import block, short, visible
+from reports.format.text import short
 from reports.trends.change_points import SECONDS, Change, Series
 
 MOST_RUNS = 100

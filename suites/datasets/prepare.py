@@ -14,6 +14,7 @@ import typer
 from harness import plugins
 from harness.cli import options
 from harness.cli.options import Command
+from harness.cli.terminal import echo
 from harness.data.class_names import ClassNames, read_class_names
 from harness.errors import ConfigError, DataError, did_you_mean
 from harness.files import write_atomically
@@ -72,7 +73,7 @@ def check_(names: Names = None, data_root: DataRoot = Path("data"), class_names:
         _print(finding)
     states = Counter(finding.state for finding in findings)
     where = "" if any(map(plugins.is_source, specs)) else f" below {data_root}"
-    typer.echo(f"{states['complete']} of {len(findings)} complete{where}.")
+    echo(f"{states['complete']} of {len(findings)} complete{where}.")
     if states["complete"] < len(findings):
         raise typer.Exit(EXIT_NOT_ALL)
 
@@ -86,11 +87,11 @@ def prepare_(
     for name in _known(None if names == ["all"] else names):
         for download in SOURCES[name].downloads:
             try:
-                typer.echo(f"{name}: {download.gives}")
+                echo(f"{name}: {download.gives}")
                 provide(download, data_root)
             except DataError as error:
                 problems.append(error)
-                typer.echo(f"  {error.what}\n  {error.advice}", err=True)
+                echo(f"  {error.what}\n  {error.advice}", err=True)
         write_classnames(name, data_root)
         finding = check(name, data_root)
         _print(finding)
@@ -98,7 +99,7 @@ def prepare_(
             problems.append(DataError(finding.words))
     if problems:
         raise typer.Exit(EXIT_NOT_ALL)
-    typer.echo(f"The archives in {data_root / FOLDER} may be deleted.")
+    echo(f"The archives in {data_root / FOLDER} may be deleted.")
 
 
 def check_own(spec: str, root: Path, class_names: ClassNames | None = None) -> Finding:
@@ -191,6 +192,6 @@ def _counts(images: tuple[int, int, int]) -> str:
 
 
 def _print(finding: Finding) -> None:
-    typer.echo(f"{finding.name:16} {finding.state:11} {finding.words}")
+    echo(f"{finding.name:16} {finding.state:11} {finding.words}")
     for step in finding.steps:
-        typer.echo(f"{'':29}- {step}")
+        echo(f"{'':29}- {step}")

@@ -189,10 +189,10 @@ def test_tables_are_copied_as_csv_markdown_and_latex(open_page, suite_page):
 
 
 def test_a_copied_row_says_how_many_datasets_it_averages(open_page, record):
-    runs = [record("zero_shot"), record("zero_shot", "shapes"), record("coop", base=95)]
+    runs = [record("zero_shot"), record("zero_shot", "shapes"), record("=1+1", base=95)]
     tab = open_page(page(runs), permissions=CLIPBOARD)
     _, *rows = copied(tab, "s1-headline", "CSV")
-    assert [row.partition(",")[0] for row in rows] == ["coop (1 of 2 datasets)", "zero_shot (reference)"]
+    assert [row.partition(",")[0] for row in rows] == ["'=1+1 (1 of 2 datasets)", "zero_shot (reference)"]
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,9 @@ def test_labels_in_pictures_are_text(open_page, suite_page):
     assert tab.locator("figure svg text", has_text="skip_tuning").count() == 3
 
 
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e\x07" + "x" * 10_000
+HOSTILE = (
+    "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{0.__class__}${alert(3)}\x1b[31m\u202e\x07" + "x" * 10_000
+)
 
 
 @pytest.fixture(scope="module")

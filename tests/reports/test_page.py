@@ -13,7 +13,8 @@ from dataclasses import replace
 import pytest
 
 from harness.records import ProfileRecord, SimulationRecord, WindowRecord
-from reports.format.text import Problem, visible
+from harness.visible import visible
+from reports.format.text import Problem
 from reports.pages.page import page
 from reports.results.quantities import QUANTITIES
 from reports.results.section_results import in_numbers, section_results

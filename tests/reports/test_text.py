@@ -1,9 +1,12 @@
-from reports.format.text import block, listed, short, uncapitalised, visible
+from harness.visible import block, visible
+from reports.format.text import listed, short, uncapitalised
 
 
 def test_hidden_characters_are_written_out():
     assert visible("a\x00b\x1b[31m\u202edcba\u200f\ud800\ufeff") == ("a\\x00b\\x1b[31m\\u202edcba\\u200f\\ud800\\ufeff")
-    assert visible("two\nlines\tand‍joiner, ünï, 日本, שלום") == "two\\nlines\\tand‍joiner, ünï, 日本, שלום"
+    assert visible("two\nlines\tmi‍na, می‌خواهم, ünï, 日本, שלום") == (
+        "two\\nlines\\tmi\\u200dna, می‌خواهم, ünï, 日本, שלום"
+    )
 
 
 def test_a_block_keeps_its_lines():
