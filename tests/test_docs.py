@@ -2,9 +2,14 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
+
+from harness import plugins
+from harness.cli.commands import command
 
 ROOT = Path(__file__).parent.parent
 MAPS = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]
@@ -52,3 +57,68 @@ def test_the_changelog_leads_moved_imports_to_modules():
     for _, package, modules in rows:
         for old, new in re.findall(r"`(\w+)`(?: \(now `(\w+)`\))?", modules):
             assert (ROOT / package.replace(".", "/") / f"{new or old}.py").exists(), (package, old)
+
+
+SHOWN = [*PAGES, ROOT / "docs" / "site" / "index.md"]
+
+
+def words_of(lines):
+    """The words of each of our commands in lines of a shell, without comments and what the shell does with the output."""
+    for line in lines:
+        for part in re.split(r" && | \| ", re.sub(r"\s#\s.*", "", line)):
+            words = shlex.split(part.partition(" > ")[0])
+            if words and Path(words[0]).name in ("adaptbench", "nox"):
+                yield [Path(words[0]).name, *words[1:]]
+
+
+def in_blocks(text):
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+
+
+def in_sentences(text):
+    return [span for span in re.findall(r"`(adaptbench [^`]*)`", text) if "..." not in span]
+
+
+def cases(lines_of):
+    found = [(page, words) for page in SHOWN for words in words_of(lines_of(page.read_text()))]
+    return [pytest.param(words, id=f"{page.name}: {' '.join(words)}") for page, words in found]
+
+
+def test_commands_are_found_in_a_page():
+    text = "```sh\na && .venv/bin/nox -s tests  # all\nadaptbench x \\\n y | less\n```\n`adaptbench list x`, `adaptbench run ...`"
+    assert [*words_of(in_blocks(text))] == [["nox", "-s", "tests"], ["adaptbench", "x", "y"]]
+    assert [*words_of(in_sentences(text))] == [["adaptbench", "list", "x"]]
+    assert len(cases(in_blocks)) > 30
+    assert len(cases(in_sentences)) > 30
+
+
+@pytest.mark.parametrize("words", cases(in_blocks))
+def test_a_command_that_is_shown_can_be_given(words, tmp_path, monkeypatch):
+    """What it does, tests of its own show; this is that its name, arguments and options are there, of the kinds they have."""
+    monkeypatch.chdir(tmp_path)
+    (experiment,) = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "docs" / "experiments.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "experiment.yaml").write_text(experiment)
+    if words[0] == "nox":
+        session, rest = words[words.index("-s") + 1], words[words.index("--") + 1 :] if "--" in words else []
+        sessions = re.findall(r'@nox.session\(name="([\w-]+)"\)', (ROOT / "noxfile.py").read_text())
+        assert session in [*sessions, *(f"suite-{name}" for name in plugins.names("suite"))]
+        words = [
+            "adaptbench",
+            *(["run", session.removeprefix("suite-")] if session.startswith("suite-") else [session]),
+            *rest,
+        ]
+        if words[1] not in ("run", "gate"):
+            return
+    command(words[1]).make_context(words[1], words[2:])
+
+
+@pytest.mark.parametrize("words", cases(in_sentences))
+def test_a_command_that_is_named_has_such_options(words):
+    if words[1].startswith("-"):
+        assert words[1:] in (["--version"], ["--install-completion"])
+        return
+    named = command(words[1])
+    named.make_parser(typer.Context(named)).parse_args(args=words[2:])
