@@ -47,10 +47,17 @@ def _within_arithmetic(figure: float) -> float:
     return figure
 
 
+def _all_within_arithmetic(figures: tuple[float, ...]) -> tuple[float, ...]:
+    _within_arithmetic(min(filter(None, figures), default=0.0))
+    return figures
+
+
 _Figure = Annotated[float, AfterValidator(_within_arithmetic)]
 """Of a size that sums, squares and quotients of some of them stay finite numbers."""
 Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
 Seconds = Annotated[_Figure, Field(ge=0, le=1e10)]
+_StepSeconds = Annotated[float, Field(ge=0, le=1e10)]
+"""Of which a record has thousands: one look at all of them takes a fraction of one at each."""
 Percent = Annotated[_Figure, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0, le=1 << 60)]
 Classes = Annotated[int, Field(ge=0, le=1 << 20)]
@@ -286,7 +293,7 @@ class RunRecord:
     """A training step from inside, where it was asked for, and what was simulated."""
     epoch_losses: tuple[_Figure | None, ...] = ()
     """Mean loss over the steps of each epoch."""
-    step_seconds: tuple[Seconds, ...] = ()
+    step_seconds: Annotated[tuple[_StepSeconds, ...], AfterValidator(_all_within_arithmetic)] = ()
     """Seconds of each optimiser step on its ready batch, raw, warm-up included."""
     load_seconds: Seconds | None = None
     """Seconds of the train window spent waiting for the steps' batches: decoding, augmentation, copies."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from harness import plugins
 from harness.recipe import effective_fields
+from harness.run_key import RunKey
 from harness.visible import visible
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
@@ -69,27 +71,29 @@ def recipe_differences(row: Row) -> Iterator[tuple[str, str, str, str]]:
     A difference from the recipes of several kinds of figures is told once; of a figure whose recipe is unknown, that it is.
     """
     suite = row.records[0].key.suite
+    keys = [record.key for record in row.records]
+    unlike = list({(key.dataset, repr(key.recipe), repr(key.settings)): key for key in keys}.values())  # of seeds, one
     told: dict[tuple[str, str, str], list[str]] = {}
     for line in published_recipes(suite, row.method):
         if line["recipes"] == UNKNOWN:
             told[f"Recipe of the published {line['figures']}", f"unknown: {line['source']}", "–"] = [line["figures"]]
             continue
-        for name, theirs, ours in _differing(row, suite, line["recipes"]):
+        for name, theirs, ours in _differing(unlike, suite, line["recipes"]):
             title = name.replace("_", " ").capitalize()
             told.setdefault((title, _values(theirs), _values(ours)), []).append(line["figures"])
     for (name, theirs_text, ours_text), figures in told.items():
         yield ", ".join(figures), name, theirs_text, ours_text
 
 
-def _differing(row: Row, suite: str, recipes: str) -> Iterator[tuple[str, list[Any], list[Any]]]:
-    """(field, published values, values here) of every field in which some record differs, over the records that do."""
+def _differing(keys: Sequence[RunKey], suite: str, recipes: str) -> Iterator[tuple[str, list[Any], list[Any]]]:
+    """(field, published values, values here) of every field in which some run differs, over the runs that do."""
     found: dict[str, tuple[list[Any], list[Any]]] = {}
-    for record in row.records:
-        theirs = published_fields(suite, row.method, record.key.dataset, recipes)
-        ours = effective_fields(record.key.recipe) | dict(record.key.settings)
+    for key in keys:
+        theirs = published_fields(suite, key.method, key.dataset, recipes)
+        ours = effective_fields(key.recipe) | dict(key.settings)
         for name in theirs.keys() | ours.keys():
-            if name in NO_RESULT or (name not in ours and name in _own_fields(row.method)):
-                continue  # the record is of a version of the method without this field
+            if name in NO_RESULT or (name not in ours and name in _own_fields(key.method)):
+                continue  # the run is of a version of the method without this field
             pair = theirs.get(name), ours.get(name)
             if _plain(pair[0]) != _plain(pair[1]):
                 published, here = found.setdefault(name, ([], []))
@@ -98,6 +102,7 @@ def _differing(row: Row, suite: str, recipes: str) -> Iterator[tuple[str, list[A
     return ((name, *values) for name, values in sorted(found.items()))
 
 
+@cache
 def _own_fields(method: str) -> set[str]:
     return {field.name for field in fields(plugins.load("method", method))}
 

@@ -92,6 +92,8 @@ def test_equal_keys_have_equal_texts_whatever_the_order_of_their_settings(record
         (("load_seconds",), 1e11, "load_seconds: Input should be less than"),
         (("total_seconds",), 1e308, "total_seconds: Value error, no measure is below"),
         (("windows", "train", "seconds"), 5e-324, "no measure is below 1e-100"),
+        (("step_seconds",), [0.0, 0.1, 5e-324], "step_seconds: Value error, no measure is below 1e-100"),
+        (("step_seconds",), [0.1, -1.0], "step_seconds.1: Input should be greater than or equal to 0"),
         (("accuracy", "demo-digits/base", "classes"), 10**9, "classes: Input should be less than or equal to 1048576"),
         (("train_image_count",), 10**400, "train_image_count: "),
         (("accuracy", "demo-digits/base", "correct"), 0, "accuracy.demo-digits/base: 0 of "),

@@ -13,6 +13,7 @@ from reports.results.literature import formula_bytes, lines, published_cost
 from reports.results.section_results import section_results
 from reports.results.sections import sections
 from reports.results.titles import row_styles, section_titles
+from reports.tables import protocol
 from reports.tables.published import beside_published
 
 
@@ -210,3 +211,18 @@ def test_time_and_memory_are_means_over_the_runs_that_finished(record):
     (cells,) = part.costs.rows
     assert (cells[2].text, cells[6].text) == ("20.0 s", "200")
     assert cells[0].details[1:] == ("3 of 4 runs",)
+
+
+def test_runs_that_differ_in_their_seed_are_compared_with_the_published_recipe_once(record, monkeypatch):
+    compared, published = [], protocol.published_fields
+    monkeypatch.setattr(protocol, "published_fields", lambda *what: compared.append(what) or published(*what))
+    counts, tables = [], []
+    for seeds in ((1,), (1, 2, 3, 4)):
+        compared.clear()
+        runs = [as_published(record, "dtd", seed, recipe=Recipe(epochs=3, learning_rate=0.1)) for seed in seeds]
+        (section,) = sections(runs)
+        tables.append(texts(protocol.protocol_table("coop", section, row_styles([section_results(section)]))))
+        counts.append(len(compared))
+    assert counts[0] == counts[1] > 0
+    assert any(row[2] == "Epochs" for row in tables[0])
+    assert [row for row in tables[0] if row[2] != "Seeds"] == [row for row in tables[1] if row[2] != "Seeds"]
