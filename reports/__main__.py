@@ -20,6 +20,7 @@ from reports.format.text import Problem, plural
 
 if TYPE_CHECKING:
     from reports.findings.comparison import Comparison
+    from reports.format.cells import Table
     from reports.results.section_results import SectionResults
 
 _Quantities = Annotated[
@@ -114,12 +115,14 @@ def compare(
         echo(f"Comparison: {page_path(output)}")
 
 
-def compared(before: Path, after: Path, output: Path | None = None) -> tuple[list[Comparison], list[str]]:
-    """The sections of two folders of records that compare, and what only one of them has; as a page too where `output` is given.
+def compared(before: Path, after: Path, output: Path | None = None) -> tuple[list[Comparison], list[str], Table]:
+    """The sections of two folders of records that compare, what only one of them has, and what the two are; as a page too where
+    `output` is given.
 
     Raises ConfigError for a folder without records, two that share any, and a page that can't be written.
     """
     from reports.findings.comparison import compare as comparisons
+    from reports.findings.comparison import sides
     from reports.pages.compare import compare_page
 
     if output:
@@ -136,9 +139,10 @@ def compared(before: Path, after: Path, output: Path | None = None) -> tuple[lis
             "Name two folders of which neither holds the other: adaptbench compare before after",
         )
     (a, _), (b, _) = (_read_and_warn([folder]) for folder in (before, after))
+    folders = before.as_posix(), after.as_posix()
     if output:
-        write(output, [("index.html", compare_page(a, b))])
-    return comparisons(a, b)
+        write(output, [("index.html", compare_page(a, b, folders))])
+    return *comparisons(a, b), sides(a, b, folders)
 
 
 def export(

@@ -53,16 +53,24 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, markup=False, width=WIDTH)
 
 
-def print_comparison(comparisons: Sequence[Comparison], alone: Sequence[str]) -> None:
-    """Each comparison under its title and cautions, then what has no counterpart."""
+def print_comparison(comparisons: Sequence[Comparison], alone: Sequence[str], sides: PageTable | None = None) -> None:
+    """What A and B are; each comparison's verdict, cautions and changes; then what has no counterpart."""
     console = _console()
+    if sides:
+        for name, a, b in sides.rows:
+            console.print(f"{name.text}: A {a.text}; B {b.text}" if a.text != b.text else f"{name.text}: {a.text}")
     for comparison in comparisons:
-        console.print(f"\n{comparison.title}")
+        console.print(f"\n{comparison.title}\n  {comparison.verdict}")
         for caution in comparison.cautions:
             console.print(f"  {caution}")
-        console.print(_as_text(comparison.table))
-        for i, note in enumerate(comparison.table.notes, 1):
-            console.print(f"  {_raised(i)} {note}")
+        if comparison.first.rows:
+            console.print(_as_text(comparison.first))
+            shown = {cell.note for cells in comparison.first.rows for cell in cells}
+            for i, note in enumerate(comparison.table.notes, 1):
+                if i in shown:
+                    console.print(f"  {_raised(i)} {note}")
+        if comparison.unchanged:
+            console.print(f"  No change found: {listed([cells[0].text for cells in comparison.rest.rows])}.")
     if not comparisons:
         console.print("The two have no suite in common under the same conditions.")
     for text in alone:
@@ -82,7 +90,8 @@ def _as_text(page_table: PageTable) -> Table:
 
 
 def _marked(cell: Cell) -> str:
-    tags = f" ({'; '.join(cell.tags)})" if cell.tags else ""
+    beside = (*cell.tags, *cell.details)
+    tags = f" ({'; '.join(beside)})" if beside else ""
     return f"{cell.text}{tags}{_raised(cell.note) if cell.note else ''}"
 
 

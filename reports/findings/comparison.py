@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
@@ -13,12 +13,13 @@ from harness.records import RunRecord
 from harness.visible import visible
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
-from reports.format.text import few, listed, plural, short
+from reports.format.text import few, listed, plural, short, uncapitalised
 from reports.results import quantities, statistics
 from reports.results.costs import peak_field
+from reports.results.frames import over_datasets
 from reports.results.machines import TIMED_BY
 from reports.results.quantity import PEAK_NAMES, Quantity
-from reports.results.scores import TITLES
+from reports.results.scores import SCORE_WORDS, TITLES
 from reports.results.section_results import SectionResults, section_results
 from reports.results.sections import Row, Section, plain, sections
 from reports.results.titles import section_titles
@@ -26,6 +27,11 @@ from reports.tables.provenance import doubts, origins
 
 SURE_HELP = (
     "paired comparison of the runs of both over datasets and seeds, Holm's correction for the number of methods, 5 %"
+)
+CHANGE_HELP = "below it the 95 % interval of this difference by itself, paired over datasets and seeds"
+RATIO_HELP = (
+    "below it the 95 % interval over seeds, in logarithms. A cost has changed where the seeds' ratios are told from 1 (t test, "
+    "Holm's correction for the number of methods, 5 %), or where all of them are the same and read as other than 1"
 )
 NO_COST = "The machines differ, so times and memory are not compared."
 
@@ -39,11 +45,71 @@ Run = tuple[str, int, frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sections that ask the same; `cautions` say what is not comparable, and what else differs."""
+    """Two sections that ask the same; `cautions` say what is not comparable, and what else differs.
+
+    table: what changed first, the widest change of the score at the top, then what can't be compared, then the `unchanged` rows.
+    """
 
     title: str
+    verdict: str
     cautions: list[str]
     table: Table
+    unchanged: int
+
+    @property
+    def first(self) -> Table:
+        """The rows that changed, or can't be compared."""
+        return replace(self.table, rows=self.table.rows[: len(self.table.rows) - self.unchanged])
+
+    @property
+    def rest(self) -> Table:
+        """The rows for which no difference was found."""
+        rows = self.table.rows[len(self.table.rows) - self.unchanged :]
+        return replace(
+            self.table, name=f"{self.table.name}-rest", caption=f"No change found: {self.table.caption}", rows=rows
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """How a figure of a row differs in B: from `low` to `high` with 95 %; `sure` that it does, None where nothing can tell."""
+
+    label: str
+    value: float
+    words: str
+    low: float
+    high: float
+    sure: bool | None
+
+    @property
+    def scatters(self) -> bool:
+        """Whether there is an interval."""
+        return self.high - self.low > statistics.ROUNDING
+
+
+def sides(before: Sequence[RunRecord], after: Sequence[RunRecord], folders: tuple[str, str]) -> Table:
+    """What A and B are, a line a fact."""
+    facts = [_side(records, folder) for records, folder in zip((before, after), folders, strict=True)]
+    table = Table("sides", "What is compared", [Column(title, numeric=False) for title in ("", "A", "B")], kind="wordy")
+    for name in facts[0]:
+        if any(fact[name] for fact in facts):
+            shown = [Cell(fact[name]) if fact[name] else table.absent("Not recorded.") for fact in facts]
+            table.rows.append([Cell(name), *shown])
+    return table
+
+
+def _side(records: Sequence[RunRecord], folder: str) -> dict[str, str]:
+    days = sorted({visible(r.started_at[:10]) for r in records})
+    environments = [r.environment for r in records]
+    return {
+        "Folder": short(visible(folder), 120),
+        "Runs": f"{plural(len(records), 'run')} of {few({r.key.suite for r in records})}",
+        "Started": " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "",
+        "Machine": few({e.machine for e in environments}),
+        "Commit": few(
+            {e.commit[:12] + (", with uncommitted changes" if e.dirty else "") for e in environments if e.commit}
+        ),
+    }
 
 
 def compare(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> tuple[list[Comparison], list[str]]:
@@ -94,18 +160,122 @@ def _comparison(name: str, title: str, a: Section, b: Section, left_out: list[st
     same_meter = peak_field(a.records) == peak_field(b.records)
     main = both[0].main
     scores = [] if a.costs_only else [Column(TITLES[main], "A, %"), Column(TITLES[main], "B, %"),
-              Column("B − A", "points"), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
-    divided = [Column(cost.short or cost.title, side) for cost in costs for side in ("A", "B", "B / A")]
+              Column("B − A", "points", CHANGE_HELP), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
+    divided = [Column(cost.short or cost.title, side, RATIO_HELP if side == "B / A" and cost is costs[0] else "")
+               for cost in costs for side in ("A", "B", "B / A")]  # fmt: skip
     columns = [Column("Method", numeric=False), *scores, *divided]
     table = Table(name, f"A beside B: {title}", columns, kind="wordy")
     sure = _sureness(*both)
+    gains = {} if a.costs_only else _gains(*both, sure)
+    ratios = {cost.name: _ratios(*both, cost) for cost in costs if not cost.metered or same_meter}
     for rows in zip(a.rows, b.rows, strict=True):
-        cells = [_method_cell(rows[0].label, both)]
-        cells += _score_cells(table, rows[0].label, both, sure) if scores else []
+        label = rows[0].label
+        cells = [_method_cell(label, both)]
+        cells += _score_cells(table, label, both, sure, gains) if scores else []
         for cost in costs:
-            cells += _cost_cells(table, rows, both, cost, not cost.metered or same_meter)
+            cells += _cost_cells(table, rows, both, cost, ratios.get(cost.name))
         table.rows.append(cells)
-    return Comparison(title, [*_cautions(a, b), *left_out], table)
+    order = {label: _place(label, gains, ratios) for label in (row.label for row in a.rows)}
+    table.rows.sort(key=lambda cells: order[cells[0].text])
+    unchanged = [label for label, place in order.items() if place[0] == UNCHANGED]
+    verdict = _verdict(list(order), main, gains, {cost: ratios[cost.name] for cost in costs if cost.name in ratios})
+    return Comparison(title, verdict, [*_cautions(a, b), *left_out], table, len(unchanged))
+
+
+CHANGED, UNTOLD, UNCHANGED = range(3)
+Changes = Mapping[str, _Change]
+"""By row."""
+
+
+def _place(label: str, gains: Changes, ratios: Mapping[str, Changes]) -> tuple[int, float]:
+    """What became of a row, and how far its score moved."""
+    gain = gains.get(label)
+    told = [change.sure for change in (gain, *(by_row.get(label) for by_row in ratios.values())) if change]
+    scored = bool(gain and gain.sure)
+    if any(told):
+        return CHANGED, -abs(gain.value) if gain and scored else 0.0
+    return (UNTOLD if gain is None or None in told else UNCHANGED), 0.0
+
+
+def _gains(a: SectionResults, b: SectionResults, sure: Mapping[str, float]) -> dict[str, _Change]:
+    """B's score less A's, in points, of the rows of which every run finished on both sides."""
+    changes = b.paired_runs(b.main) - a.paired_runs(a.main)
+    found = {}
+    for label, p in sure.items():
+        value = float(b.line(label)[b.main] - a.line(label)[a.main])
+        low, high = statistics.paired_interval(changes.loc[label].unstack())
+        found[label] = _Change(label, value, units.points(value), low, high, _told(p))
+    return found
+
+
+def _ratios(a: SectionResults, b: SectionResults, cost: Quantity) -> dict[str, _Change]:
+    """B's cost over A's, of the rows that have it on every dataset of both sides."""
+    logs: dict[str, np.ndarray] = {}
+    per_seed = [over_datasets(side.runs.groupby(["row", "seed"]), cost) for side in (a, b)]
+    for label in a.complete.index.intersection(b.complete.index):
+        values = [
+            side[label].to_numpy(float) if label in side.index.unique("row") else np.array([]) for side in per_seed
+        ]
+        if len(values[0]) == len(values[1]) > 0 and all((side > 0).all() for side in values):
+            logs[str(label)] = np.log(values[1] / values[0])
+    p = statistics.holm({frozenset((label,)): statistics.p_value(found[None]) for label, found in logs.items()})
+    return {label: _ratio(a, b, cost, label, found, p[frozenset((label,))]) for label, found in logs.items()}
+
+
+def _ratio(a: SectionResults, b: SectionResults, cost: Quantity, label: str, logs: np.ndarray, p: float) -> _Change:
+    value = float(b.line(label)[cost.name] / a.line(label)[cost.name])
+    words = f"{value:.2f}"
+    low, high = np.exp(statistics.paired_interval(logs[None]))
+    steady = len(logs) > 1 and np.ptp(logs) < statistics.ROUNDING
+    return _Change(label, value, words, float(low), float(high), words != "1.00" if steady else _told(p))
+
+
+def _told(p: float) -> bool | None:
+    return None if np.isnan(p) else p <= statistics.SIGNIFICANCE
+
+
+def _verdict(labels: Sequence[str], main: str, gains: Changes, ratios: Mapping[Quantity, Changes]) -> str:
+    """In words: what rose, what fell, what didn't, and of how many rows nothing can be said."""
+    said = []
+    if gains:
+        said.append(_said(labels, f"{uncapitalised(SCORE_WORDS[main])} in B", gains, 0.0, " points"))
+    elif not ratios:
+        said.append("Nothing can be compared: no row has every run on both sides.")
+    same = []
+    for cost, changes in ratios.items():
+        if any(change.sure for change in changes.values()):
+            said.append(_said(labels, f"{uncapitalised(cost.title)} in B", changes, 1.0, " times A's"))
+        elif any(change.sure is False for change in changes.values()):
+            same.append(uncapitalised(cost.title))
+    if same:
+        said.append(f"no change of {listed(same)} was found.")
+    return " ".join(f"{text[:1].upper()}{text[1:]}" for text in said)
+
+
+def _said(labels: Sequence[str], what: str, changes: Changes, same: float, unit: str) -> str:
+    up = [c for c in changes.values() if c.sure and c.value > same]
+    down = [c for c in changes.values() if c.sure and c.value < same]
+    alike = sum(c.sure is False for c in changes.values())
+    untold = len(labels) - len(up) - len(down) - alike
+    told = []
+    for way, found in (("higher", up), ("lower", down)):
+        if found:
+            ordered = sorted(found, key=lambda c: abs(c.value - same), reverse=True)
+            told.append(f"{way} for {len(found)} ({listed([_named(c, unit) for c in ordered], 3)})")
+    told += [f"no difference found for {alike}"] if alike else []
+    told += [f"not comparable for {untold}"] if untold else []
+    return f"{what}, of {plural(len(labels), 'method')}: {'; '.join(told)}."
+
+
+def _named(change: _Change, unit: str) -> str:
+    return f"{change.label} {change.words}{unit}{f', {_range(change)}' if change.scatters else ''}"
+
+
+def _range(change: _Change) -> str:
+    """``+0.85 to +1.15``; of a ratio ``0.48 to 0.52``."""
+    return " to ".join(
+        units.points(end) if change.words[0] in "+−±" else f"{end:.2f}" for end in (change.low, change.high)
+    )
 
 
 def _common(a: Section, b: Section) -> tuple[Section, Section]:
@@ -217,7 +387,7 @@ def _method_cell(label: str, both: tuple[SectionResults, SectionResults]) -> Cel
 
 
 def _score_cells(
-    table: Table, label: str, both: tuple[SectionResults, SectionResults], sure: dict[str, str]
+    table: Table, label: str, both: tuple[SectionResults, SectionResults], sure: Mapping[str, float], gains: Changes
 ) -> list[Cell]:
     main = both[0].main
     lines = [n.line(label) for n in both]
@@ -225,31 +395,37 @@ def _score_cells(
              Cell(units.percent(line[main]), line[main]) for line in lines]  # fmt: skip
     if label not in sure:
         return [*shown, *[table.absent(UNLIKE_RUNS)] * 2]
-    difference = lines[1][main] - lines[0][main]
-    return [*shown, Cell(units.points(difference), difference), Cell(sure[label])]
+    return [*shown, _change_cell(gains[label]), Cell(statistics.in_words(sure[label]))]
 
 
-def _sureness(a: SectionResults, b: SectionResults) -> dict[str, str]:
-    """In words, for the rows of which every run finished on both sides; Holm's correction over the rows."""
+def _change_cell(change: _Change) -> Cell:
+    return Cell(change.words, change.value, details=(_range(change),) if change.scatters else ())
+
+
+def _sureness(a: SectionResults, b: SectionResults) -> dict[str, float]:
+    """The p of a change, for the rows of which every run finished on both sides; Holm's correction over the rows."""
     both = [label for label in a.complete.index if label in b.complete.index]
     changes = b.paired_runs(b.main) - a.paired_runs(a.main)
     found = {frozenset((str(label),)): statistics.p_value(changes.loc[label].unstack()) for label in both}
-    return {label: statistics.in_words(p) for (label,), p in statistics.holm(found).items()}
+    return {label: p for (label,), p in statistics.holm(found).items()}
 
 
 def _cost_cells(
-    table: Table, rows: tuple[Row, Row], both: tuple[SectionResults, SectionResults], cost: Quantity, same: bool
+    table: Table,
+    rows: tuple[Row, Row],
+    both: tuple[SectionResults, SectionResults],
+    cost: Quantity,
+    ratios: Changes | None,
 ) -> list[Cell]:
+    """`ratios`: None where the two sides were measured by different meters."""
     shown = [_cost_cell(table, *side, cost) for side in zip(rows, both, strict=True)]
-    if not same:
+    if ratios is None:
         meters = " and ".join(PEAK_NAMES[n.peak] for n in both)
         return [*shown, table.absent(f"Measured by different meters: {meters}.")]
     if any(n.coverage(rows[0].label) for n in both):
         return [*shown, table.absent(UNLIKE_RUNS)]
-    a, b = (cell.value for cell in shown)
-    if not a or b is None:
-        return [*shown, table.absent("Nothing to divide.")]
-    return [*shown, Cell(f"{b / a:.2f}", b / a)]
+    ratio = ratios.get(rows[0].label)
+    return [*shown, _change_cell(ratio) if ratio else table.absent("Nothing to divide.")]
 
 
 def _cost_cell(table: Table, row: Row, results: SectionResults, cost: Quantity) -> Cell:

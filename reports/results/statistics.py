@@ -62,15 +62,31 @@ def p_values(differences: ArrayLike) -> NDArray[np.float64]:
     return p
 
 
+def paired_interval(differences: ArrayLike) -> tuple[float, float]:
+    """Low and high end of the 95 % interval of the mean difference that `p_value` tests; NaN where it has no p."""
+    found = np.asarray(differences, float)
+    if np.isnan(p_value(found)):
+        return float("nan"), float("nan")
+    mean, error, freedom = (float(part) for part in _paired(found))
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error if error >= ROUNDING else 0.0
+    return mean - half, mean + half
+
+
 def _paired_test(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    mean, error, freedom = _paired(differences)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * stdtr(freedom, -np.abs(mean) / error)
+    return np.where(error < ROUNDING, _sign_test(differences), p)
+
+
+def _paired(differences: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """(..., datasets, seeds) to the mean, its standard error and the degrees of freedom, each (...)."""
     counts = (~np.isnan(differences)).sum(-1)
     mean = np.nanmean(differences, -1).mean(-1)
     parts = np.nanvar(differences, -1, ddof=1) / counts / counts.shape[-1] ** 2
-    error = np.sqrt(parts.sum(-1))
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = parts.sum(-1) ** 2 / (parts**2 / (counts - 1)).sum(-1)
-        p = 2 * stdtr(freedom, -np.abs(mean) / error)
-    return np.where(error < ROUNDING, _sign_test(differences), p)
+    return mean, np.sqrt(parts.sum(-1)), freedom
 
 
 def _sign_test(differences: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -98,6 +98,23 @@ def test_a_large_page_opens_with_most_of_it_folded(open_page, large_page):
     assert tab.seen == []
 
 
+def test_a_comparison_has_its_verdict_first_and_folds_what_did_not_change(open_page, record):
+    def side(gain):
+        return [record(m, d, s, base=70 + s + (m == "coop") * gain * (1 + s / 100))
+                for m in ("coop", "maple", "vpt") for d in ("digits", "shapes") for s in (1, 2, 3)]  # fmt: skip
+
+    tab = open_page(compare_page(side(0), side(5), ("results/old", "results/new")))
+    assert tab.get_by_role("heading", level=1).inner_text() == "old (A) beside new (B)"
+    assert tab.locator("header .verdict").inner_text().startswith("H in B, of 3 methods: higher for 1 (coop +")
+    assert tab.locator("#sides tbody tr").first.inner_text().split("\t") == ["Folder", "results/old", "results/new"]
+    assert tab.locator("#c0 tbody th").all_inner_texts() == ["coop"]
+    assert " to " in tab.locator("#c0 tbody .details").first.inner_text()
+    assert not tab.locator("#c0-rest").is_visible()
+    tab.get_by_text("No change found for 2 methods").click()
+    assert tab.locator("#c0-rest tbody th").all_inner_texts() == ["maple", "vpt"]
+    assert tab.seen == []
+
+
 def test_a_large_page_lists_its_runs_without_javascript(open_page, large_page):
     tab = open_page(large_page, java_script_enabled=False)
     tab.locator("details:has(> .runs) > summary").click()

@@ -8,7 +8,7 @@ from harness.recipe import Recipe
 from harness.records import to_json
 from reports import __main__ as command
 from reports import terminal
-from reports.findings.comparison import compare
+from reports.findings.comparison import compare, sides
 from reports.pages.compare import compare_page
 from reports.terminal import print_comparison
 
@@ -34,6 +34,48 @@ def test_a_steady_gain_is_found_and_costs_are_divided(record):
     assert shown["Sure? paired test"] == "different, p < 0.001"
     assert (shown["Train time A"], shown["Train time B"], shown["Train time B / A"]) == ("20.0 s", "10.0 s", "0.50")
     assert alone == []
+
+
+def test_changes_come_first_with_intervals_and_a_verdict_says_them(record):
+    def side(gains, seconds):
+        return [
+            record(
+                m,
+                d,
+                s,
+                base=70 + s + g + 0.1 * (s - 2) * bool(g),
+                new=60 + s + g,
+                train_seconds=t + 0.01 * s * (t != 9),
+            )
+            for m, g, t in zip(("coop", "maple", "mma", "vpt"), gains, seconds, strict=True)
+            for d in ("digits", "shapes")
+            for s in (1, 2, 3)
+        ]
+
+    alone = record("zero_shot")
+    ((found,), _) = compare([*side((0, 0, 0, 0), (9, 9, 9, 9)), alone], [*side((0, 1, -4, 0), (9, 9, 9, 3)), alone])
+    assert [cells[0].text for cells in found.table.rows] == ["mma", "maple", "vpt", "zero_shot", "coop"]
+    assert [cells[0].text for cells in found.rest.rows] == ["coop"]
+    h, training, same = found.verdict.split(". ")
+    assert h == (
+        "H in B, of 5 methods: higher for 1 (maple +1.01 points, +0.96 to +1.05); "
+        "lower for 1 (mma −4.02 points, −4.07 to −3.97); no difference found for 2; not comparable for 1"
+    )
+    assert training.startswith("Train time in B, of 5 methods: lower for 1 (vpt 0.34 times A's, 0.33 to 0.34); no diff")
+    assert same == "No change of step and peak memory was found."
+    assert found.table.rows[0][3].details == ("−4.07 to −3.97",)
+
+
+def test_the_page_says_what_the_sides_are(record):
+    newer = replace(record().environment, commit="f" * 40, dirty=True)
+    table = sides(runs(record), runs(record, environment=newer), ("old/results", "new"))
+    assert {row[0].text: [cell.text for cell in row[1:]] for row in table.rows} == {
+        "Folder": ["old/results", "new"],
+        "Runs": ["6 runs of base2new"] * 2,
+        "Started": ["2026-01-02"] * 2,
+        "Machine": ["Example CPU 2.0 GHz, 2 threads"] * 2,
+        "Commit": ["0123456789ab", "ffffffffffff, with uncommitted changes"],
+    }
 
 
 def test_a_wavering_gain_is_not(record):
@@ -248,11 +290,16 @@ def test_the_command_prints_and_writes(record, tmp_path, capsys):
             (tmp_path / name / f"{i}.json").write_bytes(to_json(r))
     command.compare(tmp_path / "a", tmp_path / "b", tmp_path / "site")
     out = capsys.readouterr().out
-    assert "+1.00" in out
+    assert f"Folder: A {tmp_path / 'a'}; B {tmp_path / 'b'}\n" in out
+    assert "Commit: 0123456789ab\n" in out
+    assert (
+        "\n  H in B, of 1 method: higher for 1 (coop +1.00 points). No change of train time, step and peak memory was found.\n"
+        in out
+    )
     assert "¹" not in out
     command.compare(tmp_path / "a", tmp_path / "b", tmp_path / "compared.html")
     for page in (tmp_path / "site" / "index.html", tmp_path / "compared.html"):
-        assert "Comparison of two result sets" in page.read_text(encoding="utf-8")
+        assert "<bdi>a (A) beside b (B)</bdi>" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("wide")

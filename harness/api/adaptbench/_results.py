@@ -74,8 +74,8 @@ def compare(before: FilePath, after: FilePath, output: FilePath | None = None) -
     from reports.__main__ import compared
     from reports.export.records import page_table
 
-    found, alone = compared(Path(before), Path(after), None if output is None else Path(output))
-    notes = [f"{one.title}: {caution}" for one in found for caution in one.cautions]
+    found, alone, _ = compared(Path(before), Path(after), None if output is None else Path(output))
+    notes = [f"{one.title}: {said}" for one in found for said in (one.verdict, *one.cautions)]
     return Comparison({one.title: page_table(one.table) for one in found}, [*notes, *alone])
 
 
