@@ -59,13 +59,21 @@ class Worker:
 class Claims:
     """The claims of one process. Use as a context: entering it starts the heartbeat, leaving it gives back what is still held."""
 
-    def __init__(self, folder: Path, lease_seconds: float = LEASE_SECONDS, neighbours: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        lease_seconds: float = LEASE_SECONDS,
+        neighbours: Path | None = None,
+        where: str | None = None,
+    ) -> None:
         """folder: of the claims; it is made. lease_seconds: an owner that is silent for longer counts as dead.
 
-        neighbours: a folder in which processes of one machine hear of each other, whatever results they are at.
+        neighbours: a folder in which processes of one machine hear of each other, whatever results they are at. where: what to
+        call the place of the runs that it has in hand, if that is not this machine.
         """
         self._folder, self._lease_seconds = folder, lease_seconds
         self._owner = secrets.token_hex(8)
+        self._where = where
         self._heard_in = [folder] if neighbours is None else [folder, neighbours]
         self._devices: tuple[str, ...] = ()
         self._alone = False
@@ -201,8 +209,8 @@ class Claims:
     def _worker(self) -> Worker:
         now = time.monotonic()
         return Worker(
-            host=platform.node(),
-            machine=_machine(),
+            host=platform.node() if self._where is None else f"{self._where}, by {platform.node()}",
+            machine=_machine() if self._where is None else self._owner,
             pid=os.getpid(),
             job=_job(),
             beat=self._beat,

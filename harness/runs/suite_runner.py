@@ -50,6 +50,15 @@ def require_device(name: str) -> None:
         raise ConfigError(f"--device {name} is not a device.", "Use auto, cpu, cuda or cuda:N.")
 
 
+def require_threads(threads: int | None) -> None:
+    """Raises ConfigError for more threads than this host has processors; the host that submits workers may have fewer."""
+    processors = os.cpu_count() or 1
+    if threads is not None and threads > processors:
+        raise ConfigError(
+            f"--threads {threads}: this machine has {processors} processors.", f"Use {processors} or fewer."
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Where and how a suite's runs are done; nothing of it is part of what a run is (`Request` is).
@@ -63,7 +72,8 @@ class RunOptions:
     also with other processes of the machine that have the same `cache`.
     No more runs than `run_limit` are begun, and none that would hardly end within `work_seconds`, if it took as long as the longest
     so far. Who else does runs of these results counts as dead after `lease_seconds` of silence. Of a worker, `ordered` is what the
-    request's names stood for where it was ordered (`harness.runs.identity.meanings`). Raises ConfigError for what is no device.
+    request's names stood for where it was ordered (`harness.runs.identity.meanings`), and `only` the one record that it leaves.
+    Raises ConfigError for what is no device.
     """
 
     results: Path
@@ -84,14 +94,10 @@ class RunOptions:
     run_limit: int | None = None
     lease_seconds: float = LEASE_SECONDS
     ordered: Mapping[str, str] | None = None
+    only: str | None = None
 
     def __post_init__(self) -> None:
         require_device(self.device)
-        processors = os.cpu_count() or 1
-        if self.threads is not None and self.threads > processors:
-            raise ConfigError(
-                f"--threads {self.threads}: this machine has {processors} processors.", f"Use {processors} or fewer."
-            )
 
     @property
     def folders(self) -> Folders:
@@ -156,6 +162,12 @@ def planned(request: Request, options: RunOptions, note: Callable[[str], object]
         require_meanings(options.ordered, meanings(request, runs))
     store = Store(options.results)
     runs = identified(runs, store, options.device, note)
+    if options.only is not None:
+        runs = [run for run in runs if store.name(run.key) == options.only]
+        if not runs:
+            raise DataError(
+                f"no run of the order has the record {options.only} here.", "Have one version on all hosts."
+            )
     return Planned(runs, *pending(runs, store, options, note))
 
 
@@ -167,6 +179,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     Raises ConfigError or DataError before the first run if none could start, and `Interrupted` on Ctrl-C between them.
     """
     end_if_importing()
+    require_threads(options.threads)
     if options.predictions:
         require_parquet()
     if options.save and request.simulated:

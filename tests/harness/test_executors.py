@@ -10,12 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.cli.worker import worker_
 from harness.errors import ConfigError, DataError
 from harness.plan import Request, build_method, plan
 from harness.records import from_json
-from harness.runs.executors import Order, Workers, order, ray, read_order, seconds_of
+from harness.runs.executors import Order, Workers, apart, order, ray, read_order, seconds_of
 from harness.runs.executors.slurm import script, submit
 from harness.runs.identity import meanings, require_meanings
+from harness.runs.job import Place
 from harness.runs.store import Store
 from harness.runs.suite_runner import RunOptions, pending, run_suite
 
@@ -81,6 +83,14 @@ def test_the_kind_of_device_is_the_workers_to_tell_unless_it_is_asked_for(tmp_pa
     assert Store(elsewhere.results).planned() == []
 
 
+def test_workers_may_have_more_threads_than_the_host_that_orders_them(tmp_path):
+    options = RunOptions(results=tmp_path / "results", device="cpu", threads=1_000_000)
+    request, ordered = read_order(order(REQUEST, options, Workers()).path)
+    assert ordered.threads == options.threads
+    with pytest.raises(ConfigError, match=r"--threads 1000000: this machine has \d+ processors"):
+        run_suite(request, ordered, SimpleNamespace(note=print))
+
+
 def test_what_is_no_order_is_said(tmp_path):
     (tmp_path / "order").write_text("{}")
     for path in (tmp_path / "order", tmp_path / "nowhere"):
@@ -128,15 +138,34 @@ def test_without_ray_the_way_on_is_said(tmp_path, monkeypatch):
         ray.run(Order(name="a", path=tmp_path, command=("b",), workers=Workers(), folder=tmp_path, runs=1))
 
 
-def test_ray_gives_each_worker_what_was_asked_for_and_waits_for_all(tmp_path, monkeypatch):
+class Reference:
+    """What a task of the fake Ray comes to, which is known at once."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+def fake_ray(monkeypatch):
+    """A Ray whose tasks are done here when they are asked for. Returns what is asked of it."""
     asked = []
+
+    def remote(**how):
+        return lambda function: asked.append(how) or SimpleNamespace(remote=lambda *args: Reference(function(*args)))
+
     fake = SimpleNamespace(
         init=lambda **how: asked.append(how["address"]),
-        remote=lambda **how: lambda function: asked.append(how) or SimpleNamespace(remote=function),
-        get=list,
+        remote=remote,
+        wait=lambda references, timeout: (references[:1], references[1:]),
+        get=lambda reference: reference.value,
         shutdown=lambda: asked.append("shut down"),
+        exceptions=SimpleNamespace(RayError=TimeoutError),
     )
     monkeypatch.setitem(sys.modules, "ray", fake)
+    return asked
+
+
+def test_ray_gives_each_worker_what_was_asked_for_and_waits_for_all(tmp_path, monkeypatch):
+    asked = fake_ray(monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-of-the-task")
     monkeypatch.chdir(tmp_path)
     write = "import os, pathlib; pathlib.Path(os.environ['CUDA_VISIBLE_DEVICES']).open('a').write('x')"
@@ -145,8 +174,142 @@ def test_ray_gives_each_worker_what_was_asked_for_and_waits_for_all(tmp_path, mo
         name="a", path=tmp_path, command=(sys.executable, "-c", write), workers=workers, folder=tmp_path, runs=9
     )
     assert ray.run(order).startswith("2 of 2 workers have ended well")
-    assert asked == ["there:1", {"max_retries": -1, "num_cpus": 1, "num_gpus": 1}, "shut down"]
+    given = {"max_retries": -1, "num_cpus": 1, "num_gpus": 1}
+    assert asked == ["there:1", given, given, "shut down"]
     assert (tmp_path / "GPU-of-the-task").read_text() == "xx"
+    assert not list(tmp_path.glob("*.token"))
+
+
+def test_a_cluster_that_is_lost_is_said_with_the_way_on(tmp_path, monkeypatch):
+    def lost(*args):
+        raise TimeoutError("no heartbeat")
+
+    asked = fake_ray(monkeypatch)
+    monkeypatch.setattr(ray, "_work", lost)
+    with pytest.raises(DataError, match=r"^Ray ended before the workers did: no heartbeat") as said:
+        ray.run(Order(name="a", path=tmp_path, command=("b",), workers=Workers(), folder=tmp_path, runs=1))
+    assert "The same command goes on" in said.value.advice
+    assert asked[-1] == "shut down"
+
+
+def test_a_hosts_own_variables_come_before_the_drivers():
+    driver = {"SCRATCH": "/a", "TOKEN": "b", "SLURM_JOB_ID": "1", "CUDA_VISIBLE_DEVICES": "0", "PYTHONPATH": "/mine"}
+    host = {"SCRATCH": "/there", "PYTHONPATH": "/theirs", "OMP_NUM_THREADS": "1"}  # the last of which Ray sets
+    merged = {"SCRATCH": "/there", "TOKEN": "b", "PYTHONPATH": f"/theirs{os.pathsep}/mine"}
+    assert ray._environment(driver, host) == merged
+    assert ray._environment({**driver, "OMP_NUM_THREADS": "4"}, host) == {**merged, "OMP_NUM_THREADS": "4"}
+
+
+@pytest.fixture
+def hosts_apart(monkeypatch, a_record):
+    """Hosts that don't reach the results, done in this process. `hosts_apart[0]` makes the record of a job."""
+
+    def done(job):
+        job.predictions.parent.mkdir(parents=True, exist_ok=True)
+        job.predictions.write_bytes(b"answers")
+        return replace(a_record("failed"), key=job.run.key, accuracy={})
+
+    class Processes:
+        def __init__(self, *_, **how):
+            self.jobs = {}
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exc):
+            pass
+
+        def check(self, job):
+            return Place()
+
+        def start(self, name, job):
+            self.jobs[name] = job
+
+        def wait(self, seconds):
+            name, job = self.jobs.popitem()
+            return [(name, hosts[0](job))]
+
+    def process(command, folder, environment, log):
+        try:
+            worker_(Path(command[-1]))
+        except RuntimeError as error:
+            log.write(str(error))
+
+    hosts = [done]
+    fake_ray(monkeypatch)
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", Processes)
+    monkeypatch.setattr(ray, "reaches", lambda token: not token.exists())
+    monkeypatch.setattr(ray, "_process", process)
+    return hosts
+
+
+TINY = Request(suite="tiny", methods=["zero_shot"], datasets=["tiny-colours"], seeds=[1, 2, 3], backbone="tiny-clip")
+
+
+def test_runs_of_hosts_that_do_not_reach_the_results_come_back_with_their_files(tinyworld, hosts_apart, tmp_path):
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu", predictions=True)
+    given = order(TINY, options, Workers(count=2))
+    assert ray.run(given).startswith("2 of 2 workers have ended well, 2 of them without reaching the results;")
+    store = Store(options.results)
+    assert store.names() == set(store.planned())
+    keys = [store.read(name).key for name in store.names()]
+    assert sorted(key.seed for key in keys) == [1, 2, 3]
+    assert all(store.predictions_path(key).read_bytes() == b"answers" for key in keys)
+    assert os.listdir(store.claims_folder) == []
+    assert order(TINY, options, Workers()) is None
+
+
+def test_what_a_host_apart_could_not_do_is_said_and_left_to_others(tinyworld, hosts_apart, tmp_path):
+    def break_down(job):
+        raise RuntimeError("no such weights here")
+
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu")
+    hosts_apart[0] = break_down
+    said = ray.run(order(TINY, options, Workers(count=1)))
+    assert said.startswith("0 of 1 workers have ended well")
+    assert said.endswith("The last one that could do nothing: no such weights here")
+    assert os.listdir(options.results / ".claims") == []
+    assert not Store(options.results).names()
+    with pytest.raises(ConfigError, match=r"don't reach the results folder, .* depends on their device"):
+        ray.run(order(TINY, replace(options, device="auto"), Workers(count=1)))
+
+
+def test_a_run_that_others_have_taken_over_meanwhile_is_not_written(tinyworld, tmp_path, monkeypatch, a_record):
+    options = RunOptions(results=tmp_path, cache=tmp_path / "cache", device="cpu")
+    with apart.Sent(order(TINY, options, Workers())) as sent:
+        parcel = sent.take()
+        monkeypatch.setattr(sent._todo.claims, "holds", lambda name: False)
+        sent.receive(parcel.name, {parcel.name: b""})
+        assert len(sent) == 3
+        assert not Store(tmp_path).names()
+
+
+def test_a_host_apart_has_the_source_that_was_ordered_and_its_own_cache(mine, tmp_path):
+    request = replace(REQUEST, methods=[mine("as ordered")], settings={})
+    given = order(request, RunOptions(results=tmp_path / "results", device="cpu", again=True), Workers())
+    name = Store(tmp_path / "results").planned()[0]
+    mine("as ordered")  # a new process
+    with apart.Sent(given) as sent:
+        parcel = sent.take()
+    mine("edited since")
+
+    def work(command, folder, log):
+        there, options = read_order(Path(command[-1]))
+        assert plan(there, "demo")[0].key.source_sha256 == options.ordered["the method 'own_method:Mine'"]
+        assert Path(there.methods[0]).is_relative_to(folder)
+        assert (options.only, options.again, options.cache) == (name, False, apart.CACHE)
+        assert options.results.is_relative_to(folder)
+        log.write_text("done nothing")
+
+    assert parcel.own_cache
+    assert apart.do_here(parcel, work) == "done nothing"
+
+
+def test_a_folder_is_reached_where_its_token_is(tmp_path):
+    token = apart.leave_token(tmp_path)
+    assert apart.reaches(token)
+    assert not apart.reaches(tmp_path / "another" / token.name)
+    assert not apart.reaches(tmp_path / "0.token")
 
 
 def test_the_command_hands_an_order_to_an_executor_of_ones_own(tmp_path, adaptbench_here, monkeypatch):

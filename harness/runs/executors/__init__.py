@@ -61,13 +61,15 @@ Executor = Callable[[Order], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OrderFile:
+class OrderFile:
+    """What an order's file holds. `sources` are the digests of files of code that the request names, by what it calls them."""
+
     request: Request
     options: RunOptions
     sources: Mapping[str, str]
 
 
-_ADAPTER = TypeAdapter(_OrderFile)
+_ADAPTER = TypeAdapter(OrderFile)
 
 
 def order(
@@ -97,7 +99,7 @@ def order(
     folder = options.results / FOLDER
     folder.mkdir(exist_ok=True)
     request, sources = keep_copies(request, folder)
-    path = _write(_OrderFile(request=request, options=options, sources=sources), folder)
+    path = write_order_file(OrderFile(request=request, options=options, sources=sources), folder)
     return Order(
         name=f"adaptbench-{runs[0].key.suite}",
         path=path,
@@ -117,11 +119,12 @@ def order(
 
 def read_order(path: Path) -> tuple[Request, RunOptions]:
     """What a worker is to do. Raises DataError for what is no order, and where code has changed that it names by file."""
-    found = _read(path)
+    found = read_order_file(path)
     return from_copies(found.request, path.parent, found.sources), found.options
 
 
-def _read(path: Path) -> _OrderFile:
+def read_order_file(path: Path) -> OrderFile:
+    """Raises DataError for what is no order."""
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
@@ -130,7 +133,8 @@ def _read(path: Path) -> _OrderFile:
         ) from error
 
 
-def _write(order_file: _OrderFile, folder: Path) -> Path:
+def write_order_file(order_file: OrderFile, folder: Path) -> Path:
+    """Keep an order in a folder, by a name that follows from it."""
     text = _ADAPTER.dump_json(order_file, indent=1)
     path = folder / f"{hashlib.sha256(text).hexdigest()[:16]}.order"
     write_atomically(path, text, sync=False)
