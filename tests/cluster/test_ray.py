@@ -61,7 +61,7 @@ def require_equal_to_local_ones(tiny_adaptbench, words, results, tmp_path):
     }
 
 
-_CLONE_NEWNS = 0x20000
+_CLONE_NEWNS, _CLONE_FS = 0x20000, 0x200
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def host_apart(ray_cluster, tmp_path):
                 subprocess.run(["mount", *words], check=True)
             add_node(ray_cluster)
         finally:
-            assert libc.setns(mounts.fileno(), _CLONE_NEWNS) == 0
+            assert libc.unshare(_CLONE_FS) == libc.setns(mounts.fileno(), _CLONE_NEWNS) == 0
             os.chdir(here)
     return results
 
