@@ -261,6 +261,11 @@ def test_the_average_stays_below_and_bold_is_the_best_of_it_alone(open_page, sui
 def test_all_is_there_without_javascript(open_page, suite_page):
     tab = open_page(suite_page, java_script_enabled=False)
     assert tab.locator("#s1-headline tbody tr").count() == 5
+    assert tab.locator("#s1-front tbody bdi").first.is_visible()
+    assert tab.locator(".limits li").all_inner_texts() == [
+        "8, 16, 24 and 80 GiB: all 5 methods fit; best skip_tuning (H 69.72, 55.2 s, 260 MiB)."
+    ]
+    assert tab.locator("circle title", has_text="coop: H ").count() == 2
     assert tab.locator(".plot svg").count() == 3
     assert tab.locator("thead button").count() == 0
 

@@ -145,6 +145,7 @@ def test_a_wide_table_uses_the_window_says_that_it_goes_on_and_lets_columns_be_c
     tools.get_by_text("more columns to the right →").wait_for()
     tools.locator("summary").click()
     boxes = tools.get_by_role("checkbox")
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
     for box in boxes.all()[2:]:
         box.uncheck()
     assert table.locator("thead th:visible .title").all_inner_texts() == ["Method", "Base", "New"]
