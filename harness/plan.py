@@ -375,6 +375,10 @@ def _check_conflicts(
             )
 
 
+_SHOWN = 200
+"""Characters of a wrong value."""
+
+
 def _wrong_value(
     method: Any, name: str, recipe: Recipe, texts: Mapping[str, tuple[str, str]], error: ValidationError
 ) -> ConfigError:
@@ -385,7 +389,7 @@ def _wrong_value(
     right = first["msg"].removeprefix("Value error, ")
     usual = {**asdict(recipe), **asdict(method()), **recipe.settings}.get(where)
     return ConfigError(
-        f"--set {key}={text}: {right}.",
+        f"--set {key}={str(text)[:_SHOWN]}{'…' * (len(str(text)) > _SHOWN)}: {right}.",
         f"It is a setting of '{name}' or of its recipe, which has {where}={usual}.",
     )
 
@@ -395,6 +399,6 @@ def _value(text: str) -> Any:
     if text == "null":
         return None
     if text[:1] in "{[":
-        with suppress(json.JSONDecodeError):
+        with suppress(ValueError, RecursionError):  # of what is no JSON, has 5,000 digits or no end
             return json.loads(text)
     return text

@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 Kind = Literal["method", "suite", "dataset", "backbone", "command", "source", "executor", "quantity", "exporter"]
 
 
+_TYPES = {"suite": "Suite", "dataset": "Dataset", "backbone": "BackboneFiles"}
+
+
 def names(kind: Kind) -> list[str]:
     """The registered names of a kind, in the order of their distributions' tables."""
     return list(targets(kind))
@@ -67,12 +70,27 @@ def load(kind: Kind, name: str) -> Any:
             f"the {kind} '{name}' can't be imported from '{entry.module}': {_why(error)}.", _advice(entry.module, error)
         ) from error
     try:
-        return getattr(module, entry.attr)
+        return _of_kind(kind, name, getattr(module, entry.attr))
     except AttributeError:
         raise ConfigError(
             f"the module '{entry.module}' has no '{entry.attr}' (for the {kind} '{name}').",
             f"It has: {', '.join(n for n in vars(module) if not n.startswith('_')) or 'nothing public'}.",
         ) from None
+
+
+def _of_kind(kind: Kind, name: str, found: Any) -> Any:
+    """Raises ConfigError for what is no suite, dataset or backbone, though a name leads to it."""
+    is_one = {
+        "suite": hasattr(found, "question"),
+        "dataset": hasattr(found, "templates"),
+        "backbone": hasattr(found, "weights"),
+    }
+    if not is_one.get(kind, True):
+        raise ConfigError(
+            f"'{name}' is no {kind}: it leads to an object of the type {type(found).__name__}.",
+            f"Name a harness.suite.{_TYPES[kind]}, or a registered {kind}: adaptbench list {kind}s",
+        )
+    return found
 
 
 def named(spec: str) -> str:

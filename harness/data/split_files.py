@@ -31,6 +31,8 @@ PIXELS_VARIABLE = "ADAPTBENCH_MOST_IMAGE_PIXELS"
 """The environment variable that raises, or lowers, how many pixels an image may have."""
 MOST_NAME_CHARACTERS = 200
 """A class name has to fit a prompt of 77 tokens; the longest of the published ones has 54 characters."""
+MOST_LABEL = 10**6
+"""Lists of a million classes are none of images."""
 PUBLISHED_SPLITS = "folder splits/ of the GitHub repository linzhiqiu/cross_modal_adaptation"
 """Where the split files are found when their Google Drive links fail."""
 
@@ -203,7 +205,7 @@ def _missing(splits: Splits, image_folder: Path) -> list[str]:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(read_regular(path))
+        document = json.loads(read_regular(path), object_pairs_hook=_each_once)
     except FileNotFoundError:
         raise DataError(
             f"there is no split file '{path}'.",
@@ -219,6 +221,13 @@ def _parse(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _broken(path, f"holds a {type(document).__name__}, not an object with the keys {', '.join(PARTS)}")
     return document
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{max(names, key=names.count)[:200]!r} stands twice in one object")
+    return dict(pairs)
 
 
 def _items(path: Path, part: str, rows: object) -> tuple[Item, ...]:
@@ -237,8 +246,8 @@ def _item(path: Path, where: str, row: object) -> Item:
         raise _broken(path, f"{where} has {reprlib.repr(image)} for a path")
     if leaves_the_folder(image):
         raise _broken(path, f"{where} leads out of the image folder: {reprlib.repr(image)}")
-    if type(label) is not int or label < 0:  # a bool is an int, and no label
-        raise _broken(path, f"{where} has the label {reprlib.repr(label)}, not a whole number from 0 on")
+    if type(label) is not int or not 0 <= label <= MOST_LABEL:  # a bool is an int, and no label
+        raise _broken(path, f"{where} has the label {reprlib.repr(label)}, not a whole number from 0 to {MOST_LABEL}")
     if not isinstance(classname, str) or not classname.strip() or UNPRINTABLE.search(classname):
         raise _broken(path, f"{where} has {reprlib.repr(classname)} for a class name")
     if len(classname) > MOST_NAME_CHARACTERS:

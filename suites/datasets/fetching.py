@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tarfile
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from harness.errors import DataError
 from harness.files import put, replacing
 from suites.datasets.checksums import CHUNK_BYTES, digest
 from suites.datasets.downloads import Download
+from suites.datasets.unpacking import FAULTS, unpack
 
 WAIT_SECONDS = 60
 FOLDER = ".downloads"
@@ -99,13 +98,14 @@ def _take_out(download: Download, file: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         try:
-            _unpack(file, Path(folder))
+            unpack(file, Path(folder))
             if download.inner:
-                _unpack(Path(folder) / download.inner, Path(folder))
+                unpack(Path(folder) / download.inner, Path(folder))
             _move(Path(folder) / download.member, target, download.parts)
-        except (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
+        except FAULTS as error:
             raise DataError(
-                f"{file} can't be unpacked: {error}.", f"Free some space and repeat the command; it gives {target}."
+                f"{file} can't be unpacked: {error}.",
+                f"Delete it if it is damaged, free some space if the disk is full, and repeat the command; it gives {target}.",
             ) from error
 
 
@@ -118,8 +118,3 @@ def _move(member: Path, target: Path, parts: Sequence[str]) -> None:
     for part in parts:
         if not (target / part).exists():
             os.replace(member / part, target / part)
-
-
-def _unpack(file: Path, folder: Path) -> None:
-    tar = not file.name.endswith(".zip")
-    shutil.unpack_archive(file, folder, filter="data" if tar else None)
