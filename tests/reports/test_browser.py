@@ -399,6 +399,10 @@ def test_methods_are_hidden_on_the_pages_of_a_site(open_site, kind):
     tab.get_by_role("checkbox", name="coop", exact=True).uncheck()
     assert lines.count() == 0
     assert tab.locator("tbody th:visible").count() > 0
+    tab.locator('a[href*="suites/"], a[href*="index.html"]').first.click()  # the choice goes along
+    tab.wait_for_url("**/*.html?hide=coop")
+    tab.wait_for_selector("#methods summary:has-text('shown)')")
+    assert lines.count() == 0
     assert tab.seen == []
 
 
