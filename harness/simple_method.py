@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import torch
@@ -59,7 +60,11 @@ class SimpleMethod:
         return images
 
     def adapt(self, backbone: Backbone) -> SimpleModel:
-        """The backbone with what this method adds and trains. Raises MethodError for functions of other arguments than these."""
+        """The backbone with what this method adds and trains.
+
+        Raises MethodError for functions of other arguments than these, and for those that nothing would call.
+        """
+        _check_names(self)
         for name in OVERRIDDEN:
             _check_call(self, name)
         return SimpleModel(backbone, self)
@@ -85,7 +90,7 @@ class SimpleModel(ClassFeatureModel):
                 "Return an nn.Module, an nn.Parameter, or None; several of them in an nn.ParameterDict or an nn.ModuleDict.",
             )
         if isinstance(trained, nn.Parameter):
-            trained.data = trained.data.to(backbone.device, backbone.dtype)
+            trained = nn.Parameter(trained.detach().to(backbone.device, backbone.dtype), trained.requires_grad)
         elif trained is not None:
             trained = trained.to(backbone.device, backbone.dtype).eval()
         self.trained = trained
@@ -164,6 +169,22 @@ class SimpleModel(ClassFeatureModel):
         if self._method.overrides("class_features", "image_features", "prompts"):
             return None
         return PlainClip(self.backbone.model.state_dict(), self._classes.template("clip"))
+
+
+def _check_names(method: SimpleMethod) -> None:
+    kind = type(method)
+    for name in vars(kind):
+        close = get_close_matches(name, OVERRIDDEN, n=1, cutoff=0.8)
+        if close and name not in OVERRIDDEN and callable(getattr(kind, name)):
+            raise MethodError(
+                f"nothing calls {name} of {kind.__name__}, which is no function of a SimpleMethod.",
+                f"Call it {close[0]}; or, if it is a helper of yours, by a name that is less like that.",
+            )
+    if method.overrides("trained") and not method.overrides("class_features", "image_features"):
+        raise MethodError(
+            f"{kind.__name__} makes nothing of what its function trained returns.",
+            "Write class_features(self, texts, trained) or image_features(self, images, trained), or leave trained out.",
+        )
 
 
 def _check_call(method: SimpleMethod, name: str) -> None:

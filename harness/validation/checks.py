@@ -26,7 +26,14 @@ HALVES: tuple[ClassSubset, ...] = ("base", "new", "all")
 _NO_SETTINGS = ("family", "needs", "trains")
 _SHOWN = 3
 """So many names are shown at most."""
-_OF_DEVICES = ("same device", "Cannot copy out of meta tensor", "is on cpu", "on different devices")
+_OF_DEVICES = (
+    "same device",
+    "not on the expected device",
+    "on different devices",
+    "is on cpu",
+    "Cannot copy out of meta tensor",
+    "device type tensor to numpy",
+)
 """What torch says of tensors that lie apart, or that are fetched from where they lie."""
 
 
@@ -368,8 +375,8 @@ def _moved(before: Tensor, now: Tensor) -> bool:
 def batch_size(trial: Trial) -> None:
     """The batch size of a test changes no answer."""
     done = trial.trained
-    found = [done.world.answers(done.model, "all", size, every=4).predicted.tolist() for size in (1, 4, 100)]
-    if not found[0] == found[1] == found[2]:
+    one, *others = (done.world.answers(done.model, "all", size, every=4) for size in (1, 4, 100))
+    if not all(torch.equal(each.predicted, one.predicted) and _close(each.logits, one.logits) for each in others):
         raise BrokenError(
             "answers depend on which images share a batch of the test.",
             "Compute each image's row from that image alone: no mean and no normalisation over the batch.",

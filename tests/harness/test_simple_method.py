@@ -145,10 +145,25 @@ class WrongKind(SimpleMethod):
     def trained(self, width):
         return torch.zeros(width)
 
+    def class_features(self, texts, trained):
+        return texts + trained
+
+
+class Misspelt(SimpleMethod):
+    def class_feature(self, texts, trained):
+        return texts
+
+
+class Unused(SimpleMethod):
+    def trained(self, width):
+        return nn.Parameter(torch.zeros(width))
+
 
 @pytest.mark.parametrize(
     ("method", "what", "advice"),
     [
+        (Misspelt, "nothing calls class_feature of Misspelt", "Call it class_features"),
+        (Unused, "makes nothing of what its function trained returns", r"Write class_features\(self, texts, trained\)"),
         (WrongCall, r"can't be called as class_features\(texts, trained\)", r"Write def class_features\(self, texts"),
         (WrongShape, r"class_features of WrongShape returns the shape \(32,\)", "a row for each row"),
         (WrongKind, "trained of WrongKind returns an object of the class Tensor", "Return an nn.Module"),
