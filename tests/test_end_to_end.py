@@ -19,6 +19,7 @@ WORDS = [
     "--device", "cpu", "--seeds", "1", "--shots", "4",
     "--set", "epochs=1", "--set", "warmup_epochs=0", "--set", "skip_tuning.start_layer=1",
 ]  # fmt: skip
+SUITE_OF_ONE = [{"epochs=1": "epochs=2"}.get(word, word) for word in WORDS if not word.startswith("skip_tuning.")][:-1]
 SKIP_TUNING = ["skip_tuning" if word == ",".join(METHODS) else word for word in WORDS]
 HANGS_SECONDS = 300
 """How long a process may take to end, which takes seconds, before it counts as hung."""
@@ -172,7 +173,9 @@ def test_an_interrupt_says_how_to_go_on_and_keeps_what_is_done(start_in_terminal
     assert 1 <= done < 3
     assert all(record.status == "ok" for record in read(tmp_path).values())
     assert not psutil.wait_procs(family, timeout=HANGS_SECONDS)[1]
-    assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix not in (".json", ".safetensors", ".txt")]
+    assert not [
+        p for p in tmp_path.rglob("*") if p.is_file() and p.suffix not in (".json", ".safetensors", ".txt", ".yaml")
+    ]
 
 
 INTERRUPTED_AT_A_START = """
@@ -200,6 +203,78 @@ def test_an_interrupt_while_a_run_is_started_waits_until_it_has(start_in_termina
     assert "Traceback" not in out + err
     assert "Interrupted" in err
     assert not files(tmp_path)
+
+
+INTERRUPTED_TWICE = """
+import os, signal
+from harness.runs import suite_runner
+from harness.runs.worker_process import Isolation
+
+class Interrupted(Isolation):
+    def check(self, job):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def __exit__(self, *exc):
+        os.kill(os.getpid(), signal.SIGINT)
+        super().__exit__(*exc)
+
+suite_runner.Isolation = Interrupted
+from harness.__main__ import main
+main()
+"""
+IMPORTING = """
+import multiprocessing
+from multiprocessing.context import BaseContext
+
+def preload(self, names, really=BaseContext.set_forkserver_preload):
+    really(self, [names[0], "endless"])  # for torch
+
+BaseContext.set_forkserver_preload = preload
+from harness.__main__ import main
+main()
+"""
+ENDLESS = """
+import pathlib, time
+pathlib.Path("importing").touch()
+time.sleep(6000)
+"""
+
+
+@pytest.mark.parametrize("ending", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
+def test_a_suite_can_be_ended_while_its_fork_server_imports(start_in_terminal, tmp_path, ending):
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    words = (*WORDS, "--results", tmp_path / "results")
+    with start_in_terminal(*words, python=("-c", IMPORTING), plugins=(FAKES, tmp_path), cwd=tmp_path) as process:
+        until((tmp_path / "importing").exists, process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(getattr(signal, ending))
+        _, err = process.communicate(timeout=HANGS_SECONDS)
+    assert not psutil.wait_procs(family, timeout=HANGS_SECONDS)[1]
+    if ending == "SIGKILL":
+        return
+    assert process.returncode == 130
+    assert "Interrupted: 0 of 3 runs are recorded." in err
+    assert not list((tmp_path / "results" / ".claims").iterdir())
+
+
+@pytest.mark.long
+def test_a_killed_suite_takes_along_a_run_that_holds_pythons_lock(start_tiny, tmp_path):
+    words = ["tinyworld:HoldsTheLock" if word == ",".join(METHODS) else word for word in SUITE_OF_ONE]
+    with start_tiny(*words, "--results", tmp_path / "results", cwd=tmp_path) as process:
+        until((tmp_path / "holding").exists, process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+    assert len(family) >= 3
+    assert not psutil.wait_procs(family, timeout=HANGS_SECONDS)[1]
+
+
+def test_a_second_interrupt_is_answered_and_changes_nothing(start_in_terminal, tmp_path):
+    with start_in_terminal(*WORDS, "--results", tmp_path, python=("-c", INTERRUPTED_TWICE)) as process:
+        _, err = process.communicate(timeout=HANGS_SECONDS)
+    assert process.returncode == 130
+    assert "It is ending already" in err
+    assert "Interrupted: 0 of 3 runs are recorded." in err
+    assert not list((tmp_path / ".claims").iterdir())
 
 
 @pytest.mark.parametrize("python", [("-m", "harness", "report"), ("-m", "reports")], ids=" ".join)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +28,8 @@ from harness.runs.store import Store
 from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, planned, run_suite
 
 _ELSEWHERE = "On other machines"
+_MOST_ENDING_SECONDS = 10.0
+"""Ending takes less; after that it may have got stuck."""
 
 
 def run_(
@@ -286,14 +290,15 @@ def do(
     `hear` is told the runs that are planned once the first of them begins.
     """
     try:
-        with _terminated_as_by_ctrl_c(), _Told(detail, hear) as display:
+        with _ends_once(), _Told(detail, hear) as display:
             outcome = run_suite(request, how, display)
     except Interrupted as interrupted:
         outcome = interrupted.outcome
-        say(
-            errors,
-            f"Interrupted: {outcome.recorded} of {outcome.planned} runs are recorded. The same command goes on from there.",
-        )
+        with suppress(OSError):  # of a terminal that is closed
+            say(
+                errors,
+                f"Interrupted: {outcome.recorded} of {outcome.planned} runs are recorded. The same command goes on from there.",
+            )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if left := outcome.planned - outcome.recorded:
         why = "Its time is nearly up" if how.run_limit is None else "No more runs were asked for now"
@@ -308,10 +313,30 @@ def do(
 
 
 @contextmanager
-def _terminated_as_by_ctrl_c() -> Iterator[None]:
-    """What asks the process to end, as schedulers do, lets it leave its runs: finished records are kept, others take the rest."""
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _ends_once() -> Iterator[None]:
+    """What asks the process to end lets it leave its runs: finished records are kept, others take the rest.
+
+    That is Ctrl-C, a scheduler's SIGTERM, and a closed terminal, unless it is ignored (nohup). A second one, while it ends, is
+    answered and changes nothing; one after `_MOST_ENDING_SECONDS` begins anew.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    earlier = {number: signal.getsignal(number) for number in numbers}
+    asked_at: list[float] = []
+
+    def end(number: int, _: object) -> None:
+        if asked_at and monotonic() - asked_at[-1] < _MOST_ENDING_SECONDS:
+            with suppress(OSError):
+                os.write(2, b"It is ending already: its runs are given back, finished records are kept.\n")
+            return
+        asked_at.append(monotonic())
+        raise KeyboardInterrupt
+
     try:
+        for number, handler in earlier.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, end)
         yield
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

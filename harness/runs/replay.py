@@ -17,7 +17,7 @@ from harness.own_source import source_sha256
 from harness.plan import PlannedRun
 from harness.protocol import adapter, check_method
 from harness.records import Environment, RunKey, RunRecord, TestRecord, first_fault
-from harness.runs.job import Job, repeat_command
+from harness.runs.job import Job, may_optimize, repeat_command
 from harness.runs.suite_runner import Progress, absolute, check_data
 from harness.runs.worker_process import Isolation
 from harness.suite import Folders, Test
@@ -104,7 +104,7 @@ def replay(record: RunRecord, run: PlannedRun, folders: Folders, progress: Progr
     check_data([run], folders, progress.note)
     job = job_of(record, run, folders)
     progress.planned([run], [run])
-    with Isolation() as isolation:
+    with Isolation(compiler=may_optimize(run)) as isolation:
         isolation.check(job)
         progress.started(1, run)
         isolation.start("replay", job)

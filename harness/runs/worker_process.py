@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import tempfile
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -27,15 +29,26 @@ import psutil
 from harness.errors import AdaptBenchError, ConfigError
 from harness.meters.environment import describe
 from harness.records import RunRecord, Status, from_json, to_json
+from harness.runs.death_with_parent import PARENT, READY, end_with
 from harness.runs.events import Event
 from harness.runs.job import Job, Place
 
+_forkserver: Any = getattr(
+    importlib.import_module("multiprocessing.forkserver"), "_forkserver", None
+)  # none in Windows
+_STARTING = threading.Lock()
+"""Held while a fork server is started: what it is told stands in the environment, which all threads share."""
 _STOP_GRACE_SECONDS = 5.0
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What asks a process to end: Ctrl-C, a scheduler, a terminal that is closed."""
 EXIT_UNGUARDED = 97
 """Of a run's process that begins a suite itself, before it has its orders."""
+_EXIT_LOST = 255
+"""What multiprocessing says of a process whose fork server is gone."""
 SAFE_PATH = ("PYTHONSAFEPATH", "for AdaptBench's fork server")
 """The variable by which Python looks for no modules in the current folder, and what it says where it is ours."""
+_READY_SECONDS = 0.02
+"""How often a fork server that is starting is looked at."""
 _LOOK_SECONDS = 1.0
 """How often runs that have a time limit are looked at."""
 _LONGEST_SOCKET_NAME = 103
@@ -177,6 +190,8 @@ class Isolation:
     def _start(self, work: Callable[[Job, Connection], None], job: Job) -> _RunProcess:
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.monotonic()
+        if self._context.get_start_method() == "forkserver":
+            _wait_for_fork_server()
         with _signals_wait():
             receiver, sender = self._context.Pipe(duplex=False)
             process = self._context.Process(target=_child, args=(work, job, sender), daemon=True)
@@ -196,9 +211,19 @@ def processes(compiler: bool = True) -> Any:
     method = _start_method()
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([*["torch._dynamo"] * compiler, "harness.runs.forkserver_preload"])
-        with _signals_wait(), _no_harness_of_the_folder():
-            importlib.import_module("multiprocessing.forkserver").ensure_running()
+        context.set_forkserver_preload(
+            [
+                "harness.runs.forkserver_leash",
+                *["torch._dynamo"] * compiler,
+                "harness.runs.forkserver_preload",
+                "harness.runs.forkserver_ready",
+            ]
+        )
+        with _STARTING, _signals_wait(), _no_harness_of_the_folder(), _told():
+            earlier = _fork_server()._forkserver_pid
+            _fork_server().ensure_running()
+            if _fork_server()._forkserver_pid == earlier:  # perhaps not of our making: it won't say that it listens
+                _ready().touch()
     return context
 
 
@@ -213,6 +238,39 @@ def _no_harness_of_the_folder() -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A fork server that is started meanwhile ends with this process, unless a mere thread starts it, which may end before.
+
+    It makes a file once it listens.
+    """
+    told = {READY: str(_ready())}
+    if threading.current_thread() is threading.main_thread():
+        told[PARENT] = str(os.getpid())
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            del os.environ[name]
+
+
+def _ready() -> Path:
+    return Path(multiprocessing.util.get_temp_dir()) / READY
+
+
+def _fork_server() -> Any:
+    return importlib.import_module("multiprocessing.forkserver")._forkserver  # not to be had in Windows
+
+
+def _wait_for_fork_server() -> None:
+    """Until it listens, or has ended: it imports for seconds, in which Ctrl-C is heard here, and isn't while a process starts."""
+    while (pid := _fork_server()._forkserver_pid) and not _ready().exists():
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            _ready().touch()  # the next one is started with a process, and won't say it
+        time.sleep(_READY_SECONDS)
 
 
 def _start_method() -> str:
@@ -249,6 +307,7 @@ def _child(work: Callable[[Job, Connection], None], job: Job, sender: Connection
     for ending in _ENDING:  # the parent's to handle, also where a scheduler tells every process of a job
         signal.signal(ending, signal.SIG_IGN)
     logging.getLogger().setLevel(logging.CRITICAL)  # what open_clip logs as errors, it raises too
+    end_with(os.getppid())
     _die_with_parent()
     if job.gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.gpu  # read when CUDA starts, in this process
@@ -302,4 +361,5 @@ def _reason_of_exit(code: int | None) -> str:
         name = signal.Signals(-code).name
         hint = " (most likely by the kernel, out of memory)" if -code == signal.SIGKILL else ""
         return f"the run's process was killed by {name}{hint}."
-    return f"the run's process ended with exit code {code} before it could report; its output is above."
+    lost = ", or the fork server that it came from was killed" if code == _EXIT_LOST else ""
+    return f"the run's process ended with exit code {code} before it could report{lost}; its output is above."

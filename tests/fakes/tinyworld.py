@@ -108,3 +108,8 @@ class Diverges(Misbehaving):
 @dataclass(frozen=True)
 class OutOfMemory(Misbehaving):
     how: str = "out of memory"
+
+
+@dataclass(frozen=True)
+class HoldsTheLock(Misbehaving):
+    how: str = "hold the lock"

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -51,6 +52,9 @@ class MisbehavingModel(AdaptedModel):
             ctypes.string_at(0)
         if self.how == "hang":
             time.sleep(600)
+        if self.how == "hold the lock":  # Python's: no thread and no signal handler of this process runs any more
+            Path("holding").touch()
+            ctypes.PyDLL(None).sleep(600)
         if self.how == "diverge":
             return loss * float("nan")
         if self.how == "out of memory":
