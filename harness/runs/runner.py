@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -68,7 +69,9 @@ def execute(job: Job, emit: Emit = lambda event: None) -> RunRecord:
             findings.device = device_of(job.device)
             calls_of(findings.device).make_current()
             (_simulate if job.run.key.simulated else _run)(job, findings, emit)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                raise  # the user's; where Ctrl-C is the suite's to hear, it is the method's own
             status, reason = status_of(error)
             trace = None if isinstance(error, AdaptBenchError) else traceback_text(error)
     return findings.record(

@@ -16,8 +16,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -80,6 +80,8 @@ class _RunProcess:
         if self.process.is_alive():
             self.process.join(0.5)
             if self.process.is_alive():
+                with suppress(psutil.Error):
+                    _end_left_behind(psutil.Process(self.process.pid))
                 self.process.kill()
             self.process.join(_STOP_GRACE_SECONDS)
 
@@ -320,7 +322,25 @@ def _child(work: Callable[[Job, Connection], None], job: Job, sender: Connection
 def _execute(job: Job, sender: Connection) -> None:
     from harness.runs.runner import execute
 
-    sender.send(to_json(execute(job, sender.send)))
+    record = execute(job, sender.send)
+    if left := _end_left_behind(psutil.Process()):
+        text = (
+            f"{job.run.key.method} left {len(left)} process{'es' * (len(left) != 1)} running ({', '.join(sorted(set(left)))}): "
+            f"{'they were' if len(left) != 1 else 'it was'} ended. Have a method end what it starts."
+        )
+        record = replace(record, warnings=(*record.warnings, text))
+    sender.send(to_json(record))
+
+
+def _end_left_behind(process: psutil.Process) -> list[str]:
+    """End whatever a run's process has started and not ended; the names of these programs."""
+    names = []
+    with suppress(psutil.Error):
+        for child in process.children(recursive=True):
+            with suppress(psutil.Error):
+                names += [child.name()] * (child.status() != psutil.STATUS_ZOMBIE)
+                child.kill()
+    return names
 
 
 def _check(job: Job, sender: Connection) -> None:

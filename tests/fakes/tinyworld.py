@@ -113,3 +113,68 @@ class OutOfMemory(Misbehaving):
 @dataclass(frozen=True)
 class HoldsTheLock(Misbehaving):
     how: str = "hold the lock"
+
+
+@dataclass(frozen=True)
+class IgnoresTerm(Misbehaving):
+    how: str = "ignore TERM"
+
+
+@dataclass(frozen=True)
+class NoHostMemory(Misbehaving):
+    how: str = "no host memory"
+
+
+@dataclass(frozen=True)
+class SystemExits(Misbehaving):
+    how: str = "sys.exit"
+
+
+@dataclass(frozen=True)
+class Interrupts(Misbehaving):
+    how: str = "interrupt"
+
+
+@dataclass(frozen=True)
+class HasABug(Misbehaving):
+    how: str = "bug"
+
+
+@dataclass(frozen=True)
+class LosesTheGradient(Misbehaving):
+    how: str = "no gradient"
+
+
+@dataclass(frozen=True)
+class ChangesFrozenWeights(Misbehaving):
+    how: str = "frozen"
+
+
+@dataclass(frozen=True)
+class ChangesDefaults(Misbehaving):
+    how: str = "defaults"
+
+
+@dataclass(frozen=True)
+class ReturnsAVector(Misbehaving):
+    how: str = "vector"
+
+
+@dataclass(frozen=True)
+class Chatters(Misbehaving):
+    how: str = "chatter"
+
+
+@dataclass(frozen=True)
+class Leaks(Misbehaving):
+    how: str = "leak"
+
+
+@dataclass(frozen=True)
+class LeavesAProcess(Misbehaving):
+    how: str = "leave a process"
+
+
+@dataclass(frozen=True)
+class Seeds(Misbehaving):
+    how: str = "seeds"

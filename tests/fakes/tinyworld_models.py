@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -63,6 +64,30 @@ class MisbehavingModel(AdaptedModel):
             raise MemoryError
         if self.how == "no tensor memory":
             torch.empty(1 << 58, dtype=torch.uint8)
+        if self.how == "ignore TERM":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(600)
+        if self.how == "sys.exit":
+            raise SystemExit(3)
+        if self.how == "interrupt":
+            raise KeyboardInterrupt
+        if self.how == "no gradient":
+            return loss.detach()
+        if self.how == "frozen":
+            self.backbone.model.visual.proj.data.mul_(1.01)
+        if self.how == "defaults":
+            torch.set_default_dtype(torch.float64)
+        if self.how == "vector":
+            return loss.expand(4)
+        if self.how == "chatter":
+            print("chatter " * (4_000_000 // 8))
+        if self.how == "leak":
+            CALLS.append(bytearray(50_000_000))
+        if self.how == "leave a process":
+            with Path("left-behind").open("a") as file:
+                print(subprocess.Popen(["sleep", "600"]).pid, file=file)
+        if self.how == "seeds":
+            torch.manual_seed(7)
         if self.how == "bug":
             raise ValueError("an odd value")
         return loss
