@@ -202,8 +202,10 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    words = rf"\textbf{{{_latex(_words(cell))}}}" if cell.best else _latex(_words(cell))
-    return words + (rf"\textsuperscript{{{cell.note}}}" if cell.note else "")
+    tags = f" ({'; '.join(cell.tags)})" if cell.tags else ""
+    words = rf"\textbf{{{_latex(cell.text + tags)}}}" if cell.best else _latex(cell.text + tags)
+    details = rf" {{\scriptsize {' '.join(map(_latex, cell.details))}}}" if cell.details else ""
+    return words + details + (rf"\textsuperscript{{{cell.note}}}" if cell.note else "")
 
 
 def _markdown(text: str) -> str:
@@ -213,6 +215,7 @@ def _markdown(text: str) -> str:
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$", "–": "--",
+    "×": r"$\times$", "·": r"$\cdot$", "…": r"\dots{}", "→": r"$\to$", "<": "$<$", ">": "$>$", "|": "$|$",
 }  # fmt: skip
 
 

@@ -82,6 +82,11 @@ class _Change:
     sure: bool | None
 
     @property
+    def ends(self) -> tuple[float, ...]:
+        """Of the interval; none from one seed."""
+        return () if np.isnan(self.low) else (self.low, self.high)
+
+    @property
     def scatters(self) -> bool:
         """Whether there is an interval."""
         return self.high - self.low > statistics.ROUNDING
@@ -159,10 +164,8 @@ def _comparison(name: str, title: str, a: Section, b: Section, left_out: list[st
     costs = _comparable(a, b, both)
     same_meter = peak_field(a.records) == peak_field(b.records)
     main = both[0].main
-    scores = [] if a.costs_only else [Column(TITLES[main], "A, %"), Column(TITLES[main], "B, %"),
-              Column("B − A", "points", CHANGE_HELP), Column("Sure?", "paired test", SURE_HELP, numeric=False)]  # fmt: skip
-    divided = [Column(cost.short or cost.title, side, RATIO_HELP if side == "B / A" and cost is costs[0] else "")
-               for cost in costs for side in ("A", "B", "B / A")]  # fmt: skip
+    scores = [] if a.costs_only else _score_columns(main)
+    divided = [column for cost in costs for column in _cost_columns(cost, RATIO_HELP if cost is costs[0] else "")]
     columns = [Column("Method", numeric=False), *scores, *divided]
     table = Table(name, f"A beside B: {title}", columns, kind="wordy")
     sure = _sureness(*both)
@@ -180,6 +183,22 @@ def _comparison(name: str, title: str, a: Section, b: Section, left_out: list[st
     unchanged = [label for label, place in order.items() if place[0] == UNCHANGED]
     verdict = _verdict(list(order), main, gains, {cost: ratios[cost.name] for cost in costs if cost.name in ratios})
     return Comparison(title, verdict, [*_cautions(a, b), *left_out], table, len(unchanged))
+
+
+def _score_columns(score: str) -> list[Column]:
+    return [
+        *(Column(TITLES[score], f"{side}, %", data=(f"{side.lower()}_{score}_percent",)) for side in "AB"),
+        Column("B − A", "points", CHANGE_HELP, data=("change_points", "low_change_points", "high_change_points")),
+        Column("Sure?", "paired test", SURE_HELP, numeric=False),
+    ]
+
+
+def _cost_columns(cost: Quantity, explained: str) -> list[Column]:
+    title, ratio = cost.short or cost.title, f"{cost.name}_ratio"
+    return [
+        *(Column(title, side, data=(f"{side.lower()}_{cost.name}",)) for side in "AB"),
+        Column(title, "B / A", explained, data=(ratio, f"low_{ratio}", f"high_{ratio}")),
+    ]
 
 
 CHANGED, UNTOLD, UNCHANGED = range(3)
@@ -399,7 +418,7 @@ def _score_cells(
 
 
 def _change_cell(change: _Change) -> Cell:
-    return Cell(change.words, change.value, details=(_range(change),) if change.scatters else ())
+    return Cell(change.words, change.value, details=(_range(change),) if change.scatters else (), more=change.ends)
 
 
 def _sureness(a: SectionResults, b: SectionResults) -> dict[str, float]:

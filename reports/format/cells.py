@@ -11,7 +11,8 @@ from reports.format.styles import Style
 class Column:
     """A heading; `unit` stands smaller beneath it, `help` is spelled out under the table. `row`: a method's `Style.key`.
 
-    `lowest_first`: less is better, so that sorting begins with the least.
+    `lowest_first`: less is better, so that sorting begins with the least. `data`: what its cells' `value` and `more` are called in
+    data, units last; by default after the title.
     """
 
     title: str
@@ -20,6 +21,7 @@ class Column:
     numeric: bool = True
     row: str = ""
     lowest_first: bool = False
+    data: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)  # frozen, it takes six times as long to make, and a site makes millions
@@ -28,7 +30,8 @@ class Cell:
     `bold` in bold; `note` numbers a footnote; `long` folds the text away.
 
     `tied`: can't be told from the best. `shade`: from -5 to 5, how strongly the cell is tinted, and which way. `href`: where
-    the text leads. `apart`, of a row's heading: not comparable with the others, so last in every order.
+    the text leads. `more`: further numbers, as data, in the order of `Column.data`. `apart`, of a row's heading: not comparable
+    with the others, so last in every order.
     """
 
     text: str
@@ -43,6 +46,7 @@ class Cell:
     style: Style | None = None
     long: bool = False
     href: str = ""
+    more: tuple[float | None, ...] = ()
     apart: bool = False
 
     @property

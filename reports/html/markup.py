@@ -35,6 +35,8 @@ def _cell(table: Table, column: Column, cell: Cell) -> str:
     if cell.shade is not None:
         kind += f" tint{'p' if cell.shade > 0 else 'n' if cell.shade else ''}{abs(cell.shade)}"
     value = "" if cell.value is None else f' data-value="{cell.value}"'
+    if cell.more:
+        value += f' data-more="{",".join("" if number is None else str(number) for number in cell.more)}"'
     return f'<td class="{kind}"{value}>{_content(table, cell)}</td>'
 
 

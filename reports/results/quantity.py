@@ -121,7 +121,8 @@ class Quantity:
         if self.metered:
             unit = ", ".join(filter(None, (PEAK_NAMES[peak], self.unit)))
             explained = self.help.format(PEAK_HELP[peak])
-        return Column(self.title, unit, explained, lowest_first=self.better < 0)
+        data = (self.name, f"low_{self.name}", f"high_{self.name}")
+        return Column(self.title, unit, explained, lowest_first=self.better < 0, data=data)
 
     def _stopped_seconds(self, record: RunRecord) -> float:
         """For how long the process was stopped in the phase whose time this is."""

@@ -37,4 +37,5 @@ EQUAL = f"{{}}: the same accuracy as {REFERENCE} in every run. It never counts a
 def score_column(score: str, gains: bool) -> Column:
     """The heading of a score; `gains`: its cells show the difference to the reference."""
     gain = f"; the signed number is the difference to {REFERENCE}, in points" if gains else ""
-    return Column(TITLES[score], "%", SCORE_HELP[score] + gain)
+    data = (f"{score}_percent", f"gain_{score}_points", f"low_{score}_percent", f"high_{score}_percent")
+    return Column(TITLES[score], "%", SCORE_HELP[score] + gain, data=data)

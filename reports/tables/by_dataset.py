@@ -31,7 +31,9 @@ def unit_table(name: str, results: SectionResults, styles: dict[str, Style]) -> 
     rows = ranked(results)
     first = Column("Dataset" if results.section.paired else "Test", numeric=False)
     unit = "H · base / new" if results.section.paired else "accuracy"
-    heads = [Column(row.label, unit, row=styles[row.label].key) for row in rows]
+    scores = [results.unit_main, *(results.metrics if results.main == "h" else ())]
+    heads = [Column(row.label, unit, row=styles[row.label].key, data=tuple(f"{row.label}_{score}_percent" for score in scores))
+             for row in rows]  # fmt: skip
     table = Table(name, "Accuracy on each dataset, mean over seeds", [first, *heads], features=("filter",))
     metrics = [*results.metrics, "h"] if results.main == "h" else ["accuracy"]
     sources = set(results.scores["unit"][results.scores["metric"] == "source"])
@@ -108,5 +110,6 @@ def _mean_cell(
         bold=tuple(i for i, half in enumerate(halves) if half in best),
         best=main in best,
         tied=tied and main not in best,
+        more=tuple(float(line[half]) for half in halves),
         note=note,
     )

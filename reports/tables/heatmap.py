@@ -34,7 +34,7 @@ def heat_map(name: str, results: SectionResults, styles: dict[str, Style]) -> Ta
     reference = next((str(label) for label in methods.index[methods == REFERENCE]), str(methods.index[0]))
     score = "H" if results.main == "h" else "Accuracy"
     on = sorted(results.units.index.unique("unit"))
-    columns = [Column("Method", numeric=False), *(Column(short(visible(unit), 60)) for unit in on)]
+    columns = [Column("Method", numeric=False), *(_column(short(visible(unit), 60)) for unit in on)]
     caption = f"{score} on each dataset, difference to a reference row in points"
     table = Table(name, caption, columns, features=("reference",))
     found = {row.label: [_score(results, row, unit) for unit in on] for row in rows}
@@ -44,6 +44,10 @@ def heat_map(name: str, results: SectionResults, styles: dict[str, Style]) -> Ta
         table.rows.append([Cell(row.label, style=styles[row.label]), *cells])
     table.legend = LEGEND.format(reference)
     return table
+
+
+def _column(unit: str) -> Column:
+    return Column(unit, data=(f"{unit}_percent", f"{unit}_points"))
 
 
 def _score(results: SectionResults, row: Row, unit: str) -> float | None:
@@ -56,4 +60,4 @@ def _cell(table: Table, score: float | None, difference: float) -> Cell:
     if score is None or pd.isna(difference):
         return table.absent("Not every seed finished, here or in the reference.")
     shade = sum(abs(difference) >= step for step in STEPS)
-    return Cell(units.points(difference), score, shade=shade if difference > 0 else -shade)
+    return Cell(units.points(difference), score, shade=shade if difference > 0 else -shade, more=(float(difference),))

@@ -67,7 +67,7 @@ def seed_table(name: str, results: SectionResults, styles: dict[str, Style]) -> 
     ]
     finished = seeds["dataset"].nunique()
     columns = [_method_column(), Column("Seed"), SEED_SCORE[results.main]]
-    columns += [Column(cost.title, cost.unit, lowest_first=cost.better < 0) for cost, _ in costs]
+    columns += [Column(cost.title, cost.unit, lowest_first=cost.better < 0, data=(cost.name,)) for cost, _ in costs]
     table = Table(name, "Each seed by itself", columns, features=("filter",))
     for row in ranked(results):
         for seed in row.seeds:
@@ -95,9 +95,9 @@ def _by_seed(results: SectionResults) -> pd.Series:
 
 GAP = "A run of this seed is missing."
 SEED_SCORE = {
-    "h": Column("H", "%", "harmonic mean of the seed's average base and average new"),
-    "accuracy": Column("Accuracy", "%"),
-    "target": Column("Targets", "%"),
+    "h": Column("H", "%", "harmonic mean of the seed's average base and average new", data=("h_percent",)),
+    "accuracy": Column("Accuracy", "%", data=("accuracy_percent",)),
+    "target": Column("Targets", "%", data=("target_percent",)),
 }
 
 
@@ -138,7 +138,9 @@ def _score_cell(table: Table, row: Row, score: str, results: SectionResults) -> 
     rivals = results.competing(score)[score]
     best = row.label in rivals.index and stands_out(line[score], rivals, units.percent)
     note = borrowed_note(table, results, row, [score])
-    return Cell(units.percent(line[score]), line[score], tuple(details), best=best, note=note)
+    ends = [max(line[score] - spread, 0), min(line[score] + spread, 100)] if pd.notna(spread) else []
+    more = (float(gain) if pd.notna(gain) else None, *map(float, ends))
+    return Cell(units.percent(line[score]), line[score], tuple(details), best=best, note=note, more=more)
 
 
 def borrowed_note(
@@ -173,7 +175,8 @@ def _cost_cell(table: Table, row: Row, cost: Quantity, results: SectionResults) 
     known = results.complete[name].dropna()
     comparable = bool(cost.better) and concerns(cost.best_of, results.section.costs_only) and row.label in known.index
     best = comparable and stands_out(line[name], known, cost.text, cost.better)
-    return Cell(cost.text(line[name]), line[name], details, best=best)
+    ends = (max(line[name] - spread, 0.0), line[name] + spread) if pd.notna(spread) else ()
+    return Cell(cost.text(line[name]), line[name], details, best=best, more=tuple(map(float, ends)))
 
 
 def stands_out(value: float, among: pd.Series, text: Callable[[float], str], better: int = 1) -> bool:

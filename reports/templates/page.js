@@ -177,7 +177,7 @@ function reference(table) {
   const label = element("label", "Difference to");
   const select = element("select", "", { ariaLabel: "Difference to" });
   select.append(element("option", "as printed", { value: "" }), ...rows.map((row, i) => element("option", text(row.cells[0]), { value: i })));
-  const printed = rows.map((row) => [...row.cells].slice(1).map((cell) => [text(cell), cell.className]));
+  const printed = rows.map((row) => [...row.cells].slice(1).map((cell) => [text(cell), cell.className, cell.dataset.more || ""]));
   const legend = [...table.parentElement.nextElementSibling.children];
   const explained = legend.map((part) => part.textContent);
   const explain = (words) => words.forEach((word, i) => { legend[i].textContent = word; });
@@ -187,7 +187,10 @@ function reference(table) {
       compareWith(rows, [...chosen.cells].slice(1).map(value));
       explain([text(chosen.cells[0])]);
     } else {
-      printed.forEach((cells, r) => cells.forEach(([words, tint], c) => put(rows[r].cells[c + 1], words, tint)));
+      printed.forEach((cells, r) => cells.forEach(([said, tint, more], c) => {
+        put(rows[r].cells[c + 1], said, tint);
+        rows[r].cells[c + 1].dataset.more = more;
+      }));
       explain(explained);
     }
   });
@@ -198,6 +201,7 @@ function reference(table) {
 function compareWith(rows, level) {
   const differences = rows.map((row) => [...row.cells].slice(1).map((cell, i) => value(cell) - level[i]));
   rows.forEach((row, r) => differences[r].forEach((difference, c) => {
+    row.cells[c + 1].dataset.more = Number.isFinite(difference) ? difference : "";
     if (!Number.isFinite(difference)) return put(row.cells[c + 1], "–", "number");
     const shade = Math.sign(difference) * [0.5, 1, 2, 5, 10].filter((step) => Math.abs(difference) >= step).length;
     const size = Math.abs(difference).toFixed(2);
@@ -224,7 +228,7 @@ function copies(table) {
   for (const [name, write] of [["CSV", csv], ["Markdown", markdown], ["LaTeX", latex]]) {
     const button = element("button", name, { type: "button" });
     button.addEventListener("click", async () => {
-      await copy(write(cells(table)));
+      await copy(write(cells(table), table));
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = name; }, 1200);
     });
@@ -233,33 +237,81 @@ function copies(table) {
   return group;
 }
 
+// The cells that are shown, row by row.
 function cells(table) {
   const shown = (cell) => !cell.matches(".off, .unwanted");
   const rows = [...table.rows].filter((row) => shown(row) && !row.hidden);
-  return rows.map((row) => [...row.cells].filter(shown).map((cell) => {
-    const beside = [...cell.querySelectorAll(".unit, .tag, .details > span")].map((part) => part.textContent.trim());
-    return beside.length ? `${text(cell)} (${beside.join("; ")})` : text(cell);
-  }));
+  return rows.map((row) => [...row.cells].filter(shown));
 }
 
-function csv(rows) {
-  const formula = (cell) => /^ *[=+\-@\t\r\n＝＋－＠]/.test(cell) && !/^[-+−]?[\d.,]+[\d.,\s±%+−()-]*$/.test(cell);
+function beside(cell, what) {
+  return [...cell.querySelectorAll(what)].map((part) => part.textContent.trim());
+}
+
+function words(cell) {
+  const more = beside(cell, ".unit, .tag, .details > span").join("; ").replaceAll("; / ", " / ");
+  return more ? `${text(cell)} (${more})` : text(cell);
+}
+
+// Numbers as they are, in base units, each in a column of its own; what stands beside a row's heading is a remark.
+function csv([heads, ...rows]) {
+  const names = heads.map(dataNames);
+  const remarked = rows.some((row) => beside(row[0], ".tag, .details > span").length);
+  const lines = rows.map((row) => [
+    ...row.flatMap((cell, i) => numbers(cell, names[i].length)),
+    ...(remarked ? [beside(row[0], ".tag, .details > span").join("; ")] : []),
+  ]);
+  const formula = (cell) => /^ *[=+\-@\t\r\n＝＋－＠]/.test(cell) && Number.isNaN(Number(cell));
   const inert = (cell) => (formula(cell) ? `'${cell}` : cell); // a spreadsheet would calculate it
-  return rows.map((row) => row.map(inert).map((cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")).join("\r\n") + "\r\n";
+  const quoted = (cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+  const head = [...names.flat(), ...(remarked ? ["remarks"] : [])];
+  return [head, ...lines].map((line) => line.map(inert).map(quoted).join(",")).join("\r\n") + "\r\n";
+}
+
+function dataNames(head) {
+  if (head.dataset.names) return head.dataset.names.split("\t");
+  const said = [text(head), ...beside(head, ".unit")].join(" ").replaceAll("%", "percent");
+  return [said.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "_").replace(/^_|_$/g, "")];
+}
+
+function numbers(cell, count) {
+  const absent = cell.querySelector(".absent");
+  const first = absent ? "" : cell.dataset.value === undefined ? text(cell) : cell.dataset.value;
+  const more = (cell.dataset.more || "").split(",");
+  return [first, ...Array.from({ length: count - 1 }, (_, i) => more[i] || "")];
 }
 
 function markdown(rows) {
-  const lines = rows.map((row) => `| ${row.map((cell) => cell.replace(/[\\|*_`<]/g, "\\$&").replace(/\s+/g, " ")).join(" | ")} |`);
+  const lines = rows.map((row) => `| ${row.map((cell) => words(cell).replace(/[\\|*_`<]/g, "\\$&").replace(/\s+/g, " ")).join(" | ")} |`);
   lines.splice(1, 0, `|${rows[0].map((_, i) => (i ? "---:" : "---")).join("|")}|`);
   return lines.join("\n") + "\n";
 }
 
-function latex(rows) {
-  const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "±": "$\\pm$", "–": "--" };
-  const escape = (cell) => cell.replace(/[\\~^−±–]|[&%$#_{}]/g, (c) => special[c] || `\\${c}`);
-  const lines = rows.map((row) => `${row.map(escape).join(" & ")} \\\\`);
+// For booktabs: the best bold, ties underlined, what stands below a figure smaller beside it, notes below.
+function latex(rows, table) {
+  const special = {
+    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "−": "$-$", "±": "$\\pm$", "–": "--", "×": "$\\times$",
+    "·": "$\\cdot$", "…": "\\dots{}", "→": "$\\to$", "<": "$<$", ">": "$>$", "|": "$|$",
+  };
+  const escape = (words) => words.replace(/[\\~^−±–×·…→<>|]|[&%$#_{}]/g, (c) => special[c] || `\\${c}`);
+  const cell = (one) => {
+    const tags = beside(one, ".unit, .tag").join("; ");
+    const figure = escape(text(one) + (tags ? ` (${tags})` : ""));
+    const marked = one.matches(".best") ? `\\textbf{${figure}}` : one.matches(".tied") ? `\\underline{${figure}}` : figure;
+    const details = [...one.querySelectorAll(".details > span")].map((part) =>
+      part.matches(".bold") ? `\\textbf{${escape(part.textContent.trim())}}` : escape(part.textContent.trim()));
+    const note = beside(one, "sup").map((number) => `\\textsuperscript{${number}}`).join("");
+    return marked + (details.length ? ` {\\scriptsize ${details.join(" ")}}` : "") + note;
+  };
+  const lines = rows.map((row) => `${row.map(cell).join(" & ")} \\\\`);
   const columns = `l${"r".repeat(rows[0].length - 1)}`;
-  return [`\\begin{tabular}{${columns}}`, "\\toprule", lines[0], "\\midrule", ...lines.slice(1), "\\bottomrule", "\\end{tabular}", ""].join("\n");
+  const used = new Set(rows.flat().flatMap((one) => beside(one, "sup")));
+  const notes = [...document.querySelectorAll(`[id^="${table.id}-n"]`)].map((note, i) => [`${i + 1}`, note.textContent]);
+  const below = notes.filter(([number]) => used.has(number)).map(([number, note]) => `\\textsuperscript{${number}} ${escape(note)}\\par`);
+  return [
+    "% \\usepackage{booktabs}", `\\begin{tabular}{${columns}}`, "\\toprule", lines[0], "\\midrule", ...lines.slice(1), "\\bottomrule",
+    "\\end{tabular}", ...(below.length ? ["\\par\\medskip\\footnotesize", ...below] : []), "",
+  ].join("\n");
 }
 
 async function copy(words) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -216,6 +217,23 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def compiles(tmp_path):
+    """`compiles(latex)`: whether TeX makes a document of it that lacks nothing."""
+    pdflatex = shutil.which("pdflatex")
+    if pdflatex is None:
+        pytest.skip("needs LaTeX: apt-get install texlive-latex-recommended")
+
+    def made(latex):
+        text = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n" + latex + "\n\\end{document}\n"
+        (tmp_path / "table.tex").write_text(text, encoding="utf-8")
+        how = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+        done = subprocess.run(how, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+        return done.returncode == 0 and "Missing character" not in done.stdout
+
+    return made
 
 
 @pytest.fixture

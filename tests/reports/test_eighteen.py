@@ -1,12 +1,16 @@
 """The report on 18 methods in a browser: one page, opened once."""
 
+import io
 from dataclasses import replace
 from itertools import combinations
 
+import pandas as pd
 import pytest
 from fakes.eighteen import eighteen, long_named
 
 from reports.pages.page import page
+from reports.results.quantities import QUANTITIES
+from reports.results.section_results import in_numbers
 
 pytestmark = pytest.mark.browser
 
@@ -176,6 +180,56 @@ def test_methods_are_chosen_all_none_and_one_and_the_address_keeps_it(shown):
     assert heads.count() == 18
     shown.locator(".limits").get_by_label("Device memory").fill("")
     assert shown.evaluate("location.href") == address
+
+
+def copied(tab, table, name):
+    tab.evaluate("navigator.clipboard.writeText('')")
+    tab.locator(f".tools:has(+ .scroll > #{table}) button", has_text=name).dispatch_event("click")
+    tab.wait_for_function("navigator.clipboard.readText()")
+    return tab.evaluate("navigator.clipboard.readText()")
+
+
+def test_every_table_is_copied_as_data_equal_to_the_records(shown, runs):
+    tables = shown.locator(".tools + .scroll > table").evaluate_all("all => all.map(table => table.id)")
+    frames = {table: pd.read_csv(io.StringIO(copied(shown, table, "CSV"))) for table in tables}
+    assert {"s1-headline", "s1-datasets", "s1-map", "s1-seeds", "s1-costs", "failures"} <= frames.keys()
+    for frame in frames.values():
+        for name in frame.columns[frame.columns.str.contains(r"_(?:percent|points|seconds|bytes|joules|flops)$")]:
+            assert pd.api.types.is_numeric_dtype(frame[name]), name
+    (results,) = in_numbers(runs)
+    for table in ("s1-headline", "s1-costs", "s1-map"):
+        frames[table] = frames[table].set_index("method")
+    summary = results.summary
+    for table in ("s1-headline", "s1-costs"):
+        for name in frames[table].columns.intersection([*(q.name for q in QUANTITIES), "trainable_parameters"]):
+            pd.testing.assert_series_equal(
+                frames[table][name], summary[name][frames[table].index], check_names=False, check_dtype=False
+            )
+    of_h = frames["s1-headline"].loc["skip_tuning"]
+    h, margin = summary.loc["skip_tuning", ["h", "h_margin"]]
+    assert of_h[["h_percent", "low_h_percent", "high_h_percent"]].tolist() == pytest.approx([h, h - margin, h + margin])
+    assert of_h["high_train_seconds"] - of_h["train_seconds"] == pytest.approx(
+        summary.loc["skip_tuning", "train_seconds_margin"]
+    )
+    by_dataset = frames["s1-datasets"].set_index("dataset")
+    means = pd.Series({(r.key.method, r.key.dataset, r.key.seed): r.accuracy[f"{r.key.dataset}/base"].accuracy_percent
+                       for r in runs if r.status == "ok"}).groupby(level=[0, 1]).mean()  # fmt: skip
+    for (method, dataset), mean in means.items():
+        assert by_dataset.loc[dataset, f"{method}_base_percent"] == pytest.approx(mean)
+    own = results.units.loc[("coop", "dtd"), "h"]
+    assert frames["s1-map"].loc["coop", "dtd_percent"] == pytest.approx(own)
+    assert frames["s1-map"].loc["coop", "dtd_points"] == pytest.approx(
+        own - results.units.loc[("zero_shot", "dtd"), "h"]
+    )
+
+
+def test_a_copied_table_compiles_as_latex_with_the_best_bold(shown, compiles):
+    for table in ("s1-headline", "s1-datasets", "s1-costs"):
+        latex = copied(shown, table, "LaTeX")
+        assert compiles(latex)
+        assert "\\textbf{" in latex
+        assert "; /" not in latex
+    assert "\\underline{" in copied(shown, "s1-datasets", "LaTeX")
 
 
 def test_contents_and_failures_lead_to_their_places(shown):

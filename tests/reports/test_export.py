@@ -65,7 +65,7 @@ def test_markdown_and_latex_hold_the_headline(runs):
     assert "| Method | Base (%) |" in markdown
     assert "| coop | 80.12 (+30.12) |" in markdown
     latex = as_latex(runs[:2]).decode()
-    assert r"coop & \textbf{80.12 (+30.12)}" in latex
+    assert r"coop & \textbf{80.12} {\scriptsize +30.12}" in latex
     assert latex.count("{tabular}") == 2
     assert r"zero\_shot" in latex
 
@@ -85,6 +85,17 @@ def test_what_a_row_averages_and_every_footnote_are_told(record):
     below = latex.partition("\\end{tabular}\n")[2]
     assert "\\textsuperscript{1} Incomplete, so not ranked" in below
     assert "\\textsuperscript{3} This method trains nothing." in below
+
+
+def test_latex_compiles(record, compiles):
+    failed = record("a_b & c%", "shapes", status="failed", accuracy={}, windows={}, reason="<none> → 3 × 2 | ~^")
+    runs = [
+        *(record("zero_shot", d) for d in ("digits", "shapes")),
+        record("a_b & c%", base=95),
+        record("coop"),
+        failed,
+    ]
+    assert compiles(as_latex(runs).decode())
 
 
 @pytest.mark.parametrize("name", ["a|b", "a_b & c%", "\\input{x}", "line\nbreak", "<script>"])
