@@ -185,8 +185,9 @@ def test_methods_are_chosen_all_none_and_one_and_the_address_keeps_it(shown):
 def copied(tab, table, name):
     tab.evaluate("navigator.clipboard.writeText('')")
     tab.locator(f".tools:has(+ .scroll > #{table}) button", has_text=name).dispatch_event("click")
-    tab.wait_for_function("navigator.clipboard.readText()")
-    return tab.evaluate("navigator.clipboard.readText()")
+    while not (words := tab.evaluate("navigator.clipboard.readText()")):
+        tab.wait_for_timeout(20)  # a wait in the page would be kept out by its content policy
+    return words
 
 
 def test_every_table_is_copied_as_data_equal_to_the_records(shown, runs):
