@@ -69,7 +69,7 @@ def test_another_runs_record_is_no_runs_own(store, a_record):
         {"steps": 3},
         {"template": "a {}."},
         {"backbone": "ViT-B-16"},
-        {"pretrained": "openai"},
+        {"pretrained": "random"},
         {"settings": {"start_layer": "3"}},
         {"settings": {"epochs": "3"}},
         {"datasets": ["demo-textures"]},
