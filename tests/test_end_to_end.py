@@ -34,7 +34,7 @@ def read(folder):
 
 
 def timeless(record):
-    """A record without what no two runs share: times, the resident set, the load of the machine, and who extracted for whom."""
+    """A record without what no two runs share: times, the resident set, what else the machine did, and who extracted for whom."""
     kept = dataclasses.replace(
         record,
         started_at="",
@@ -46,7 +46,7 @@ def timeless(record):
         reused_test_seconds=None,
         windows={},
         warnings=(),
-        environment=dataclasses.replace(record.environment, load_average=None),
+        environment=dataclasses.replace(record.environment, load_average=None, concurrent_runs=None),
     )
     return kept, len(record.step_seconds), {p: w.peak_tensor_bytes for p, w in record.windows.items()}
 

@@ -137,7 +137,7 @@ class Instead:
 
 
 def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp_path, a_record, monkeypatch):
-    options = RunOptions(results=tmp_path / "results", device="cpu")
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu")
 
     def write(key):
         Store(options.results).write(replace(a_record(), key=key, accuracy={}, command="the other's"))
@@ -159,7 +159,7 @@ def test_a_run_that_would_hardly_end_in_time_is_not_begun(tinyworld, tmp_path, a
     monkeypatch.setattr(
         "harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(lambda key: replace(taking, key=key))
     )
-    options = RunOptions(results=tmp_path / "results", device="cpu", work_seconds=3600.0)
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu", work_seconds=3600.0)
     progress = Heard()
     assert run_suite(REQUEST, options, progress) == Outcome(planned=2, ok=1)
     limited = replace(options, work_seconds=None, run_limit=1)
@@ -228,7 +228,9 @@ def test_small_runs_get_a_thread_each_and_as_many_are_under_way_as_there_are_cor
     )
     monkeypatch.setattr("harness.runs.suite_runner.cpu_threads", lambda: cores)
     request = replace(REQUEST, methods=["zero_shot"], seeds=[1, 2, 3, 4, 5], profile=timed)
-    run_suite(request, RunOptions(results=tmp_path / "results", device="cpu", jobs=said), Heard())
+    run_suite(
+        request, RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu", jobs=said), Heard()
+    )
     assert max(jobs) == under_way
 
 
@@ -331,7 +333,7 @@ def test_a_record_that_finds_no_place_is_kept_elsewhere(tinyworld, tmp_path, mon
 def test_a_disk_that_is_nearly_full_is_said_before(tinyworld, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.runs.store.LEAST_FREE_BYTES", 1 << 60)
     with pytest.raises(ConfigError, match="MiB left, too little"):
-        run_suite(REQUEST, RunOptions(results=tmp_path, device="cpu"), Heard())
+        run_suite(REQUEST, RunOptions(results=tmp_path, cache=tmp_path / "cache", device="cpu"), Heard())
 
 
 def test_a_prompt_that_is_too_long_is_found_before_the_first_run(job, tmp_path):
