@@ -244,6 +244,11 @@ def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files:
             path = target if name == "index.html" else folder / name
+            if path.parent != folder and path.parent.is_symlink():
+                raise ConfigError(
+                    f"{path.parent} is a link, and what it leads to is not written.",
+                    "Take it away, or name another place.",
+                )
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, text.encode(), sync=path == target)  # thousands of pages need not wait for the disk
     except OSError as error:

@@ -1,6 +1,7 @@
 """Options and fixtures for the whole suite."""
 
 import gc
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -180,7 +181,9 @@ def adaptbench_here(capsys, monkeypatch):
             main()
         return subprocess.CompletedProcess(words, ended.value.code, *capsys.readouterr())
 
-    return run
+    level = logging.getLogger().level
+    yield run
+    logging.getLogger().setLevel(level)  # a command chooses it for its own process
 
 
 @pytest.fixture

@@ -240,8 +240,16 @@ time.sleep(6000)
 """
 
 
+@pytest.fixture
+def hangup_is_heard():
+    """Also where these tests run under nohup, which has all that they start ignore it."""
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, earlier)
+
+
 @pytest.mark.parametrize("ending", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
-def test_a_suite_can_be_ended_while_its_fork_server_imports(start_in_terminal, tmp_path, ending):
+def test_a_suite_can_be_ended_while_its_fork_server_imports(start_in_terminal, tmp_path, hangup_is_heard, ending):
     (tmp_path / "endless.py").write_text(ENDLESS)
     words = (*WORDS, "--results", tmp_path / "results")
     with start_in_terminal(*words, python=("-c", IMPORTING), plugins=(FAKES, tmp_path), cwd=tmp_path) as process:

@@ -15,7 +15,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -196,7 +196,7 @@ class Isolation:
             _wait_for_fork_server()
         with _signals_wait():
             receiver, sender = self._context.Pipe(duplex=False)
-            process = self._context.Process(target=_child, args=(work, job, sender), daemon=True)
+            process = self._context.Process(target=_child, args=(work, job, sender, _environment()), daemon=True)
             process.start()
             sender.close()
         return _RunProcess(job, process, receiver, started_at, start)
@@ -305,7 +305,17 @@ def _signals_wait() -> Iterator[None]:
         signal.raise_signal(number)
 
 
-def _child(work: Callable[[Job, Connection], None], job: Job, sender: Connection) -> None:
+def _environment() -> dict[str, str]:
+    """What a run's process is to have of this one's environment: the fork server's is that of its start, perhaps long ago."""
+    with _STARTING:
+        return dict(os.environ)
+
+
+def _child(
+    work: Callable[[Job, Connection], None], job: Job, sender: Connection, environment: Mapping[str, str]
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
     for ending in _ENDING:  # the parent's to handle, also where a scheduler tells every process of a job
         signal.signal(ending, signal.SIG_IGN)
     logging.getLogger().setLevel(logging.CRITICAL)  # what open_clip logs as errors, it raises too

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -104,7 +105,9 @@ class FeatureCache:
                 with safe_open(path, "pt") as file:
                     found = json.loads(file.metadata()["images"])
                     tensors = file.get_tensor("features"), file.get_tensor("seconds")
-            except (OSError, SafetensorError, KeyError, ValueError):
+                if not self._can_be(found, *tensors):
+                    continue
+            except (OSError, SafetensorError, KeyError, TypeError, ValueError):
                 continue
             names += found
             values.append(tensors[0])
@@ -112,6 +115,13 @@ class FeatureCache:
         if not names:
             return [], torch.empty(0), torch.empty(0)
         return names, torch.cat(values), torch.cat(seconds)
+
+    def _can_be(self, names: Any, values: Tensor, seconds: Tensor) -> bool:
+        """Whether a file holds a row of finite numbers, as wide as this backbone's features, and a time for each image."""
+        shapes = values.shape == (len(names), self._backbone.embed_width) and seconds.shape == (len(names),)
+        known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        numbers = values.is_floating_point() and bool(values.isfinite().all() and seconds.isfinite().all())
+        return known and shapes and numbers and bool((seconds >= 0).all())
 
     def _save(self, names: list[str], values: Tensor, seconds: Tensor) -> None:
         """In one go, to a file of its own. A folder that can't be written costs the next run time, no more."""

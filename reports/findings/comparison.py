@@ -95,7 +95,9 @@ class _Change:
 def sides(before: Sequence[RunRecord], after: Sequence[RunRecord], folders: tuple[str, str]) -> Table:
     """What A and B are, a line a fact."""
     facts = [_side(records, folder) for records, folder in zip((before, after), folders, strict=True)]
-    table = Table("sides", "What is compared", [Column(title, numeric=False) for title in ("", "A", "B")], kind="wordy")
+    table = Table(
+        "sides", "What is compared", [Column(title, numeric=False) for title in ("What", "A", "B")], kind="wordy"
+    )
     for name in facts[0]:
         if any(fact[name] for fact in facts):
             shown = [Cell(fact[name]) if fact[name] else table.absent("Not recorded.") for fact in facts]

@@ -85,7 +85,12 @@ def test_every_option_of_a_run_has_its_argument():
         "progress",
         *adaptbench.Question.__annotations__,
     }
-    theirs = set(inspect.signature(RunOptions).parameters) - {"replacing", "lease_seconds", "ordered"}  # a worker's
+    theirs = set(inspect.signature(RunOptions).parameters) - {
+        "replacing",
+        "lease_seconds",
+        "ordered",
+        "only",
+    }  # a worker's
     assert arguments | {"data_root"} == theirs
 
 

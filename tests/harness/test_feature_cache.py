@@ -1,8 +1,12 @@
 """Image features kept on disk: the same numbers, computed once, for any list of images."""
 
+import json
+
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from harness.data.image_set import ImageSet
 from harness.data.split_files import ImageFolder
@@ -88,6 +92,37 @@ def test_other_weights_another_dataset_and_a_broken_file_share_nothing(tiny_back
     for file in (tmp_path / "features").iterdir():
         file.write_bytes(file.read_bytes()[:100])
     assert FeatureCache(tmp_path / "features", "things", opened.stamp, backbone, "fp32").read(images).reused == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "change"),
+    [
+        (NAMES, lambda features, seconds: (features.index_fill(0, torch.tensor([2]), torch.nan), seconds)),
+        (NAMES, lambda features, seconds: (features[:, :-1].contiguous(), seconds)),
+        (NAMES, lambda features, seconds: (features[:-1], seconds)),
+        (NAMES, lambda features, seconds: (features, seconds - 1e6)),
+        (NAMES, lambda features, seconds: (features.int(), seconds)),
+        (dict.fromkeys(NAMES, 1), lambda features, seconds: (features, seconds)),
+        (5, lambda features, seconds: (features, seconds)),
+    ],
+)
+def test_features_that_cannot_be_are_computed_anew(tiny_backbone, tmp_path, images, change):
+    backbone, opened = tiny_backbone(), folder_of_images(tmp_path / "images")
+
+    def read():
+        cache = FeatureCache(tmp_path / "features", "things", opened.stamp, backbone, "fp32")
+        return cache.read(image_set(backbone, opened, NAMES))
+
+    expected = read().values
+    (path,) = (tmp_path / "features").iterdir()
+    with safe_open(path, "pt") as file:
+        features, seconds = change(file.get_tensor("features"), file.get_tensor("seconds"))
+        stamped = json.loads(file.metadata()["images"])
+    kept = stamped if images is NAMES else 5 if images == 5 else dict.fromkeys(stamped, 1)
+    save_file({"features": features, "seconds": seconds}, path, metadata={"images": json.dumps(kept)})
+    found = read()
+    assert found.reused == 0
+    assert torch.equal(found.values, expected)
 
 
 def test_a_cache_that_cannot_be_written_costs_no_result(tiny_backbone, tmp_path):

@@ -62,7 +62,7 @@ def workers(jobs):
     def see(job, sender):
         seen.append([job.gpu, list(gpu.gpus(torch.device("cuda"))), gpu.Gpu(torch.device("cuda")).used_bytes()])
     for slot in slots([], here, jobs):
-        _child(see, SimpleNamespace(gpu=slot), None)
+        _child(see, SimpleNamespace(gpu=slot), None, os.environ.copy())
     return [list(here), seen]
 
 found = {name: look(case) for name, case in json.load(sys.stdin).items()}

@@ -1,9 +1,11 @@
 """Real processes: whatever a run does to its own, the suite goes on and the record says what happened."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -142,3 +144,20 @@ def test_a_script_that_begins_a_suite_when_it_is_imported_is_told_by_its_exit_co
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (f"{EXIT_UNGUARDED}\n", "")
+
+
+def tell_the_environment(job, sender):
+    sender.send({name: value for name, value in os.environ.items() if name.startswith(("TOLD_", "PYTHONSAFE"))})
+
+
+def test_a_run_has_the_environment_of_the_process_that_starts_it_now_and_not_of_when_the_fork_server_began(monkeypatch):
+    monkeypatch.setenv("TOLD_EARLY", "1")
+    with Isolation() as isolation:
+        told = []
+        for name in ("TOLD_LATE", "TOLD_LATER"):
+            monkeypatch.setenv(name, "2")
+            run = isolation._start(tell_the_environment, SimpleNamespace(gpu=None))
+            told.append(run.receiver.recv())
+            run.stop()
+            monkeypatch.delenv("TOLD_EARLY", raising=False)
+    assert told == [{"TOLD_EARLY": "1", "TOLD_LATE": "2"}, {"TOLD_LATE": "2", "TOLD_LATER": "2"}]

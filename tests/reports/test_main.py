@@ -172,6 +172,16 @@ def test_a_link_in_the_place_of_a_page_is_replaced_and_not_followed(tmp_path):
     assert [(site / name).read_text() for name in names] == list(names)
 
 
+def test_a_link_in_the_place_of_a_folder_of_the_site_is_not_followed(tmp_path):
+    elsewhere, site = tmp_path / "elsewhere", tmp_path / "site"
+    elsewhere.mkdir()
+    site.mkdir()
+    (site / "runs").symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match="runs is a link"):
+        command.write(site, [("runs/a.html", "a"), ("index.html", "i")])
+    assert not [*elsewhere.iterdir()]
+
+
 def test_as_a_typer_command(results, tmp_path):
     app = typer.Typer()
     app.command("report")(command.report)
