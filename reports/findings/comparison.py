@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -109,7 +110,7 @@ def _side(records: Sequence[RunRecord], folder: str) -> dict[str, str]:
     days = sorted({visible(r.started_at[:10]) for r in records})
     environments = [r.environment for r in records]
     return {
-        "Folder": short(visible(folder), 120),
+        "Folder": short(visible("/".join(Path(folder).parts[-2:])), 120),  # a page is handed on: no paths of a machine
         "Runs": f"{plural(len(records), 'run')} of {few({r.key.suite for r in records})}",
         "Started": " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "",
         "Machine": few({e.machine for e in environments}),

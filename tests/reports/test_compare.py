@@ -290,7 +290,8 @@ def test_the_command_prints_and_writes(record, tmp_path, capsys):
             (tmp_path / name / f"{i}.json").write_bytes(to_json(r))
     command.compare(tmp_path / "a", tmp_path / "b", tmp_path / "site")
     out = capsys.readouterr().out
-    assert f"Folder: A {tmp_path / 'a'}; B {tmp_path / 'b'}\n" in out
+    assert f"Folder: A {tmp_path.name}/a; B {tmp_path.name}/b\n" in out
+    assert str(tmp_path) not in out.partition("Comparison: ")[0]
     assert "Commit: 0123456789ab\n" in out
     assert (
         "\n  H in B, of 1 method: higher for 1 (coop +1.00 points). No change of train time, step and peak memory was found.\n"
