@@ -30,7 +30,10 @@ def main(results: Path, other: Path) -> None:
         render(results, other, pages)
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         for name, width, scheme in (("light", WIDE, "light"), ("dark", WIDE, "dark"), ("phone", PHONE, "light")):
-            top(opened(browser, pages / "base2new.html", width, scheme), f"report-{name}")
+            tab = opened(browser, pages / "base2new.html", width, scheme)
+            top(tab, "table.headline", f"report-{name}")
+            if width == WIDE:
+                top(tab, "dl.facts", f"report-first-{name}")
         report_parts(opened(browser, pages / "base2new.html"))
         for suite in CURVES:
             picture(first_figures(opened(browser, pages / f"{suite}.html")), f"suite-{suite}")
@@ -57,9 +60,9 @@ def opened(browser: Browser, page: Path, width: int = WIDE, scheme: str = "light
     return tab
 
 
-def top(tab: Page, name: str) -> None:
-    """A report from its title to the end of its first table."""
-    width, end = tab.evaluate("[innerWidth, document.querySelector('table.headline').getBoundingClientRect().bottom]")
+def top(tab: Page, last: str, name: str) -> None:
+    """A report from its title to the end of the first element that the selector `last` finds."""
+    width, end = tab.evaluate("last => [innerWidth, document.querySelector(last).getBoundingClientRect().bottom]", last)
     clip = {"x": 0, "y": 0, "width": width, "height": end + 4}
     tab.screenshot(path=IMAGES / f"{name}.png", clip=clip, full_page=True)
 

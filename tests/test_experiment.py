@@ -1,11 +1,13 @@
 """Experiments as files: mistakes are told with their line, the command line overrides, and what was asked is kept."""
 
 import json
+import re
 import shutil
 
 import pytest
 import yaml
 
+from docs import mistakes
 from harness.cli import experiment
 from harness.cli.commands import command
 from harness.cli.experiment import experiment_model, keep, read, schema
@@ -94,6 +96,15 @@ def test_a_file_that_is_none_is_refused_by_name(adaptbench_here, tmp_path, conte
     assert process.returncode == 2
     assert "mine.yaml" in process.stderr
     assert told in process.stderr
+
+
+def test_the_page_of_mistakes_has_each_with_its_message():
+    page = mistakes.PAGE.read_text()
+    for text, line, value, right in MISTAKES:
+        (row,) = re.findall(rf"^\| {re.escape(mistakes.cell(text))} \| (.*) \|$", page, re.MULTILINE)
+        assert row.startswith(f"Error: mine.yaml:{line}: " if line else "Error: mine.yaml "), row
+        assert mistakes.plain(value) in row
+        assert mistakes.plain(right) in row
 
 
 def test_the_command_line_overrides_the_file_and_settings_one_by_one(adaptbench_here, tmp_path):

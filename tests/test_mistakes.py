@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from docs import mistakes
+
 PLAN, RUN = "plan base2new --datasets demo-digits", "run base2new --datasets demo-digits"
 SETTINGS = f"{PLAN} --methods"
 MINE = """
@@ -164,6 +166,15 @@ STEP = re.compile("|".join(STEPS))
 
 def test_they_are_a_hundred_and_each_is_another():
     assert len({command for command, *_ in MISTAKES}) == len(MISTAKES) >= 100
+
+
+def test_the_page_of_mistakes_has_each_with_its_message():
+    """Written by `python -m docs.mistakes`; what is said is tested below."""
+    page = mistakes.PAGE.read_text()
+    for command, value, right in MISTAKES:
+        (row,) = re.findall(rf"^\| {re.escape(mistakes.cell(command))} \| (.*) \|$", page, re.MULTILINE)
+        assert mistakes.plain(value) in row
+        assert mistakes.plain(right) in row or "and others" in row
 
 
 @pytest.mark.parametrize(("command", "value", "right"), MISTAKES, ids=[command for command, *_ in MISTAKES])
