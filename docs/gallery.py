@@ -29,11 +29,12 @@ def main(results: Path, other: Path) -> None:
         pages = Path(folder)
         render(results, other, pages)
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        for name, width, scheme in (("light", WIDE, "light"), ("dark", WIDE, "dark"), ("phone", PHONE, "light")):
-            tab = opened(browser, pages / "base2new.html", width, scheme)
-            top(tab, "table.headline", f"report-{name}")
-            if width == WIDE:
-                top(tab, "dl.facts", f"report-first-{name}")
+        for scheme in ("light", "dark"):
+            wide, phone = (opened(browser, pages / "base2new.html", width, scheme) for width in (WIDE, PHONE))
+            top(wide, "table.headline", f"report-{scheme}")
+            top(wide, "dl.facts", f"report-first-{scheme}")
+            top(phone, "p.verdict", f"report-first-phone-{scheme}")
+        top(opened(browser, pages / "base2new.html", PHONE), "table.headline", "report-phone")
         report_parts(opened(browser, pages / "base2new.html"))
         for suite in CURVES:
             picture(first_figures(opened(browser, pages / f"{suite}.html")), f"suite-{suite}")

@@ -88,7 +88,7 @@ def row(text: str, said: str) -> str:
 
 def plain(text: str) -> str:
     """Text that Markdown takes for nothing else."""
-    return re.sub(r"([\\*_|[\]])", r"\\\1", text).replace("<", "&lt;").replace("`", "&#96;")
+    return re.sub(r"([\\*_|{}[\]])", r"\\\1", text).replace("<", "&lt;").replace("`", "&#96;")
 
 
 if __name__ == "__main__":

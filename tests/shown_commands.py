@@ -16,7 +16,6 @@ FORM = re.compile(r"\.\.\.|<\w+>|\w\|\w|\b(SUITE|METHODS?|NAMES?|RESULTS|SITE|FI
 """What makes of a command in a sentence a form: a choice, or a word that stands for many things."""
 FILLED = {
     "SAVED": "results/few-shot/coop/folder_flowers*.safetensors",
-    "RECORD.json": "*.json",
     "IMAGES": "new-photos/",
     "PATH": "~/flowers",
     "DIR": "~/data",

@@ -37,6 +37,7 @@ def main() -> None:
     shutil.copytree(ROOT / "docs" / "images", site / "images")
     for name in FILES:
         shutil.copy(ROOT / "docs" / name, site)
+    shutil.copy(Path(__file__).with_name("extra.css"), site)
     shutil.copy(Path(__file__).with_name("mkdocs.yml"), BUILD)
 
 
