@@ -42,9 +42,13 @@ class Variant:
 
 
 def ablations(name: str, title: str, results: SectionResults, styles: dict[str, Style]) -> Iterator[Overview]:
-    """One for each method of the section that was run with at least three settings, the usual ones among them."""
+    """One for each method of the section that was run with at least three settings, the usual ones among them.
+
+    Runs that were cut off have no score that a setting could change.
+    """
+    scored = results.complete[results.main].dropna().index
     for i, (method, rows) in enumerate(grouped(results.section.rows, lambda r: r.method).items()):
-        finished = [row for row in rows if row.label in results.complete.index]
+        finished = [row for row in rows if row.label in scored]
         variants = _variants(finished)
         usual = next((v.row for v in variants if not v.changed), None)
         if usual is not None and len(variants) >= FEWEST:

@@ -58,6 +58,8 @@ def _accuracies(name: str, results: SectionResults, styles: dict[str, Style]) ->
     )
     for row in results.section.rows:
         for dataset, score, measured, published in _pairs(results, row):
+            if pd.isna(measured):
+                continue
             table.rows.append([
                 Cell(row.label, style=styles[row.label]), Cell(dataset), Cell(score),
                 Cell(units.percent(measured), measured), Cell(units.percent(published), published),
@@ -67,7 +69,7 @@ def _accuracies(name: str, results: SectionResults, styles: dict[str, Style]) ->
 
 
 def _pairs(results: SectionResults, row: Row) -> Iterator[tuple[str, str, float, float]]:
-    """(dataset, score, measured, published) wherever both are there and complete."""
+    """(dataset, score, measured, published) wherever both are there and complete; runs that were cut off measured NaN."""
     suite = results.section.condition.suite
     if suite == "base2new" and results.section.paired:
         for title, line in _halves(row.method):

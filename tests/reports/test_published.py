@@ -159,6 +159,16 @@ def test_an_incomplete_dataset_is_not_compared(record):
     assert beside(runs) == []
 
 
+def test_runs_that_were_cut_off_are_not_held_against_published_accuracies(record):
+    cut = [
+        replace(r, key=replace(r.key, steps=1))
+        for r in (record(dataset="eurosat", accuracy={}, seed=s) for s in (1, 2))
+    ]
+    (part,) = beside(cut)
+    assert part.accuracy is None
+    assert part.costs.rows
+
+
 def test_means_over_targets_need_every_target(record):
     from suites.base2new import PUBLISHED
 

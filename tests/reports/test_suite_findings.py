@@ -186,6 +186,12 @@ def test_two_variants_are_no_ablation(ablation):
     assert shown(ablation[:6]) == []
 
 
+def test_an_ablation_of_runs_that_were_cut_off_has_no_scores_to_change(ablation):
+    cut = [with_key(replace(run, accuracy={}), steps=1) for run in ablation]
+    assert shown(cut) == []
+    assert "accuracies mean nothing" in page(cut)
+
+
 @pytest.fixture
 def analysed(record):
     """An image tower of four blocks, of which coop trains none and full fine-tuning all; skip_tuning the upper two."""
