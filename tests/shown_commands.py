@@ -28,7 +28,10 @@ SMALL = {
     "speedup": {"--backbone": "demo-clip", "--classes": "5", "--pairs": "3"},
 }
 """By command, the options that have these values in the variant, whatever the page says."""
-USUAL = {"run": {"--datasets": "demo-digits", "--methods": "coop"}}
+USUAL = {
+    "run": {"--datasets": "demo-digits", "--methods": "coop"},
+    "plan": {"--datasets": "demo-digits", "--methods": "zero_shot"},
+}
 """By command, the values of options that the page leaves out."""
 LEFT_OUT = {"run": ("--pretrained", "--precision", "--jobs")}
 """By command, the options that the variant goes without."""

@@ -183,7 +183,7 @@ def test_the_words_need_no_third_party_but_pydantic():
 
 PLAN = """
 import contextlib, io, sys
-sys.argv = ["adaptbench", "plan", "base2new", "--json"]
+sys.argv = ["adaptbench", "plan", "base2new", "--json", "--results", "nowhere"]
 from harness.__main__ import main
 with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
     main()

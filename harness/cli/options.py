@@ -124,6 +124,11 @@ Threads = Annotated[
         "divided by --jobs.",
     ),
 ]
+Results = Annotated[Path, typer.Option(help="Folder for the records, one JSON file per run.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder for generated data.", envvar="ADAPTBENCH_CACHE", show_default=False)
+]
 
 EXPERIMENT = "adaptbench.experiment"
 """Where a command's context has the experiment's file that it was read from."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter
 
 from harness.cli import options, tables
-from harness.cli.terminal import console, echo
+from harness.cli.terminal import console, echo, say
 from harness.plan import PlannedRun, Request, default_group, plan
 from harness.run_key import RunKey
+
+_EXPECTED = ("seconds", "peak_tensor_bytes", "peak_rss_bytes", "source")
 
 
 def plan_(
@@ -31,9 +36,22 @@ def plan_(
     template: options.Template = None,
     class_names: options.ClassNames = None,
     settings: options.Settings = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Every run with its resolved recipe, as JSON.")] = False,
+    results: options.Results = Path("results"),
+    device: options.Device = "auto",
+    threads: options.Threads = "auto",
+    cache: options.Cache = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="First run a few steps, at least two, of each kind of run that has no record here, to know time and memory.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Every run with its resolved recipe and what is expected of it, as JSON.")
+    ] = False,
 ) -> None:
-    """Print the runs of a suite, with recipes resolved, and run nothing."""
+    """Print the runs of a suite, with recipes resolved, and what time and memory they take here as far as that is known."""
     request = Request(
         suite=suite,
         methods=options.names("methods", methods),
@@ -51,13 +69,47 @@ def plan_(
         settings=options.settings_of(settings),
     )
     runs = plan(request, default_group(data_root))
+    forecasts = None
+    if calibrate or results.is_dir():
+        from harness.cli import expected
+        from harness.runs.suite_runner import CACHE, RunOptions
+
+        how = RunOptions(
+            results=results,
+            cache=CACHE if cache is None else cache,
+            data_root=data_root,
+            device=device,
+            threads=options.threads_of(threads),
+        )
+        forecasts = expected.expected(runs, how, calibrated=calibrate)
     if as_json:
         adapter = TypeAdapter(RunKey)
-        rows = [{"recipe_row": run.recipe_row, **adapter.dump_python(run.key, mode="json")} for run in runs]
+        unknown = {**dict.fromkeys(_EXPECTED), "count": 0, "why": f"there is no folder {results}"}
+        unknown["command"] = calibrating_command()
+        figures = [unknown] * len(runs) if forecasts is None else [expected.as_json(each) for each in forecasts]
+        rows = [
+            {"recipe_row": run.recipe_row, **adapter.dump_python(run.key, mode="json"), "expected": of_run}
+            for run, of_run in zip(runs, figures, strict=True)
+        ]
         echo(json.dumps(rows, indent=1))
         return
     show(runs)
-    console.print(f"{len(runs)} run{'s' * (len(runs) != 1)}.", highlight=False)
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    if forecasts is None:
+        say(
+            console,
+            f"Not known: what time and memory they take here, as there is no folder {results}. To know: {calibrating_command()}",
+        )
+    else:
+        expected.show(runs, forecasts)
+    say(console, f"{count}{expected.in_sum(forecasts) if forecasts else ''}.")
+
+
+def calibrating_command() -> str:
+    """The present command, made to calibrate."""
+    words = [word for word in sys.argv[1:] if word not in ("--json", "--dry-run", "--calibrate")]
+    words = ["plan", *words[1:]] if words[:1] == ["run"] else words
+    return shlex.join(["adaptbench", *words, "--calibrate"])
 
 
 def show(runs: Sequence[PlannedRun]) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from statistics import fmean, median
 from types import TracebackType
 from typing import Any, Literal, assert_never
 
@@ -23,6 +21,8 @@ from harness.cli.terminal import Console, say
 from harness.plan import PlannedRun
 from harness.records import RunRecord
 from harness.runs.events import EpochEnded, Event, Phase, PhaseStarted, TestEnded
+from harness.runs.forecast import Forecasts
+from harness.runs.time_left import TimeLeft
 
 _REDRAW_SECONDS = 1 / 8
 """Epochs may pass quicker than a terminal draws."""
@@ -76,96 +76,19 @@ def _doing(phase: Phase) -> str:
     assert_never(phase)
 
 
-Kind = tuple[str, str]
-"""A run's method and dataset: runs of one kind take about as long."""
-
-
-@dataclass
-class _Running:
-    """A run in hand: its kind, since when, and the part of its training that is over, 0 where that isn't known."""
-
-    kind: Kind
-    start: float = field(default_factory=time.monotonic)
-    done: float = 0.0
-
-
-class Eta:
-    """The seconds that a suite's runs still take, one after the other, from how long others took."""
-
-    def __init__(self, kinds: Sequence[Kind]) -> None:
-        self._left = Counter(kinds)
-        self._seconds: dict[Kind, list[float]] = {}
-
-    def ended(self, kind: Kind, seconds: float) -> None:
-        self.done_elsewhere(kind)
-        self._seconds.setdefault(kind, []).append(seconds)
-
-    def done_elsewhere(self, kind: Kind) -> None:
-        self._left[kind] -= 1
-
-    def seconds(self, running: Iterable[tuple[Kind, float, float]] = ()) -> float | None:
-        """None while no run has told. `running`: of each run in hand its kind, its seconds so far, and the part that is over."""
-        if not self._seconds:
-            return None
-        left, rest = self._left.copy(), 0.0
-        for kind, elapsed_seconds, done in running:
-            left[kind] -= 1
-            if done > 0 and kind not in self._seconds:
-                rest += elapsed_seconds * (1 - done) / done
-            else:
-                rest += max(0.0, self._expected(kind) - elapsed_seconds)
-        return rest + sum(self._expected(kind) * count for kind, count in left.items() if count > 0)
-
-    def _expected(self, kind: Kind) -> float:
-        """The mean of the same kind; else of the method on other datasets, by how this one compares with them; else of any."""
-        if kind in self._seconds:
-            return fmean(self._seconds[kind])
-        method, dataset = kind
-        own = self._of(method, dataset)
-        if not own:
-            return median(fmean(values) for values in self._seconds.values())
-        others = [(fmean(v), self._of(m, d)) for (m, d), v in self._seconds.items() if d == dataset]
-        ratios = [seconds / fmean(elsewhere) for seconds, elsewhere in others if elsewhere]
-        return fmean(own) * (fmean(ratios) if ratios else 1.0)
-
-    def _of(self, method: str, dataset: str) -> list[float]:
-        """A method's mean on each of the other datasets."""
-        return [fmean(values) for (m, d), values in self._seconds.items() if m == method and d != dataset]
-
-
 class _Tally:
-    """Where a suite stands: the runs in hand, those done, of how many, and the time left; every display reads the same one."""
+    """Where a suite stands: how many runs are done, of how many, and the time left; every display reads the same one."""
 
-    def __init__(self, kinds: Sequence[Kind]) -> None:
-        self.done, self.total = 0, len(kinds)
-        self._eta, self._at_once = Eta(kinds), 1
-        self._in_hand: dict[int, _Running] = {}
-
-    def started(self, number: int, kind: Kind) -> None:
-        self._in_hand[number] = _Running(kind)
-        self._at_once = max(self._at_once, len(self._in_hand))
-
-    def trained(self, number: int, part: float) -> None:
-        """So much of a run's training is over, of 1."""
-        self._in_hand[number].done = part
-
-    def ended(self, number: int) -> None:
-        run = self._in_hand.pop(number)
-        self._eta.ended(run.kind, time.monotonic() - run.start)
-        self.done += 1
-
-    def dropped(self, number: int) -> None:
-        del self._in_hand[number]
-
-    def done_elsewhere(self, kind: Kind) -> None:
-        self._eta.done_elsewhere(kind)
-        self.done += 1
+    def __init__(self, todo: Sequence[PlannedRun], forecasts: Forecasts) -> None:
+        self.done, self.total = 0, len(todo)
+        self.time = TimeLeft(todo, forecasts)
 
     def left(self) -> str:
-        """``about 2 min 3 s left``, or nothing while no run has told, or none is left."""
-        now = time.monotonic()
-        seconds = self._eta.seconds([(run.kind, now - run.start, run.done) for run in [*self._in_hand.values()]])
-        return f"about {duration(seconds / self._at_once)} left" if seconds else ""
+        """``about 2 min 3 s left``, or nothing where no run is left; of runs that nothing is known of, no guess is made."""
+        seconds, unknown = self.time.left()
+        if unknown:
+            return f"over {duration(seconds)} left" if seconds >= 1 else "time left not known yet"
+        return f"about {duration(seconds)} left" if seconds else ""
 
 
 class _Lines:
@@ -367,7 +290,7 @@ class Display:
     def __init__(self, console: Console, errors: Console, detail: Detail = "usual") -> None:
         """console: for the progress. errors: for what is doubtful. detail: quiet for failures alone, steps for all."""
         self._console, self._errors, self._detail = console, errors, detail
-        self._tally = _Tally(())
+        self._tally = _Tally((), Forecasts())
         self._shown = _Lines(console, self._tally)
 
     def __enter__(self) -> Display:
@@ -378,11 +301,13 @@ class Display:
     ) -> None:
         self._try(lambda shown: shown.close())
 
-    def planned(self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> None:
-        """The runs of the suite, and those of them that are to do."""
+    def planned(
+        self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun], forecasts: Forecasts | None = None
+    ) -> None:
+        """The runs of the suite, those of them that are to do, and what is expected of these."""
         if len(todo) < len(runs) and self._detail != "quiet":
             say(self._console, f"{len(runs) - len(todo)} of {len(runs)} runs are done already.")
-        self._tally = _Tally([kind_of(run) for run in todo])
+        self._tally = _Tally(todo, forecasts or Forecasts())
         moves = self._console.is_jupyter or (self._console.is_terminal and not self._console.is_dumb_terminal)
         live = bool(todo) and moves
         usual = _Bars if live else _Lines
@@ -397,28 +322,30 @@ class Display:
 
     def started(self, number: int, run: PlannedRun) -> None:
         """A run begins, the first with number 1; others may be in hand."""
-        self._tally.started(number, kind_of(run))
+        self._tally.time.started(number, run)
         self._try(lambda shown: shown.started(number, run))
 
     def event(self, number: int, event: Event) -> None:
         """What the run's process tells."""
         if isinstance(event, EpochEnded):
-            self._tally.trained(number, event.epoch / event.epochs)
+            self._tally.time.trained(number, event.epoch / event.epochs)
         self._try(lambda shown: shown.event(number, event))
 
     def ended(self, number: int, record: RunRecord) -> None:
         """A run is over and its record written."""
-        self._tally.ended(number)
+        self._tally.time.ended(number, record)
+        self._tally.done += 1
         self._try(lambda shown: shown.ended(number, record))
 
     def dropped(self, number: int) -> None:
         """What a run found is not wanted: another process has taken it over."""
-        self._tally.dropped(number)
+        self._tally.time.dropped(number)
         self._try(lambda shown: shown.dropped(number))
 
     def done_elsewhere(self, run: PlannedRun) -> None:
         """Another process has done one of the runs that were to do."""
-        self._tally.done_elsewhere(kind_of(run))
+        self._tally.time.done_elsewhere(run)
+        self._tally.done += 1
         self._try(lambda shown: shown.done_elsewhere())
 
     def _try(self, show: Callable[[_Lines], None]) -> None:
@@ -432,11 +359,6 @@ class Display:
                 broken.close()
             say(self._console, f"The live display broke ({type(error).__name__}: {error}); plain lines follow.")
             show(self._shown)
-
-
-def kind_of(run: PlannedRun) -> Kind:
-    """A run's kind."""
-    return run.key.method, run.key.dataset
 
 
 def _title(run: PlannedRun) -> str:

@@ -17,14 +17,14 @@ from typing import Annotated, Any
 import typer
 
 from harness import plugins
-from harness.cli import options
+from harness.cli import expected, options
 from harness.cli.plan import show
-from harness.cli.progress import Detail, Display, Eta, duration, kind_of
+from harness.cli.progress import Detail, Display
 from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_SOME_FAILED, console, errors, say
 from harness.errors import ConfigError
 from harness.plan import PlannedRun, Request
 from harness.runs.executors import Executor, Workers, order, seconds_of
-from harness.runs.store import Store
+from harness.runs.forecast import Forecasts
 from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, planned, run_suite
 
 _ELSEWHERE = "On other machines"
@@ -43,8 +43,8 @@ def run_(
     backbone: options.BackboneName = None,
     pretrained: options.Pretrained = None,
     data_root: options.DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Folder for the records, one JSON file per run.")] = Path("results"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    results: options.Results = Path("results"),
+    device: options.Device = "auto",
     precision: options.PrecisionName = "fp32",
     execution: options.Executions = None,
     steps: options.Steps = None,
@@ -234,18 +234,16 @@ def _import(*modules: str) -> None:
 
 
 def _say_what_is_left(request: Request, how: RunOptions) -> None:
-    """The runs that are to do, as `adaptbench plan` shows them, and the time that they take by what others took."""
+    """The runs that are to do, as `adaptbench plan` shows them; with a limit, how many of them would be done now."""
     runs, todo, *_ = planned(request, how, partial(say, errors))
+    forecasts = expected.expected(todo, how, calibrated=False)
     if todo:
         show(todo)
-    store, eta = Store(how.results), Eta([kind_of(run) for run in runs])
-    left = {store.name(run.key) for run in todo}
-    for run in runs:
-        if (name := store.name(run.key)) not in left:
-            eta.ended(kind_of(run), store.glance(name).total_seconds)
-    seconds = eta.seconds() if todo else None
-    by_others = f", about {duration(seconds)} one after another by what the others took" if seconds else ""
-    say(console, f"{len(todo)} of {len(runs)} runs are left{by_others}.")
+        expected.show(todo, forecasts)
+    say(console, f"{len(todo)} of {len(runs)} runs are left{expected.in_sum(forecasts)}.")
+    if how.run_limit is not None or how.work_seconds is not None:
+        now = expected.within(forecasts, how.run_limit, how.work_seconds)
+        say(console, f"This command would do {len(now)} of them{expected.in_sum(now)}.")
 
 
 def _work_seconds(time: str | None, most: float | None) -> float | None:
@@ -268,9 +266,11 @@ class _Told(Display):
         self._hear = hear
         self._planned: Sequence[PlannedRun] = ()
 
-    def planned(self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> None:
+    def planned(
+        self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun], forecasts: Forecasts | None = None
+    ) -> None:
         self._planned = runs
-        super().planned(runs, todo)
+        super().planned(runs, todo, forecasts)
 
     def started(self, number: int, run: PlannedRun) -> None:
         if self._planned:

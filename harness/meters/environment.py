@@ -31,7 +31,7 @@ def describe(device: str, threads: int, driver: str | None = None) -> Environmen
     The host's name is kept as a digest: enough to tell machines apart.
     """
     return Environment(
-        hostname_sha256=hashlib.sha256(platform.node().encode()).hexdigest(),
+        hostname_sha256=host_sha256(),
         platform=platform.platform(),
         python=platform.python_version(),
         versions={name: found for name in _PACKAGES if (found := _version(name))},
@@ -49,19 +49,24 @@ def describe(device: str, threads: int, driver: str | None = None) -> Environmen
     )
 
 
+def host_sha256() -> str:
+    """Digest of the host's name."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()
+
+
 def cpu_threads() -> int:
     """Threads a run computes with: OMP_NUM_THREADS, else one a physical core this process may use, also within a container.
 
     Fixed, so that results are bit-identical.
     """
-    said = _said_threads()
+    said = said_threads()
     if said is not None:
         return said
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed, int(cgroup_processors() or allowed)))
 
 
-def _said_threads() -> int | None:
+def said_threads() -> int | None:
     """What OMP_NUM_THREADS says, if it says a number."""
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(said) if said.isdecimal() and int(said) else None
@@ -73,7 +78,7 @@ def best_threads(largest_layer: int) -> int:
     A second thread makes steps of width 128 take about twice as long, whatever the method, and of width 512 on less:
     docs/cost.md has the measurement. OMP_NUM_THREADS comes first.
     """
-    if _said_threads() is None and largest_layer <= SMALL_LAYER:
+    if said_threads() is None and largest_layer <= SMALL_LAYER:
         return 1
     return cpu_threads()
 

@@ -90,12 +90,21 @@ def predict_tests(
     features_of: Callable[[TestSplit], torch.Tensor | None] = lambda split: None,
 ) -> dict[str, Predictions]:
     """Predictions by test, the model aimed at each test's classes in turn; `features_of` may know a test's image features."""
-    answers = {}
-    for split in prepared.data.tests:
-        prepared.model.set_classes(split.classes)
-        images = prepared.data.test_images(split)
-        answers[split.test.key] = _predict(prepared, images, split.classes, maximum_batches, features_of(split))
-    return answers
+    return {
+        split.test.key: predict_test(prepared, split, maximum_batches, features_of) for split in prepared.data.tests
+    }
+
+
+def predict_test(
+    prepared: Prepared,
+    split: TestSplit,
+    maximum_batches: int | None,
+    features_of: Callable[[TestSplit], torch.Tensor | None] = lambda split: None,
+) -> Predictions:
+    """Predictions on one test, the model aimed at its classes."""
+    prepared.model.set_classes(split.classes)
+    images = prepared.data.test_images(split)
+    return _predict(prepared, images, split.classes, maximum_batches, features_of(split))
 
 
 def predict_validation(prepared: Prepared) -> Predictions:

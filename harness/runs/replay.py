@@ -17,6 +17,7 @@ from harness.own_source import source_sha256
 from harness.plan import PlannedRun
 from harness.protocol import adapter, check_method
 from harness.records import Environment, RunKey, RunRecord, TestRecord, first_fault
+from harness.runs.forecast import Forecasts
 from harness.runs.job import Job, may_optimize, repeat_command
 from harness.runs.suite_runner import Progress, absolute, check_data
 from harness.runs.worker_process import Isolation
@@ -103,7 +104,7 @@ def replay(record: RunRecord, run: PlannedRun, folders: Folders, progress: Progr
     """
     check_data([run], folders, progress.note)
     job = job_of(record, run, folders)
-    progress.planned([run], [run])
+    progress.planned([run], [run], Forecasts())
     with Isolation(compiler=may_optimize(run)) as isolation:
         isolation.check(job)
         progress.started(1, run)

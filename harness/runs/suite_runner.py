@@ -18,6 +18,7 @@ import platformdirs
 
 from harness.data import checks
 from harness.data.few_shot import classnames
+from harness.data.sizes import Sizes
 from harness.errors import AdaptBenchError, ConfigError, DataError
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, doubts, plan
@@ -25,8 +26,10 @@ from harness.records import NewerRecordError, RunRecord, to_json
 from harness.runs.claims import LEASE_SECONDS, Claims
 from harness.runs.devices import are_timed, devices_of, require_device_for, slots
 from harness.runs.events import Event
+from harness.runs.forecast import Forecasts
 from harness.runs.identity import identified, meanings, require_meanings
 from harness.runs.job import Job, Place, may_optimize, repeat_command
+from harness.runs.known import observations
 from harness.runs.predictions import require_parquet
 from harness.runs.store import Store, Version
 from harness.runs.todo import Todo
@@ -108,7 +111,7 @@ class RunOptions:
 class Progress(Protocol):
     """What shows a suite's progress: `harness.cli.progress` has one for terminals and one for logs."""
 
-    def planned(self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun]) -> None: ...
+    def planned(self, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun], forecasts: Forecasts) -> None: ...
     def note(self, text: str) -> None: ...
     def started(self, number: int, run: PlannedRun) -> None: ...
     def event(self, number: int, event: Event) -> None: ...
@@ -189,11 +192,12 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     store = Store(options.results)
     store.check_writable()
     runs, todo, replaced, outcome = planned(request, options, progress.note)
-    progress.planned(runs, todo)
+    forecasts = Forecasts(sizes := Sizes())
+    progress.planned(runs, todo, forecasts)
     note = cache(progress.note)  # each text once
     for text in (text for run in todo for text in doubts(run.key)):
         note(text)
-    prompts = check_data(todo, options.folders, note)
+    prompts = check_data(todo, options.folders, note, sizes)
     store.plan(store.name(run.key) for run in runs)
     try:
         if todo:
@@ -201,13 +205,14 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
                 Claims(store.claims_folder, options.lease_seconds, options.folders.cache / NEIGHBOURS) as claims,
                 Isolation(options.time_limit_seconds, compiler=any(map(may_optimize, todo))) as isolation,
             ):
-                place = isolation.check(replace(_job(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
+                forecasts.remember(observations(todo, store, options.device, options.threads))
+                place = isolation.check(replace(job_of(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
                 jobs = _jobs_of(todo, place, options)
                 threads = options.threads or max(1, min(place.threads, cpu_threads() // jobs))
                 left = Todo(todo, replaced, store, claims)
                 free = slots(todo, place.gpus, jobs, options.share_device)
                 require_device_for(todo, devices_of(free, place.gpus), claims, options.share_device)
-                _Session(left, free, threads, isolation, options, progress, note, outcome).run()
+                _Session(left, free, threads, isolation, options, progress, forecasts, note, outcome).run()
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
     return outcome
@@ -235,6 +240,7 @@ class _Session:
     isolation: Isolation
     options: RunOptions
     progress: Progress
+    forecasts: Forecasts
     note: Callable[[str], object]
     outcome: Outcome
     in_hand: dict[str, _InHand] = field(default_factory=dict)
@@ -269,9 +275,17 @@ class _Session:
         return bool(self.slots) and len(self.todo) > len(self.in_hand) and self._may_begin_another()
 
     def _may_begin_another(self) -> bool:
-        work_seconds, run_limit = self.options.work_seconds, self.options.run_limit
-        has_time = work_seconds is None or time.monotonic() - self.began + self.longest_seconds < work_seconds
-        return has_time and (run_limit is None or self.started < run_limit)
+        run_limit = self.options.run_limit
+        return self._has_time() and (run_limit is None or self.started < run_limit)
+
+    def _has_time(self) -> bool:
+        """Whether the next run would end in time: by what is expected of it, else as the longest so far."""
+        work_seconds = self.options.work_seconds
+        if work_seconds is None or (run := self.todo.next_but(self.in_hand)) is None:
+            return True
+        (expected,) = self.forecasts.of([run])
+        seconds = self.longest_seconds if expected.seconds is None else expected.seconds
+        return time.monotonic() - self.began + seconds < work_seconds
 
     def _start_runs(self) -> None:
         while self._is_idle() and time.monotonic() >= self.look_again_at:
@@ -285,7 +299,7 @@ class _Session:
             slot = self.slots.pop(0)
             self.in_hand[name] = _InHand(self.started, slot)
             self.progress.started(self.started, run)
-            self.isolation.start(name, _job(run, self.todo.store, self.options, self.threads, slot))
+            self.isolation.start(name, job_of(run, self.todo.store, self.options, self.threads, slot))
             self._look_around()
 
     def _end(self, name: str, record: RunRecord) -> None:
@@ -306,6 +320,7 @@ class _Session:
         self.todo.finish(name)
         self.outcome.ok += record.status == "ok"
         self.outcome.failed += record.status != "ok"
+        self.forecasts.learn(record)
         self.progress.ended(run.number, record)
         for text in record.warnings:
             self.note(text)
@@ -408,8 +423,12 @@ def _has_all(run: PlannedRun, store: Store, options: RunOptions) -> bool:
     return not run.profile or bool(record.profile or "profile" in record.missing)
 
 
-def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str], object]) -> tuple[str, ...]:
-    """Read every dataset the runs name, before the first one starts. Raises DataError; generates what can be generated.
+def check_data(
+    runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str], object], sizes: Sizes | None = None
+) -> tuple[str, ...]:
+    """Read every dataset the runs name, before the first one starts, and note their `sizes`.
+
+    Raises DataError; generates what can be generated.
 
     What is doubtful of one is noted, once; the records of its runs say it too. Returns the prompts that may have more tokens than a
     text tower reads.
@@ -429,6 +448,8 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
             dataset = source[name].dataset(name)
             splits = dataset.read(folders)
         checks.require_classes(dataset, splits, parts[name])
+        if sizes is not None:
+            sizes.count(name, splits, parts[name], shots[name])
         said = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
         said += checks.leaks(dataset, splits)
         said += [text for count in sorted(shots[name]) for text in checks.doubts(dataset, splits, count)]
@@ -439,7 +460,8 @@ def check_data(runs: Sequence[PlannedRun], folders: Folders, note: Callable[[str
     return tuple(dict.fromkeys(long))
 
 
-def _job(run: PlannedRun, store: Store, options: RunOptions, threads: int, gpu: str | None) -> Job:
+def job_of(run: PlannedRun, store: Store, options: RunOptions, threads: int, gpu: str | None) -> Job:
+    """What a run's process is given."""
     return Job(
         run=run,
         pretrained=absolute(run.pretrained),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from harness.plan import PlannedRun
 from harness.runs.claims import Claims
@@ -24,6 +24,10 @@ class Todo:
     def __len__(self) -> int:
         """Runs without a record, in hand or not."""
         return len(self._runs)
+
+    def next_but(self, in_hand: Collection[str]) -> PlannedRun | None:
+        """The first run that is to do and isn't in hand; None if there is none."""
+        return next((run for name, run in self._runs.items() if name not in in_hand), None)
 
     def take(self) -> tuple[tuple[str, PlannedRun] | None, Mapping[str, PlannedRun]]:
         """The next run, now this process's, by its name, None if others have all that is left; and what others have done by now."""

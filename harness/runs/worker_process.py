@@ -15,6 +15,7 @@ import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from harness.records import RunRecord, Status, from_json, to_json
 from harness.runs.death_with_parent import PARENT, READY, end_with
 from harness.runs.events import Event
 from harness.runs.job import Job, Place
+from harness.runs.observation import Observation
 
 _forkserver: Any = getattr(
     importlib.import_module("multiprocessing.forkserver"), "_forkserver", None
@@ -111,12 +113,7 @@ class Isolation:
         Raises ConfigError if no run like it could start: before a suite, rather than once in each of its runs.
         """
         run = self._start(_check, job)
-        try:
-            found: Place | tuple[str, str] = run.receiver.recv()
-        except EOFError:
-            found = Place()  # a crash: the runs will say more
-        finally:
-            run.stop()
+        found: Place | tuple[str, str] = _answer(run) or Place()  # a crash: the runs will say more
         if run.process.exitcode == EXIT_UNGUARDED:
             raise ConfigError(
                 "this script runs its suite whenever it is imported, and a run's process imports it.",
@@ -125,6 +122,12 @@ class Isolation:
         if isinstance(found, tuple):
             raise ConfigError(*found)
         return found
+
+    def calibrate(self, job: Job) -> Observation | str:
+        """What a few steps tell of a job's whole run, or why they don't."""
+        run = self._start(_calibrate, job)
+        found: Observation | str | None = _answer(run)
+        return found or _reason_of_exit(run.process.exitcode)
 
     def start(self, name: str, job: Job) -> None:
         """Begin a job; `wait` tells of it by this name."""
@@ -200,6 +203,17 @@ class Isolation:
             process.start()
             sender.close()
         return _RunProcess(job, process, receiver, started_at, start)
+
+
+def _answer(run: _RunProcess) -> Any:
+    """The one thing that a process tells; None if it ended without a word."""
+    try:
+        return run.receiver.recv()
+    except EOFError:
+        run.process.join(_STOP_GRACE_SECONDS)
+        return None
+    finally:
+        run.stop()
 
 
 def end_if_importing() -> None:
@@ -360,6 +374,18 @@ def _check(job: Job, sender: Connection) -> None:
         sender.send(check(job))
     except AdaptBenchError as error:
         sender.send((error.what, error.advice))
+
+
+def _calibrate(job: Job, sender: Connection) -> None:
+    from harness.runs.calibration import calibrate
+    from harness.runs.findings import status_of
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run says it again
+        try:
+            sender.send(calibrate(job))
+        except Exception as error:  # whatever somebody's method does
+            sender.send(status_of(error)[1])
 
 
 def _die_with_parent() -> None:

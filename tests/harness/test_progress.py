@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from harness.cli.progress import Display, Eta, summary
+from harness.cli.progress import Display, summary
 from harness.records import ProfileRecord, SimulationRecord
 from harness.runs import events
 from harness.runs.events import EpochEnded, Phase, PhaseStarted
@@ -132,37 +132,6 @@ def test_no_word_is_broken_where_the_terminal_is_narrow(show, width):
     words = {word for frame in live for word in frame.split()}
     assert {"skip_tuning", "demo-digits,", "profiling", "demo-digits/new:", "suite", "images/s"} <= words
     assert all(len(line) <= width for line in out.splitlines() if "\x1b" not in line)
-
-
-METHODS = {"zero_shot": 2.0, "full_finetuning": 30.0, "coop": 12.0, "clip_adapter": 4.0, "skip_tuning": 9.0}
-DATASETS = {"demo-digits": 1.0, "demo-letters": 2.0, "demo-textures": 0.8}
-
-
-def test_the_time_left_counts_down_and_comes_near_the_truth():
-    """Three datasets, five methods, three seeds, as `base2new` orders them; each dataset takes all methods alike longer."""
-    kinds = [(method, dataset) for dataset in DATASETS for method in METHODS for _ in range(3)]
-    seconds = [METHODS[method] * DATASETS[dataset] for method, dataset in kinds]
-    eta = Eta(kinds)
-    assert eta.seconds([(kinds[0], 5.0, 0.5)]) is None
-    for number, (kind, took) in enumerate(zip(kinds, seconds, strict=True)):
-        said = [eta.seconds([(kind, took * part, 0.0)]) for part in (0.0, 0.3, 0.6, 1.0)]
-        if number:
-            assert said == sorted(said, reverse=True)
-        for part, left in zip((0.0, 0.3, 0.6, 1.0), said, strict=True):
-            truth = took * (1 - part) + sum(seconds[number + 1 :])
-            if number >= 31:  # each dataset has told of itself
-                assert left == pytest.approx(truth)
-            elif number > 15:
-                assert truth / 3 < left < truth * 3
-        eta.ended(kind, took)
-    assert eta.seconds() == 0
-
-
-def test_a_first_run_is_judged_by_the_part_of_its_training_that_is_over():
-    eta = Eta([("a", "x"), ("b", "x")])
-    eta.ended(("a", "x"), 5.0)
-    assert eta.seconds([(("b", "x"), 10.0, 0.0)]) == 0
-    assert eta.seconds([(("b", "x"), 10.0, 0.25)]) == 30
 
 
 def plain_lines(out):

@@ -43,7 +43,7 @@ class Heard:
     def __init__(self, interrupt_after=None):
         self.told, self._interrupt_after = [], interrupt_after
 
-    def planned(self, runs, todo):
+    def planned(self, runs, todo, forecasts):
         self.told.append(("planned", len(runs), len(todo)))
 
     def note(self, text):
