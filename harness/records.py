@@ -16,6 +16,7 @@ from dataclasses import field
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
+import pydantic_core
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticSerializationError
@@ -367,7 +368,8 @@ def from_json(data: bytes, source: str) -> RunRecord:
     """A validated record. Raises DataError naming `source` and the first thing wrong with it."""
     try:
         record = _ADAPTER.validate_json(data)
-        json.loads(data, object_pairs_hook=_each_once)
+        if _distinct_names(pydantic_core.from_json(data)) < len(_NAME.findall(data)):
+            json.loads(data, object_pairs_hook=_each_once)
         _require_agreement(record)
     except (ValidationError, _ContradictionError) as error:
         _refuse_newer(data, source)
@@ -381,6 +383,21 @@ def key_from_json(data: bytes, source: str) -> RunKey:
         return KEY_ADAPTER.validate_json(data)
     except ValidationError as error:
         raise _no_record(source, error) from error
+
+
+_NAME = re.compile(rb'"\s*:')
+"""At the end of every name in a JSON text; it may be in a string, too."""
+
+
+def _distinct_names(document: dict[str, Any]) -> int:
+    """How many names a record's objects have, each once; those in lists of lists are not looked for."""
+    found = len(document)
+    for value in document.values():
+        if type(value) is dict:
+            found += _distinct_names(value)
+        elif type(value) is list and value and type(value[0]) is dict:
+            found += sum(_distinct_names(each) for each in value if type(each) is dict)
+    return found
 
 
 class _ContradictionError(ValueError):
@@ -410,11 +427,12 @@ def _contradictions(test: TestRecord) -> Iterator[str]:
         yield f"{test.correct} of {test.images} images are not {test.accuracy_percent:g} %"
     if test.class_names and len(test.class_names) != test.classes:
         yield f"{len(test.class_names)} names of {test.classes} classes"
-    if any(max(true, predicted) >= test.classes for true, predicted, _ in test.confusion):
-        yield f"the confusion has a class beyond the {test.classes} that there are"
     if test.confusion:
-        images = sum(count for *_, count in test.confusion)
-        correct = sum(count for true, predicted, count in test.confusion if true == predicted)
+        true, predicted, counts = zip(*test.confusion, strict=True)
+        if max(*true, *predicted) >= test.classes:
+            yield f"the confusion has a class beyond the {test.classes} that there are"
+        images = sum(counts)
+        correct = sum(count for of, answer, count in test.confusion if of == answer)
         if (correct, images) != (test.correct, test.images):
             yield f"{test.correct} of {test.images} images are correct, and by the confusion {correct} of {images}"
 

@@ -15,6 +15,7 @@ _OTHERS = (
 """Controls, direction marks, what has no width or no ink, and halves of surrogate pairs."""
 _HIDDEN = re.compile(f"[\x00-\x0a{_OTHERS}]")
 _HIDDEN_IN_LINES = re.compile(f"[\x00-\x08{_OTHERS}]")
+_SEEN_ASCII = b"\t\n" + bytes(range(0x20, 0x7F))
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 _NUMBER = re.compile(r"[-+]?[\d.,]+[\d.,\s±%+−()-]*")
 
@@ -29,8 +30,14 @@ def visible(text: str) -> str:
 
 
 def block(text: str) -> str:
-    """`visible`, for a text of several lines: line ends and tabs stay."""
-    return _HIDDEN_IN_LINES.sub(_written_out, text.replace("\r\n", "\n"))
+    """`visible`, for a text of several lines, or a whole page: line ends and tabs stay."""
+    text = text.replace("\r\n", "\n")
+    beyond_ascii = text.encode(errors="surrogatepass").translate(None, delete=_SEEN_ASCII)
+    if not _HIDDEN_IN_LINES.search(
+        beyond_ascii.decode(errors="surrogatepass")
+    ):  # a page is ASCII, but for a few letters
+        return text
+    return _HIDDEN_IN_LINES.sub(_written_out, text)
 
 
 def csv_cell(text: str) -> str:

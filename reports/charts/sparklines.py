@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 from markupsafe import Markup
 
+from harness.recipe import Recipe
 from harness.records import RunRecord
 from harness.training.schedule import learning_rate
-from harness.visible import visible
 from reports.format import units
-from reports.format.text import plural, short
+from reports.format.text import plural, shown
 from reports.results.classes import Classes, ClassResult
+from reports.results.sections import recipe_from_json, recipe_json
 
 POINTS = 80
 """At most so many points of a curve are drawn, each the mean of its neighbours."""
@@ -44,11 +46,18 @@ def _losses(record: RunRecord) -> Iterator[Trace]:
         yield _curve("Loss by epoch", losses, "epoch", "{:.3f}".format, words)
 
 
-def _rates(record: RunRecord) -> Iterator[Trace]:
-    rates = _learning_rates(record)
-    if len(set(rates)) > 1:
-        words = f"from {rates[0]:.3g} to {rates[-1]:.3g}, highest {max(rates):.3g}; from the recipe"
-        yield _curve("Learning rate by epoch", rates, "epoch", "{:.3g}".format, words, from_zero=True)
+def _rates(record: RunRecord) -> list[Trace]:
+    return _of_schedule(recipe_json(record.key.recipe), len(record.epoch_losses), len(record.step_seconds))
+
+
+@lru_cache(maxsize=256)
+def _of_schedule(recipe: str, epochs: int, steps: int) -> list[Trace]:
+    """The learning rate by a recipe, given as JSON: the seeds of a method on a dataset have the same."""
+    rates = _learning_rates(recipe_from_json(recipe), epochs, steps)
+    if len(set(rates)) < 2:
+        return []
+    words = f"from {rates[0]:.3g} to {rates[-1]:.3g}, highest {max(rates):.3g}; from the recipe"
+    return [_curve("Learning rate by epoch", rates, "epoch", "{:.3g}".format, words, from_zero=True)]
 
 
 def _speeds(record: RunRecord) -> Iterator[Trace]:
@@ -60,12 +69,11 @@ def _speeds(record: RunRecord) -> Iterator[Trace]:
         yield _curve("Images a second, step by step", speeds, "step", units.rate, words, from_zero=True)
 
 
-def _learning_rates(record: RunRecord) -> list[float]:
+def _learning_rates(recipe: Recipe, epochs: int, steps: int) -> list[float]:
     """The rate at the start of each epoch, by the recipe's schedule."""
-    recipe, epochs = record.key.recipe, len(record.epoch_losses)
     if not recipe.learning_rate or not epochs:
         return []
-    steps = max(len(record.step_seconds), epochs)
+    steps = max(steps, epochs)
     return [learning_rate(recipe, recipe.learning_rate, e, e * steps // epochs, steps) for e in range(epochs)]
 
 
@@ -73,7 +81,7 @@ def _classes(test: str, results: Sequence[ClassResult]) -> Iterator[Trace]:
     known = sorted(r.accuracy_percent for r in results if r.accuracy_percent is not None)
     if known:
         words = f"from {known[0]:.0f} to {known[-1]:.0f} %, the middle one {known[len(known) // 2]:.0f} %"
-        title = f"Accuracy by class, sorted: {short(visible(test), 40)}"
+        title = f"Accuracy by class, sorted: {shown(test, 40)}"
         yield Trace(title, _bars(known, 100.0), ("lowest class", "highest"), ("0 %", "100 %"), words)
 
 
@@ -100,23 +108,33 @@ def _curve(
     drawn = _thinned(values)
     low, high = 0.0 if from_zero else min(drawn), max(drawn)
     down = 36 / ((high - low) or 1.0)
-    across = 100 / max(len(drawn) - 1, 1)
-    places = [place for i, v in enumerate(drawn) for place in (i * across, 38 - down * (v - low))]
-    line = Markup('<polyline points="' + "%.1f,%.1f " * len(drawn) % tuple(places) + '"/>')
+    line = Markup(_line_of(len(drawn)) % tuple([38 - down * (v - low) for v in drawn]))
     return Trace(title, line, (f"{noun} 1", f"{noun} {len(values):,}"), (text(low), text(high)), words)
+
+
+@cache
+def _line_of(points: int) -> str:
+    """A line through so many points side by side, whose heights are left to fill in."""
+    across = 100 / max(points - 1, 1)
+    return '<polyline points="' + "".join(f"{i * across:.1f},%.1f " for i in range(points)) + '"/>'
 
 
 def _bars(values: Sequence[float], most: float) -> Markup:
     drawn = _thinned(values)
-    wide = 100 / len(drawn)
-    heights = (max(38 * v / most, 0.4) if most else 0.4 for v in drawn)
-    steps = "".join(f"V{40 - h:.1f}H{i * wide:.1f}" for i, h in enumerate(heights, 1))
-    return Markup(f'<path d="M0 40{steps}V40z"/>')
+    return Markup(_bars_of(len(drawn)) % tuple([40 - (max(38 * v / most, 0.4) if most else 0.4) for v in drawn]))
+
+
+@cache
+def _bars_of(number: int) -> str:
+    """So many bars side by side, whose upper ends are left to fill in."""
+    wide = 100 / number
+    return '<path d="M0 40' + "".join(f"V%.1fH{i * wide:.1f}" for i in range(1, number + 1)) + 'V40z"/>'
 
 
 def _thinned(values: Sequence[float]) -> list[float]:
     size = -(-len(values) // POINTS)
     if size == 1:
         return list(values)
-    groups = [values[i : i + size] for i in range(0, len(values), size)]
-    return [sum(group) / len(group) for group in groups]
+    rest = values[len(values) // size * size :]
+    found = [sum(group) / size for group in zip(*[iter(values)] * size, strict=False)]
+    return [*found, sum(rest) / len(rest)] if rest else found

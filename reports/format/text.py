@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness.visible import visible
 
@@ -22,6 +23,12 @@ def short(text: str, length: int) -> str:
         return text
     head = (length - 1) * 2 // 3
     return f"{text[:head]}…{text[-(length - 1 - head) :]}"
+
+
+@lru_cache(maxsize=1 << 14)
+def shown(text: str, length: int) -> str:
+    """`text` with nothing hidden in it, at most `length` characters long; what many runs have in common is looked at once."""
+    return short(visible(text), length)
 
 
 def listed(names: list[str], most: int | None = None) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from harness.visible import block, visible
 from reports.format.text import plural, short
-from reports.html.markup import rows
+from reports.html.markup import show
 
 SHARED = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; img-src data:; base-uri 'none'; form-action 'none'"
 """The policy of a site's pages, whose style and script are files beside them."""
@@ -23,11 +23,6 @@ def render(template: str, *, root: str | None = None, **values: Any) -> str:
     """A whole page. Without `root` it needs no other file; with it, style and script lie at ``<root>page.css`` and ``.js``."""
     assets = _inlined() if root is None else {"style": "", "script": "", "policy": SHARED}
     return block(environment().get_template(template).render(**assets, root=root, **values))
-
-
-def part(macro: str, *values: Any) -> Markup:
-    """What a macro of parts.html.j2 makes of `values`."""
-    return Markup(block(getattr(environment().get_template("parts.html.j2").module, macro)(*values)))
 
 
 @cache
@@ -41,7 +36,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals |= {"rows": rows, "version": version("adaptbench")}
+    found.globals |= {"show": show, "version": version("adaptbench")}
     found.filters |= {"plural": plural, "name": lambda text: short(visible(text), 60)}
     return found
 

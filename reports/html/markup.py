@@ -1,14 +1,59 @@
-"""The rows of a table as HTML. A site has millions of cells: written here, they take a tenth of the time that a template takes."""
+"""Tables as HTML. A site has millions of cells: written here, they take a tenth of the time that a template takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
+from functools import lru_cache
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
+
+OFTEN = 1 << 14
+"""So many texts are kept as HTML: names, labels and rounded numbers come again and again."""
+
+
+@lru_cache(maxsize=OFTEN)
+def escaped(text: str) -> str:
+    """`text` for HTML, also within quotes."""
+    return str(escape(text))
+
+
+def show(table: Table, kind: str = "", sortable: bool = True, lines: Sequence[str] | None = None) -> Markup:
+    """A table with its legend and notes, of its own kind or another. lines: its rows where they are HTML already."""
+    if lines is None:
+        lines = [_row(table, cells) for cells in table.rows]
+    name, caption = escaped(table.name), escaped(table.caption)
+    sorts = " data-sortable" if sortable and len(lines) > 1 else ""
+    features = f' data-features="{" ".join(table.features)}"' if table.features else ""
+    heads = "".join(map(_head, table.columns))
+    body = "\n".join(lines)
+    foot = f"<tfoot>\n{rows(table, table.foot)}\n</tfoot>\n" if table.foot else ""
+    notes = "".join(f'<li id="{name}-n{i}">{escape(text)}</li>\n' for i, text in enumerate(table.notes, 1))
+    return Markup(
+        f'<div class="scroll" role="group" tabindex="0" aria-label="{caption}">\n'
+        f'<table id="{name}" class="{kind or table.kind}"{sorts}{features}>\n<caption>{caption}</caption>\n'
+        f"<thead><tr>\n{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n{foot}</table>\n</div>\n{_legend(table)}"
+        + (f'<ol class="notes">\n{notes}</ol>\n' if notes else "")
+    )
+
+
+def plain(table: Table) -> str:
+    """A small table that is only looked at: its rows can be neither sorted nor chosen."""
+    caption = escaped(table.caption)
+    kinds = [' class="number"' if column.numeric else "" for column in table.columns]
+    heads = "".join(
+        f'<th scope="col"{kind}>{escaped(c.title)}</th>' for c, kind in zip(table.columns, kinds, strict=True)
+    )
+    body = "".join(_plain_row(kinds, cells) for cells in table.rows)
+    notes = "".join(f"<li>{escape(text)}</li>" for text in table.notes)
+    return (
+        f'<div class="scroll" role="group" tabindex="0" aria-label="{caption}">\n'
+        f'<table class="wordy"><caption>{caption}</caption>\n'
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n{_legend(table)}"
+        + (f'<ol class="notes">{notes}</ol>' if notes else "")
+    )
 
 
 def rows(table: Table, lines: Iterable[Sequence[Cell]]) -> Markup:
@@ -16,15 +61,58 @@ def rows(table: Table, lines: Iterable[Sequence[Cell]]) -> Markup:
     return Markup("\n".join(_row(table, cells) for cells in lines))
 
 
+@lru_cache(maxsize=OFTEN)
+def heading(text: str) -> str:
+    """The first cell of a row, where it is a text alone."""
+    return f'<th scope="row">{_content(_LOOSE, Cell(text))}</th>'
+
+
+@lru_cache(maxsize=OFTEN, typed=True)
+def cell(text: str, value: float | None = None, numeric: bool = True) -> str:
+    """Any other cell that is a text and its number alone."""
+    return table_cell(_LOOSE, Column("", numeric=numeric), Cell(text, value))
+
+
+_LOOSE = Table("", "", [])
+"""Of cells that are the same in every table."""
+
+
+def _head(column: Column) -> str:
+    row = f' data-row="{column.row}"' if column.row else ""
+    first = " data-lowest-first" if column.lowest_first else ""
+    names = f' data-names="{escape(chr(9).join(column.data))}"' if column.data else ""
+    unit = f'<span class="unit">{escaped(column.unit)}</span>' if column.unit else ""
+    kind = "number" if column.numeric else "text"
+    title = f'<span class="title"><bdi>{escaped(column.title)}</bdi></span>'
+    return f'<th scope="col" class="{kind}"{row}{first}{names}>{title}{unit}</th>\n'
+
+
+def _legend(table: Table) -> str:
+    return f'<p class="legend">{escape(table.legend)}</p>' if table.legend else ""
+
+
+def _plain_row(kinds: Sequence[str], cells: Sequence[Cell]) -> str:
+    rest = "".join(_plain_cell(*pair) for pair in zip(kinds[1:], cells[1:], strict=True))
+    return f'<tr><th scope="row">{escaped(cells[0].text)}</th>{rest}</tr>\n'
+
+
+def _plain_cell(kind: str, cell: Cell) -> str:
+    if not kind and len(cell.text) > 40:
+        kind = ' class="roomy"'
+    note = f"<sup>{cell.note}</sup>" if cell.note else ""
+    return f"<td{kind}>{escaped(cell.text)}{note}</td>"
+
+
 def _row(table: Table, cells: Sequence[Cell]) -> str:
     head = cells[0]
-    key = f' data-row="{escape(head.style.key)}"' if head.style else ""
+    key = f' data-row="{escaped(head.style.key)}"' if head.style else ""
     apart = " data-apart" if head.apart else ""
-    rest = "\n".join(_cell(table, *pair) for pair in zip(table.columns[1:], cells[1:], strict=True))
+    rest = "\n".join(table_cell(table, *pair) for pair in zip(table.columns[1:], cells[1:], strict=True))
     return f'<tr{key}{apart}>\n<th scope="row">{_content(table, head)}</th>\n{rest}\n</tr>'
 
 
-def _cell(table: Table, column: Column, cell: Cell) -> str:
+def table_cell(table: Table, column: Column, cell: Cell) -> str:
+    """Any cell but a row's heading."""
     kind = "number" if column.numeric else "text"
     if cell.best:
         kind += " best"
@@ -41,12 +129,12 @@ def _cell(table: Table, column: Column, cell: Cell) -> str:
 
 
 def _content(table: Table, cell: Cell) -> str:
-    text = escape(cell.text)
+    text = escaped(cell.text)
     if cell.long:
-        shown = f"<details><summary>{escape(cell.text[:120])}…</summary><pre>{text}</pre></details>"
+        shown = f"<details><summary>{escaped(cell.text[:120])}…</summary><pre>{text}</pre></details>"
     else:
         words = f'<bdi class="absent">{text}</bdi>' if cell.absent else f"<bdi>{text}</bdi>"
-        linked = f'<a href="{escape(cell.href)}">{words}</a>' if cell.href else words
+        linked = f'<a href="{escaped(cell.href)}">{words}</a>' if cell.href else words
         whole = ' class="whole"' if len(cell.text) < 26 else ""
         shown = f"<span{whole}>{_swatch(cell.style) if cell.style else ''}{linked}</span>"
     if cell.tied or cell.tags or cell.note or cell.details:
@@ -57,14 +145,14 @@ def _content(table: Table, cell: Cell) -> str:
 def _additions(table: Table, cell: Cell) -> str:
     """What stands behind or below a cell's text."""
     found = '<span class="hidden">, tied with the best</span>' if cell.tied else ""
-    found += "".join(f' <span class="tag">{escape(tag)}</span>' for tag in cell.tags)
+    found += "".join(f' <span class="tag">{escaped(tag)}</span>' for tag in cell.tags)
     if cell.note:
         found += (
-            f'<sup><a href="#{escape(table.name)}-n{cell.note}" aria-label="note {cell.note}">{cell.note}</a></sup>'
+            f'<sup><a href="#{escaped(table.name)}-n{cell.note}" aria-label="note {cell.note}">{cell.note}</a></sup>'
         )
     if cell.details:
         bold = dict.fromkeys(cell.bold, ' class="bold"')
-        details = (f"<span{bold.get(i, '')}>{escape(d)}</span>" for i, d in enumerate(cell.details))
+        details = (f"<span{bold.get(i, '')}>{escaped(d)}</span>" for i, d in enumerate(cell.details))
         found += f'<span class="details">{"".join(details)}</span>'
     return found
 

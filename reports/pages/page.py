@@ -19,8 +19,9 @@ from reports.findings.verdict import verdict
 from reports.format.cells import Table
 from reports.format.styles import Style
 from reports.format.text import Problem, listed, short
-from reports.html.html_document import part, render
+from reports.html.html_document import render
 from reports.html.packing import AT_ONCE, packed
+from reports.pages.run_html import run_details
 from reports.pages.run_page import RunView, run_view
 from reports.results.questions import asked
 from reports.results.section_results import SectionResults, in_numbers
@@ -79,9 +80,9 @@ def page_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> str
     styles, titles = row_styles(found), run_titles(found)
     links = {id(record): f"#run{i}" for i, record in enumerate(_runs(found), 1)}
     runs = run_views(found, titles)
-    details = packed([part("run_details", run) for run in runs]) if len(runs) >= PACKED_FROM else []
+    details = packed([block(run_details(run)) for run in runs]) if len(runs) >= PACKED_FROM else []
     shown = frame(found, styles, titles, links, problems)
-    return render("page.html.j2", **shown, runs=runs, packed=details, at_once=AT_ONCE)
+    return render("page.html.j2", **shown, runs=runs, run_details=run_details, packed=details, at_once=AT_ONCE)
 
 
 def frame(

@@ -15,8 +15,8 @@ from reports.format.text import Problem
 from reports.html.html_document import render, source
 from reports.pages.listings import Page, Place, Places, listings
 from reports.pages.page import SuiteView, frame
+from reports.pages.run_html import class_tables, run_details
 from reports.pages.run_page import run_view
-from reports.results.classes import class_tables
 from reports.results.section_results import SectionResults, in_numbers
 from reports.results.titles import row_styles, run_titles
 from reports.tables.provenance import environment_text
@@ -52,10 +52,9 @@ def site_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> Ite
 def _run_page(title: str, record: RunRecord, places: Sequence[Place]) -> str:
     """`places`: where the run belongs."""
     view, environment = run_view("run", title, record), environment_text(record.environment)
-    classes = list(class_tables(view.classes))
-    return render(
-        "run.html.j2", root="../", title=title, run=view, environment=environment, classes=classes, places=places
-    )
+    details, classes = run_details(view), list(class_tables(view.classes))
+    return render("run.html.j2", root="../", title=title, run=view, details=details, classes=classes, places=places,
+                  environment=environment)  # fmt: skip
 
 
 def _places(found: Sequence[SectionResults]) -> Places:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from harness.records import RunRecord, TestRecord
-from harness.visible import visible
-from reports.format.cells import Cell, Column, Table
-from reports.format.text import short
+from reports.format.text import shown
 
 
 @dataclass(slots=True)
@@ -32,40 +29,25 @@ def by_class(record: RunRecord) -> Classes:
     return {test: _results(found) for test, found in record.accuracy.items() if _known(found)}
 
 
-def class_tables(classes: Classes) -> Iterator[Table]:
-    """A table a test: a line a class with its accuracy, and the class that its images are most often taken for."""
-    for i, (test, results) in enumerate(classes.items(), 1):
-        columns = [Column("Class", numeric=False), Column("Accuracy", "%"), Column("Images"),
-                   Column("Most often taken for", numeric=False)]  # fmt: skip
-        caption = f"Classes of {short(visible(test), 60)}"
-        table = Table(f"classes{i}", caption, columns, features=("filter",), kind="wordy")
-        for found in results:
-            percent = found.accuracy_percent
-            score = table.absent("No image.") if percent is None else Cell(f"{percent:.1f}", percent)
-            other = f"{found.other} ({found.mistaken:,})" if found.mistaken else "no other"
-            table.rows.append([Cell(found.name), score, Cell(f"{found.images:,}", found.images), Cell(other)])
-        yield table
-
-
 def _known(found: TestRecord) -> bool:
-    return bool(found.confusion) and max(true for true, _, _ in found.confusion) < found.classes
+    return bool(found.confusion) and max(found.confusion)[0] < found.classes
 
 
 def _results(found: TestRecord) -> list[ClassResult]:
-    names = [_shown(name) for name in found.class_names]
+    names = [shown(name, 60) for name in found.class_names]
     names += [str(i) for i in range(len(names), found.classes)]
-    results = [
-        ClassResult(name, 0, percent) for name, percent in zip(names, found.class_accuracy_percent, strict=False)
-    ]
+    images, right, mistaken, other = ([0] * found.classes for _ in range(4))
     for true, predicted, count in found.confusion:
-        result = results[true]
-        result.images += count
-        if true != predicted and count > result.mistaken:
-            result.mistaken = count
-            result.other = names[predicted] if predicted < len(names) else str(predicted)
-    return results
+        images[true] += count
+        if true == predicted:
+            right[true] += count
+        elif count > mistaken[true]:
+            mistaken[true], other[true] = count, predicted
+    return [
+        ClassResult(name, of, 100 * correct / of if of else None, wrong, _name_of(names, answer) if wrong else "")
+        for name, of, correct, wrong, answer in zip(names, images, right, mistaken, other, strict=False)
+    ]
 
 
-@lru_cache(maxsize=10_000)
-def _shown(name: str) -> str:
-    return short(visible(name), 60)
+def _name_of(names: Sequence[str], label: int) -> str:
+    return names[label] if label < len(names) else str(label)

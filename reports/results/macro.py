@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from statistics import fmean
 
@@ -22,29 +22,30 @@ def macro_f1_percent(record: RunRecord) -> Maybe:
 
 def _over_tests(record: RunRecord, of_test: Callable[[TestRecord], float]) -> Maybe:
     tests = record.accuracy.values()
-    if not tests or not all(any(count for *_, count in test.confusion) for test in tests):
+    if not tests or not all(any(count for _, _, count in test.confusion) for test in tests):
         return None
     return fmean(map(of_test, tests))
 
 
 def _mean_class_accuracy(test: TestRecord) -> float:
     true, _, right = _counts(test)
-    return 100 * fmean(right[each] / count for each, count in true.items() if count)
+    return 100 * fmean([right[each] / count for each, count in true.items() if count])
 
 
 def _mean_class_f1(test: TestRecord) -> float:
     true, answered, right = _counts(test)
-    both = true + answered
-    return 100 * fmean(2 * right[each] / count for each, count in both.items())
+    both = {each: true[each] + answered[each] for each in {*true, *answered}}
+    return 100 * fmean([2 * right[each] / count for each, count in both.items() if count])
 
 
-def _counts(test: TestRecord) -> tuple[Counter[int], Counter[int], Counter[int]]:
+def _counts(test: TestRecord) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
     """Images by class: how many there are, how many were answered as it, and how many of them rightly."""
-    true: Counter[int] = Counter()
-    answered: Counter[int] = Counter()
-    right: Counter[int] = Counter()
+    true: defaultdict[int, int] = defaultdict(int)
+    answered: defaultdict[int, int] = defaultdict(int)
+    right: defaultdict[int, int] = defaultdict(int)
     for of, predicted, count in test.confusion:
         true[of] += count
         answered[predicted] += count
-        right[of] += count * (of == predicted)
+        if of == predicted:
+            right[of] += count
     return true, answered, right

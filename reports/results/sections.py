@@ -282,6 +282,11 @@ def recipe_json(recipe: Recipe) -> str:
     return _RECIPE.dump_json(recipe).decode()
 
 
+def recipe_from_json(text: str) -> Recipe:
+    """The recipe that has this canonical text."""
+    return _RECIPE.validate_json(text)
+
+
 def plain(value: Any) -> str:
     """A setting as ``--set`` takes it: text as it is, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)

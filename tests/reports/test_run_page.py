@@ -1,13 +1,15 @@
 """A run in full, from whatever its record holds."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from harness.records import AnalysisRecord, BlockRecord, ProfileRecord, SimulationRecord, TestRecord, WindowRecord
 from reports.charts.sparklines import POINTS
+from reports.pages.run_html import class_tables
 from reports.pages.run_page import run_view
-from reports.results.classes import by_class, class_tables
+from reports.results.classes import by_class
 
 
 def texts(table):
@@ -52,12 +54,14 @@ def test_accuracy_by_class_names_the_lowest(record):
 def test_a_line_a_class_says_what_it_is_taken_for(record):
     test = TestRecord(accuracy_percent=50, correct=4, images=8, classes=3, class_names=("cat", "dog", "<b>"),
                       confusion=((0, 0, 1), (0, 1, 3), (0, 2, 1), (1, 1, 3)))  # fmt: skip
-    (table,) = class_tables(by_class(replace(record(), accuracy={"digits": test})))
-    assert texts(table) == [
+    ((caption, table),) = class_tables(by_class(replace(record(), accuracy={"digits": test})))
+    assert caption == "Classes of digits"
+    assert [re.findall("<bdi.*?>(.*?)</bdi>", line) for line in table.split("<tr>")[2:]] == [
         ["cat", "20.0", "5", "dog (3)"],
         ["dog", "100.0", "3", "no other"],
-        ["<b>", "–", "0", "no other"],
+        ["&lt;b&gt;", "–", "0", "no other"],
     ]
+    assert '<li id="classes1-n1">No image.</li>' in table
     assert by_class(record()) == {}
 
 

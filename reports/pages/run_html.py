@@ -1,0 +1,104 @@
+"""A run in full as HTML. A site has a page for each of thousands of runs, so it is written here and not by a template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from markupsafe import Markup
+
+from reports.charts.sparklines import Trace
+from reports.format.cells import Column, Table
+from reports.format.text import shown
+from reports.html.markup import OFTEN, cell, escaped, heading, plain, show, table_cell
+from reports.pages.run_page import RunView
+from reports.results.classes import Classes, ClassResult
+
+_CLASS_COLUMNS = [Column("Class", numeric=False), Column("Accuracy", "%"), Column("Images"),
+                  Column("Most often taken for", numeric=False)]  # fmt: skip
+
+
+def run_details(run: RunView) -> Markup:
+    """What stands below a run's title: facts, what went wrong, phases, curves, tests, memory, warnings and command."""
+    tables = [plain(table) for table in (run.tests, run.windows) if table.rows]
+    tables += [f'<p class="prose above">{escaped(table.caption)}:</p>{plain(table)}'
+               for table in (run.categories, run.blocks) if table.rows]  # fmt: skip
+    return Markup("".join([_facts(run), _failure(run), _phases(run), _traces(run), *tables, _messages(run)]))
+
+
+def _facts(run: RunView) -> str:
+    facts = "".join(
+        [f"<div><dt>{escaped(name)}</dt><dd><bdi>{escaped(value)}</bdi></dd></div>\n" for name, value in run.facts]
+    )
+    return f'<dl class="conditions">\n{facts}</dl>\n'
+
+
+def _failure(run: RunView) -> str:
+    reason = _preformatted(run.reason) if run.reason else ""
+    if not run.traceback:
+        return reason
+    return f'{reason}<details class="fold"><summary>Traceback</summary>{_preformatted(run.traceback)}</details>'
+
+
+def _phases(run: RunView) -> str:
+    phases = "".join([
+        f'<div><dt>{phase}</dt><dd><svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{bar}</svg>'
+        f"<span>{took}</span></dd></div>\n"
+        for phase, took, bar in run.phases
+    ])  # fmt: skip
+    return f'<dl class="timeline">\n{phases}</dl>\n' if phases else ""
+
+
+def _traces(run: RunView) -> str:
+    traces = "".join(map(_trace, run.traces))
+    return f'<div class="traces">\n{traces}</div>\n' if traces else ""
+
+
+def _trace(trace: Trace) -> str:
+    return (
+        f"<figure><figcaption><strong>{escaped(trace.title)}</strong> {escaped(trace.words)}</figcaption>\n"
+        f'<div class="axes" data-high="{trace.y[1]}" data-low="{trace.y[0]}"><svg viewBox="0 0 100 40" preserveAspectRatio="none" '
+        f'aria-hidden="true">{trace.svg}</svg><p data-first="{trace.x[0]}" data-last="{trace.x[1]}"></p></div></figure>\n'
+    )
+
+
+def _messages(run: RunView) -> str:
+    warnings = "".join(f'<li><div class="message" tabindex="0">{escaped(text)}</div></li>' for text in run.warnings)
+    found = f'<ul class="messages">{warnings}</ul>' if warnings else ""
+    return found + (_preformatted(run.command) if run.command else "")
+
+
+def _preformatted(text: str) -> str:
+    return f'<pre tabindex="0">{escaped(text)}</pre>'
+
+
+def class_tables(classes: Classes) -> Iterator[tuple[str, Markup]]:
+    """A caption and a table for each test: a line a class, its accuracy, and the class that its images are most often taken for."""
+    for i, (test, results) in enumerate(classes.items(), 1):
+        table = Table(
+            f"classes{i}", f"Classes of {shown(test, 60)}", _CLASS_COLUMNS, features=("filter",), kind="wordy"
+        )
+        lines = [_class_line(table, found) for found in results]
+        yield table.caption, show(table, lines=lines)
+
+
+def _class_line(table: Table, found: ClassResult) -> str:
+    percent = found.accuracy_percent
+    score = table_cell(table, _CLASS_COLUMNS[1], table.absent("No image.")) if percent is None else _score(percent)
+    taken_for = _taken_for(found.other, found.mistaken)
+    return f"<tr>\n{heading(found.name)}\n{score}\n{_images(found.images)}\n{taken_for}\n</tr>"
+
+
+@lru_cache(maxsize=OFTEN)
+def _score(percent: float) -> str:
+    return cell(f"{percent:.1f}", percent)
+
+
+@lru_cache(maxsize=OFTEN)
+def _images(number: int) -> str:
+    return cell(f"{number:,}", number)
+
+
+@lru_cache(maxsize=OFTEN)
+def _taken_for(other: str, mistaken: int) -> str:
+    return cell(f"{other} ({mistaken:,})" if mistaken else "no other", numeric=False)
