@@ -1,6 +1,7 @@
 """Errors that advise: what was wrong, what would be right, and the next step."""
 
 import difflib
+import os
 import sysconfig
 import traceback
 from collections.abc import Iterable
@@ -77,7 +78,7 @@ def is_users(error: BaseException) -> bool:
 def traceback_text(error: BaseException) -> str:
     """The traceback of an error, with the home folder as ``~``, as it may be kept and shown to others."""
     text = "".join(traceback.format_exception(error))
-    home = str(Path.home())
+    home = os.path.expanduser("~")  # that is itself where nobody knows of a home
     return text.replace(home, "~") if len(home) > 1 else text
 
 

@@ -7,12 +7,31 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import platformdirs
 
 MOST_TEXT_BYTES = 1 << 28
 """Lists of images are shorter: ImageNet's takes a quarter of it."""
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: the user's cache folder; in a container without a home that can be written, one of the
+    user's own below the temporary folder.
+    """
+    usual = platformdirs.user_cache_path("adaptbench")
+    there = next(place for place in (usual, *usual.parents) if os.path.lexists(place))
+    if usual.is_absolute() and os.access(there, os.W_OK | os.X_OK):
+        return usual
+    with suppress(OSError):
+        instead = Path(tempfile.gettempdir()) / f"adaptbench-{os.getuid()}"
+        instead.mkdir(mode=0o700, exist_ok=True)
+        if instead.lstat().st_uid == os.getuid():  # and nobody's trap
+            return instead
+    return usual
 
 
 def require_regular(path: Path) -> None:

@@ -1,6 +1,7 @@
 """A suite by the real command: resumed after a kill, the same twice and side by side, interrupted, reported."""
 
 import dataclasses
+import json
 import os
 import signal
 import time
@@ -129,29 +130,35 @@ def test_the_reference_execution_gives_the_same_accuracies(undisturbed):
     assert reference.epoch_losses == pytest.approx(fast.epoch_losses, rel=1e-5)
 
 
-def test_a_killed_suite_leaves_no_process_and_resumes_to_the_same_records(
-    start_tiny, tiny_adaptbench, undisturbed, tmp_path
-):
-    words = [*WORDS, "--results", tmp_path]
-    with start_tiny(*words) as process:
-        until(lambda: files(tmp_path), process)
-        # the fork server, its resource tracker, and the next run: it is under way when the suite dies
-        until(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 3, process)
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=HANGS_SECONDS)
-    assert not alive
-    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(tmp_path)}
-    assert 1 <= len(before) < 3
-    resumed = tiny_adaptbench(*words)
-    assert resumed.returncode == 0
-    assert f"{len(before)} of 3 runs are done already" in resumed.stdout
-    for path, (written, content) in before.items():
-        assert path.stat().st_mtime_ns == written
-        assert path.read_bytes() == content
-    ours, theirs = read(tmp_path), read(undisturbed[0])
-    assert ours.keys() == theirs.keys()
-    assert {path: timeless(record) for path, record in ours.items()} == {p: timeless(r) for p, r in theirs.items()}
+def kill_anywhere(start_tiny, folder, words, *how):
+    """The folders of suites that were killed at random moments, and begun again, as `killing.py` does it."""
+    with start_tiny(*how, folder, *words, python=(FAKES / "killing.py",)) as process:
+        out, err = process.communicate(timeout=4 * 3600)
+    assert process.returncode == 0, err
+    return sorted(folder.glob("suite-*/")), json.loads(out)
+
+
+def test_ten_kills_at_any_moment_cost_nothing(start_tiny, undisturbed, tmp_path):
+    suites, kills = kill_anywhere(start_tiny, tmp_path, WORDS, "warm", 10, 1.5)
+    assert sum(kills) == 10
+    records = {path: timeless(record) for path, record in read(undisturbed[0]).items()}
+    for folder in suites:
+        assert {path: timeless(record) for path, record in read(folder).items()} == records
+
+
+@pytest.mark.long
+def test_two_hundred_kills_at_any_moment_cost_nothing(start_tiny, tiny_adaptbench, tmp_path, record_testsuite_property):
+    words = [{"1": "1,2,3,4,5,6,7,8,9,10"}.get(word, word) for word in WORDS]
+    start = time.monotonic()
+    assert tiny_adaptbench(*words, "--results", tmp_path / "undisturbed", timeout=3600).returncode == 0
+    third_seconds = (time.monotonic() - start) / 3
+    records = {path: timeless(record) for path, record in read(tmp_path / "undisturbed").items()}
+    assert len(records) == 30
+    suites, kills = kill_anywhere(start_tiny, tmp_path, words, "cold", 200, third_seconds)
+    record_testsuite_property("kills of a suite of 30 runs", kills)
+    assert sum(kills) == 200
+    for folder in suites:
+        assert {path: timeless(record) for path, record in read(folder).items()} == records
 
 
 @pytest.fixture

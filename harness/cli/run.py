@@ -274,7 +274,10 @@ class _Told(Display):
 
     def started(self, number: int, run: PlannedRun) -> None:
         if self._planned:
-            self._hear(self._planned)
+            try:
+                self._hear(self._planned)
+            except OSError as error:
+                self.note(f"this command can't be kept as an experiment's file: {error.strerror or error}.")
             self._planned = ()
         super().started(number, run)
 

@@ -53,7 +53,7 @@ class Worker:
     @property
     def is_gone(self) -> bool:
         """Whether it ran on this machine, and has ended."""
-        return self.machine == _machine() and _is_gone(self.pid)
+        return self.machine == _machine() and is_gone(self.pid)
 
 
 class Claims:
@@ -84,7 +84,11 @@ class Claims:
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
 
     def __enter__(self) -> Claims:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Raises DataError where the folder can't be made."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unclaimable(error) from error
         for folder in self._heard_in[1:]:
             with suppress(OSError):  # who can't be heard there is alone there
                 folder.mkdir(parents=True, exist_ok=True)
@@ -98,8 +102,8 @@ class Claims:
         self._leaving.set()
         self._thread.join()
         for folder in self._heard_in:
-            with suppress(OSError):
-                self._heartbeat(folder).unlink(missing_ok=True)
+            _unlink(self._heartbeat(folder))
+            self._forget_the_dead(folder)
 
     def take(self, names: Iterable[str]) -> str | None:
         """Claim the first of the runs that nobody has; None if all are held by processes that live. The folder is listed once."""
@@ -115,14 +119,23 @@ class Claims:
             except FileExistsError:
                 continue
             except OSError as error:
-                raise DataError(
-                    f"a run can't be claimed in {self._folder}: {error.strerror}.",
-                    "Free some space, or let the folder be written, and repeat the command: it goes on from there.",
-                ) from error
+                raise self._unclaimable(error) from error
             self._held[name] = number, time.monotonic()
             self._write_heartbeat()
             return name
         return None
+
+    @property
+    def are_gone(self) -> bool:
+        """Whether somebody has removed the folder, or whatever it lies in."""
+        return not self._folder.exists()
+
+    def _unclaimable(self, error: OSError) -> DataError:
+        why = "the folder was removed meanwhile" if self.are_gone else error.strerror
+        return DataError(
+            f"a run can't be claimed in {self._folder}: {why}.",
+            "Free some space, or let the folder be written, and repeat the command: it goes on from there.",
+        )
 
     def holds(self, name: str) -> bool:
         """Whether a run is still this process's: one that was suspended for longer than a lease may have lost it."""
@@ -133,14 +146,14 @@ class Claims:
         """Let others have a run that has no record."""
         number, _ = self._held.pop(name)
         if self._owner_of(name, number) == self._owner:
-            self._path(name, number).unlink(missing_ok=True)
+            _unlink(self._path(name, number))
         self._write_heartbeat()
 
     def finish(self, name: str) -> None:
         """A run has its record: no claim of it is needed any more, neither ours nor those of dead owners before us."""
         number, _ = self._held.pop(name)
         for each in range(number + 1):
-            self._path(name, each).unlink(missing_ok=True)
+            _unlink(self._path(name, each))
         self._write_heartbeat()
 
     def runs_here(self) -> int:
@@ -160,6 +173,14 @@ class Claims:
         here = [(worker, silent_seconds) for worker, silent_seconds in found.values() if worker.machine == _machine()]
         return [worker for worker, silent in here if not worker.is_gone and silent <= self._lease_seconds]
 
+    def _forget_the_dead(self, folder: Path) -> None:
+        """Remove heartbeats of processes that were killed on this machine, unless somebody is yet to take over their claims."""
+        claims = [folder / file for file in _listed(folder) if not file.startswith(_HEARTBEAT)]
+        needed = {self._owner_in(path) for path in claims}
+        for owner, (worker, _) in workers(folder).items():
+            if worker.is_gone and owner not in needed:
+                _unlink(folder / f"{_HEARTBEAT}{owner}")
+
     def _heartbeat(self, folder: Path) -> Path:
         return folder / f"{_HEARTBEAT}{self._owner}"
 
@@ -168,7 +189,10 @@ class Claims:
 
     def _owner_of(self, name: str, number: int) -> str:
         """The owner that a claim names; of one that its process never finished writing, a name that no owner has."""
-        path = self._path(name, number)
+        return self._owner_in(self._path(name, number))
+
+    @staticmethod
+    def _owner_in(path: Path) -> str:
         try:
             return str(json.loads(path.read_text())["owner"])
         except (OSError, ValueError, TypeError):
@@ -252,6 +276,12 @@ def _listed(folder: Path) -> Collection[str]:
         return ()
 
 
+def _unlink(path: Path) -> None:
+    """What can't be removed, on a disk that was made read-only, is in nobody's way once this process has ended."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
 def _worker(text: str) -> Worker | None:
     """None for a heartbeat that is just being written."""
     try:
@@ -279,7 +309,7 @@ def _machine() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _is_gone(pid: int) -> bool:
+def is_gone(pid: int) -> bool:
     """Whether no process of this machine has a number; one that ended and waits for its parent to notice is gone, too."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

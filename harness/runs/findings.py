@@ -77,6 +77,11 @@ def status_of(error: BaseException) -> tuple[Status, str]:
         return "diverged", str(error)
     if isinstance(error, AdaptBenchError):
         return "failed", str(error)
+    if "can't start new thread" in str(error):
+        return "failed", (
+            f"{located(error)}: the machine lets this process have no more threads.\n"
+            "Have fewer --jobs, or a higher limit: ulimit -u, or the limit of processes of the container."
+        )
     if not is_users(error):
         return "failed", located(error)
     return "failed", f"{located(error)}.\nMend it there and repeat the command; the record has the whole traceback."

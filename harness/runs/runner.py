@@ -198,7 +198,14 @@ def _note_accuracy(
         emit(TestEnded(test, record.accuracy_percent))
     if job.predictions:
         tests = {split.test.key: (split.splits.test, answers[split.test.key]) for split in data.tests}
-        predictions.write(job.predictions, tests)
+        try:
+            predictions.write(job.predictions, tests)
+        except OSError as error:
+            warnings.warn(
+                f"predictions can't be kept: {error.strerror or error}. The same command does this run again.",
+                UserWarning,
+                stacklevel=2,
+            )
     if data.drawn.val:
         findings.facts.validation = predict_validation(prepared).score(data.classes.names)
     else:

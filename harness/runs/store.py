@@ -138,12 +138,22 @@ class Store:
         return self.folder / ".features"
 
     def plan(self, names: Iterable[str]) -> None:
-        """Keep the names of the records that a suite is to have, for whoever asks how far it is; once for equal plans."""
+        """Keep the names of the records that a suite is to have, for whoever asks how far it is; once for equal plans.
+
+        Raises DataError where they can't be kept: records couldn't either.
+        """
         text = "".join(f"{name}\n" for name in names).encode()
         path = self._plans / f"{hashlib.sha256(text).hexdigest()[:16]}.txt"
-        if not path.exists():
+        if path.exists():
+            return
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, text, sync=False)
+        except OSError as error:
+            raise DataError(
+                f"the plan of a suite can't be kept in {self._plans}: {error.strerror}.",
+                "Free some space, or let the folder be written, and repeat the command.",
+            ) from error
 
     def planned(self) -> list[str]:
         """The names in all plans, each once, in order."""

@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
-
-import platformdirs
+from typing import Literal, NamedTuple, NoReturn, Protocol
 
 from harness.data import checks
 from harness.data.few_shot import classnames
 from harness.data.sizes import Sizes
 from harness.errors import AdaptBenchError, ConfigError, DataError
+from harness.files import cache_folder
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, doubts, plan
 from harness.records import NewerRecordError, RunRecord, to_json
@@ -36,7 +35,7 @@ from harness.runs.todo import Todo
 from harness.runs.worker_process import Isolation, end_if_importing
 from harness.suite import ClassSubset, Folders, Test, prompt
 
-CACHE = platformdirs.user_cache_path("adaptbench")
+CACHE = cache_folder()
 SHORT_BYTES = 75
 """A prompt of so many has 77 tokens at most, with start and end."""
 _POLL_SECONDS = 1.0
@@ -51,6 +50,17 @@ def require_device(name: str) -> None:
     """Raises ConfigError for what names no device, here or elsewhere."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name):
         raise ConfigError(f"--device {name} is not a device.", "Use auto, cpu, cuda or cuda:N.")
+
+
+def require_temporary_folder() -> None:
+    """Raises ConfigError where nothing temporary can be kept: runs are told by sockets there."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "no folder takes temporary files: neither that of TMPDIR, nor /tmp, nor the current one.",
+            "Free some space in one of them, or name another: TMPDIR=FOLDER.",
+        ) from error
 
 
 def require_threads(threads: int | None) -> None:
@@ -182,6 +192,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     Raises ConfigError or DataError before the first run if none could start, and `Interrupted` on Ctrl-C between them.
     """
     end_if_importing()
+    require_temporary_folder()
     require_threads(options.threads)
     if options.predictions:
         require_parquet()
@@ -308,6 +319,8 @@ class _Session:
         self.slots.append(run.slot)
         self.look_again_at = 0.0
         self.longest_seconds = max(self.longest_seconds, record.total_seconds)
+        if self.todo.claims.are_gone:
+            _keep_elsewhere(record, self.todo.store, "the folder was removed while the suite ran")
         if not self.todo.is_ours(name):
             self.todo.claims.give_back(name)
             self.progress.note(
@@ -358,19 +371,24 @@ def _write(record: RunRecord, store: Store) -> None:
     try:
         store.write(record)
     except OSError as error:
+        _keep_elsewhere(record, store, str(error.strerror))
+
+
+def _keep_elsewhere(record: RunRecord, store: Store, why: str) -> NoReturn:
+    """Keep the record of a finished run below the temporary folder, and raise DataError, which says where."""
+    path = store.path(record.key)
+    try:
         refuge = Store(Path(tempfile.gettempdir()) / "adaptbench-unsaved")
-        path = store.path(record.key)
-        try:
-            kept = refuge.write(record)
-        except OSError:
-            raise DataError(
-                f"the record of a finished run can't be written, neither to {path} ({error.strerror}) nor below {refuge.folder}.",
-                f"Free some space, put it there yourself, and repeat the command. The record:\n{to_json(record).decode()}",
-            ) from error
+        kept = refuge.write(record)
+    except OSError as error:
         raise DataError(
-            f"the record of a finished run can't be written to {path}: {error.strerror}. It is kept in {kept}.",
-            f"Free some space, move it to {path}, and repeat the command: it goes on from there.",
+            f"the record of a finished run can't be written, neither to {path} ({why}) nor elsewhere ({error.strerror}).",
+            f"Free some space, put it there yourself, and repeat the command. The record:\n{to_json(record).decode()}",
         ) from error
+    raise DataError(
+        f"the record of a finished run can't be written to {path}: {why}. It is kept in {kept}.",
+        f"Have the folder there, with some space, move the record to {path}, and repeat the command: it goes on from there.",
+    )
 
 
 def pending(

@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import multiprocessing.util
 import os
+import secrets
 import signal
 import tempfile
 import threading
@@ -18,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -28,8 +29,9 @@ from typing import Any
 import psutil
 
 from harness.errors import AdaptBenchError, ConfigError
-from harness.meters.environment import describe
+from harness.meters.environment import cgroup_memory_bytes, describe
 from harness.records import RunRecord, Status, from_json, to_json
+from harness.runs.claims import is_gone
 from harness.runs.death_with_parent import PARENT, READY, end_with
 from harness.runs.events import Event
 from harness.runs.job import Job, Place
@@ -47,6 +49,10 @@ EXIT_UNGUARDED = 97
 """Of a run's process that begins a suite itself, before it has its orders."""
 _EXIT_LOST = 255
 """What multiprocessing says of a process whose fork server is gone."""
+_MOST_BEGINNINGS = 3
+"""Of a run whose fork server was killed: what kills it each time may be the run's own memory."""
+_MARK = "ADAPTBENCH_RUN_PROCESS"
+"""The variable by which what a run starts is known as its own, also once the run is dead."""
 SAFE_PATH = ("PYTHONSAFEPATH", "for AdaptBench's fork server")
 """The variable by which Python looks for no modules in the current folder, and what it says where it is ours."""
 _READY_SECONDS = 0.02
@@ -59,14 +65,22 @@ _LONGEST_SOCKET_NAME = 103
 
 @dataclass
 class _RunProcess:
-    """A run under way: its process, the end of the pipe that it tells things by, and when it began."""
+    """A run under way: its process, the end of the pipe that it tells things by, and when it began.
+
+    `mark` is in the environment of whatever it starts. `fork_server` is the number of the process that it came from, if it did from
+    one. `memory_kills` are those that the kernel had counted by then.
+    """
 
     job: Job
     process: Any
     receiver: Connection
     started_at: str
     start: float
+    mark: str = ""
+    fork_server: int | None = None
+    memory_kills: int | None = field(default_factory=lambda: _memory_kills())
     suspended_seconds: float = 0.0
+    beginnings: int = 1
 
     def receive(self) -> Event | RunRecord | None:
         """What it tells next; None if it ended without a word."""
@@ -154,9 +168,28 @@ class Isolation:
                 timed_out = late and run.process.is_alive()
                 run.stop()
                 del self._runs[name]
-                message = message or self._without_record(run, timed_out)
+                if message is None and not timed_out and self._begins_again(name, run):
+                    continue
+                message = self._told_all(run, message or self._without_record(run, timed_out))
             told.append((name, message))
         return told
+
+    def _begins_again(self, name: str, run: _RunProcess) -> bool:
+        """Whether a run that its fork server took along when it was killed, through no fault of the run's, is under way anew."""
+        if run.fork_server is None or not is_gone(run.fork_server) or run.beginnings == _MOST_BEGINNINGS:
+            return False
+        _end_marked(run.mark)
+        self._runs[name] = again = self._start(_execute, run.job)
+        again.beginnings = run.beginnings + 1
+        return True
+
+    @staticmethod
+    def _told_all(run: _RunProcess, record: RunRecord) -> RunRecord:
+        """A run's record, with what its process could not know."""
+        if run.beginnings == 1:
+            return record
+        text = f"the process that runs are forked from was killed {run.beginnings - 1} times: this run was begun again."
+        return replace(record, warnings=(*record.warnings, text.replace("1 times", "once")))
 
     def _left(self, run: _RunProcess) -> float | None:
         """Seconds until the run counts as hung."""
@@ -175,16 +208,19 @@ class Isolation:
                 run.suspended_seconds += own_seconds
 
     def _without_record(self, run: _RunProcess, timed_out: bool) -> RunRecord:
-        job = run.job
+        job, code = run.job, run.process.exitcode
+        by_kernel = run.memory_kills is None or run.memory_kills != _memory_kills()
+        left = _end_marked(run.mark)
         return RunRecord(
             key=job.run.key,
             recipe_row=job.run.recipe_row,
-            status="timeout" if timed_out else _status_of_exit(run.process.exitcode),
+            status="timeout" if timed_out else _status_of_exit(code, by_kernel),
             reason=(
                 f"the run did not end within the limit of {self._time_limit_seconds:g} s (--time-limit)."
                 if timed_out
-                else _reason_of_exit(run.process.exitcode)
+                else _reason_of_exit(code, by_kernel)
             ),
+            warnings=(_left_behind(job, left),) if left else (),
             started_at=run.started_at,
             total_seconds=time.monotonic() - run.start,
             environment=describe(job.device, job.threads),
@@ -195,14 +231,17 @@ class Isolation:
     def _start(self, work: Callable[[Job, Connection], None], job: Job) -> _RunProcess:
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.monotonic()
+        fork_server = None
         if self._context.get_start_method() == "forkserver":
-            _wait_for_fork_server()
+            fork_server = _listening_fork_server()
+        mark = secrets.token_hex(8)
         with _signals_wait():
             receiver, sender = self._context.Pipe(duplex=False)
-            process = self._context.Process(target=_child, args=(work, job, sender, _environment()), daemon=True)
+            environment = {**_environment(), _MARK: mark}
+            process = self._context.Process(target=_child, args=(work, job, sender, environment), daemon=True)
             process.start()
             sender.close()
-        return _RunProcess(job, process, receiver, started_at, start)
+        return _RunProcess(job, process, receiver, started_at, start, mark, fork_server)
 
 
 def _answer(run: _RunProcess) -> Any:
@@ -235,12 +274,17 @@ def processes(compiler: bool = True) -> Any:
                 "harness.runs.forkserver_ready",
             ]
         )
-        with _STARTING, _signals_wait(), _no_harness_of_the_folder(), _told():
-            earlier = _fork_server()._forkserver_pid
-            _fork_server().ensure_running()
-            if _fork_server()._forkserver_pid == earlier:  # perhaps not of our making: it won't say that it listens
-                _ready().touch()
+        _begin_fork_server()
     return context
+
+
+def _begin_fork_server() -> None:
+    """Have one run."""
+    with _STARTING, _signals_wait(), _no_harness_of_the_folder(), _told():
+        earlier = _fork_server()._forkserver_pid
+        _fork_server().ensure_running()
+        if _fork_server()._forkserver_pid == earlier:  # perhaps not of our making: it won't say that it listens
+            _ready().touch()
 
 
 @contextmanager
@@ -281,12 +325,19 @@ def _fork_server() -> Any:
     return importlib.import_module("multiprocessing.forkserver")._forkserver  # not to be had in Windows
 
 
-def _wait_for_fork_server() -> None:
-    """Until it listens, or has ended: it imports for seconds, in which Ctrl-C is heard here, and isn't while a process starts."""
+def _listening_fork_server() -> int | None:
+    """The number of the fork server, a new one where that was killed, once it listens, or has ended.
+
+    It imports for seconds, in which Ctrl-C is heard here, and isn't while a process starts.
+    """
+    if (pid := _fork_server()._forkserver_pid) and is_gone(pid):
+        _ready().unlink(missing_ok=True)
+        _begin_fork_server()
     while (pid := _fork_server()._forkserver_pid) and not _ready().exists():
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             _ready().touch()  # the next one is started with a process, and won't say it
         time.sleep(_READY_SECONDS)
+    return pid
 
 
 def _start_method() -> str:
@@ -348,12 +399,15 @@ def _execute(job: Job, sender: Connection) -> None:
 
     record = execute(job, sender.send)
     if left := _end_left_behind(psutil.Process()):
-        text = (
-            f"{job.run.key.method} left {len(left)} process{'es' * (len(left) != 1)} running ({', '.join(sorted(set(left)))}): "
-            f"{'they were' if len(left) != 1 else 'it was'} ended. Have a method end what it starts."
-        )
-        record = replace(record, warnings=(*record.warnings, text))
+        record = replace(record, warnings=(*record.warnings, _left_behind(job, left)))
     sender.send(to_json(record))
+
+
+def _left_behind(job: Job, names: list[str]) -> str:
+    return (
+        f"{job.run.key.method} left {len(names)} process{'es' * (len(names) != 1)} running ({', '.join(sorted(set(names)))}): "
+        f"{'they were' if len(names) != 1 else 'it was'} ended. Have a method end what it starts."
+    )
 
 
 def _end_left_behind(process: psutil.Process) -> list[str]:
@@ -364,6 +418,17 @@ def _end_left_behind(process: psutil.Process) -> list[str]:
             with suppress(psutil.Error):
                 names += [child.name()] * (child.status() != psutil.STATUS_ZOMBIE)
                 child.kill()
+    return names
+
+
+def _end_marked(mark: str) -> list[str]:
+    """End whatever a run has started that is dead by now; the names of these programs."""
+    names = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(_MARK) == mark:
+                names.append(process.name())
+                process.kill()
     return names
 
 
@@ -408,14 +473,32 @@ def _is_stopped(pid: int) -> bool:
         return False
 
 
-def _status_of_exit(code: int | None) -> Status:
-    return "out_of_memory" if code == -signal.SIGKILL else "failed"
+def _memory_kills() -> int | None:
+    """How many processes the kernel has killed for want of memory, in all cgroups; None where it doesn't tell."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return None
 
 
-def _reason_of_exit(code: int | None) -> str:
+def _status_of_exit(code: int | None, by_kernel: bool) -> Status:
+    return "out_of_memory" if code == -signal.SIGKILL and by_kernel else "failed"
+
+
+def _reason_of_exit(code: int | None, by_kernel: bool) -> str:
+    """by_kernel: whether the kernel may have killed it for want of memory."""
     if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        hint = " (most likely by the kernel, out of memory)" if -code == signal.SIGKILL else ""
-        return f"the run's process was killed by {name}{hint}."
+        said = f"the run's process was killed by {signal.Signals(-code).name}"
+        if -code != signal.SIGKILL:
+            return f"{said}."
+        if not by_kernel:
+            return (
+                f"{said}, and the kernel counted no kill for want of memory meanwhile: another program or a person did it "
+                "(kill -9, a scheduler, a daemon that watches memory)."
+            )
+        limit = cgroup_memory_bytes()
+        has = f"; this container may use {limit / (1 << 30):.1f} GiB" if limit else ""
+        return f"{said} (most likely by the kernel, out of memory{has})."
     lost = ", or the fork server that it came from was killed" if code == _EXIT_LOST else ""
     return f"the run's process ended with exit code {code} before it could report{lost}; its output is above."

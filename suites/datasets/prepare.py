@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import platformdirs
 import typer
 
 from harness import plugins
@@ -17,7 +16,7 @@ from harness.cli.options import Command
 from harness.cli.terminal import echo
 from harness.data.class_names import ClassNames, read_class_names
 from harness.errors import ConfigError, DataError, did_you_mean
-from harness.files import write_atomically
+from harness.files import cache_folder, write_atomically
 from harness.suite import Dataset, Folders
 from suites.datasets.checksums import unpublished
 from suites.datasets.downloads import SOURCES
@@ -27,7 +26,7 @@ from suites.datasets.readers import CLASSES_OF_IMAGENET
 
 State = Literal["complete", "incomplete", "missing"]
 EXIT_NOT_ALL = 1
-CACHE = platformdirs.user_cache_path("adaptbench")
+CACHE = cache_folder()
 PROMPTS_SHOWN = 12
 
 app = typer.Typer(

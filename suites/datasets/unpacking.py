@@ -54,6 +54,8 @@ def _of_zip(file: Path) -> Iterator[_Member]:
         for entry in archive.infolist():
             if entry.flag_bits & 1:
                 raise ValueError(f"its member {entry.filename[:200]!r} is encrypted")
+            if not entry.filename:
+                raise ValueError("one of its members has no name")
             kind = entry.external_attr >> 28  # of Unix: 8 is a file, 4 a folder
             if kind not in (0, 4, 8):
                 raise ValueError(f"its member {entry.filename[:200]!r} is a link or a device")

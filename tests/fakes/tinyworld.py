@@ -176,5 +176,15 @@ class LeavesAProcess(Misbehaving):
 
 
 @dataclass(frozen=True)
+class Abandons(Misbehaving):
+    how: str = "abandon a process"
+
+
+@dataclass(frozen=True)
+class FillsTheDisk(Misbehaving):
+    how: str = "fill the disk"
+
+
+@dataclass(frozen=True)
 class Seeds(Misbehaving):
     how: str = "seeds"

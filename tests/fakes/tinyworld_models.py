@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -83,9 +84,15 @@ class MisbehavingModel(AdaptedModel):
             print("chatter " * (4_000_000 // 8))
         if self.how == "leak":
             CALLS.append(bytearray(50_000_000))
-        if self.how == "leave a process":
+        if self.how in ("leave a process", "abandon a process"):
             with Path("left-behind").open("a") as file:
-                print(subprocess.Popen(["sleep", "600"]).pid, file=file)
+                print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, file=file)
+        if self.how == "abandon a process":
+            os._exit(7)
+        if self.how == "fill the disk":
+            with suppress(OSError), Path(os.environ["TINYWORLD_FILLS"]).open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
         if self.how == "seeds":
             torch.manual_seed(7)
         if self.how == "bug":

@@ -1,6 +1,7 @@
 """A suite by one call, without the command: what a notebook does."""
 
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -321,13 +322,41 @@ def test_a_record_that_finds_no_place_is_kept_elsewhere(tinyworld, tmp_path, mon
             run_suite(REQUEST, options, Heard())
     (kept,) = (tmp_path / "adaptbench-unsaved").rglob("*.json")
     assert str(kept) in full.value.what
-    to = Path(full.value.advice.split("move it to ")[1].split(", and repeat")[0])
+    to = Path(full.value.advice.split("move the record to ")[1].split(", and repeat")[0])
     to.parent.mkdir(parents=True)
     kept.rename(to)
     assert from_json(to.read_bytes(), "here").status == "ok"
     runs = identified(plan(REQUEST, "demo"), Store(options.results), "cpu", print)
     todo, *_ = pending(runs, Store(options.results), options, print)
     assert [run.key.method for run in todo] == ["tinyworld:Diverges"]
+
+
+def test_a_results_folder_that_is_removed_ends_the_suite_and_what_was_found_is_kept(
+    tinyworld, tmp_path, a_record, monkeypatch
+):
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu")
+
+    def write(key):
+        shutil.rmtree(options.results)
+        return replace(a_record(), key=key)
+
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(write))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(DataError, match=r"the folder was removed while the suite ran\. It is kept in") as gone:
+        run_suite(REQUEST, options, Heard())
+    (kept,) = (tmp_path / "adaptbench-unsaved").rglob("*.json")
+    assert str(kept) in gone.value.what
+    assert not options.results.exists(), "it may be a disk that was taken away: nothing is written in its place"
+
+
+def test_no_folder_for_temporary_files_is_said_before(tmp_path, monkeypatch):
+    def none(*args):
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(ConfigError, match="no folder takes temporary files") as error:
+        run_suite(REQUEST, RunOptions(results=tmp_path, cache=tmp_path / "cache", device="cpu"), Heard())
+    assert "TMPDIR=FOLDER" in error.value.advice
 
 
 def test_a_disk_that_is_nearly_full_is_said_before(tinyworld, tmp_path, monkeypatch):

@@ -10,8 +10,20 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from harness.records import from_json
-from harness.runs.worker_process import EXIT_UNGUARDED, Isolation, _RunProcess
+from harness.records import RunRecord, from_json
+from harness.runs import worker_process
+from harness.runs.claims import is_gone
+from harness.runs.worker_process import (
+    _MARK,
+    EXIT_UNGUARDED,
+    Isolation,
+    _end_marked,
+    _fork_server,
+    _memory_kills,
+    _reason_of_exit,
+    _RunProcess,
+    _status_of_exit,
+)
 
 METHODS = ("Exits", "Killed", "Segfaults", "Hangs", "Diverges", "OutOfMemory")
 WORDS = [
@@ -19,6 +31,13 @@ WORDS = [
     "--datasets", "tiny-colours", "--backbone", "tiny-clip", "--device", "cpu", "--time-limit", "10",
     "--set", "clip_adapter.epochs=1", "--set", "clip_adapter.batch_size=4",
 ]  # fmt: skip
+
+
+KILLED = (
+    ("Killed", "out_of_memory", "killed by SIGKILL (most likely by the kernel, out of memory)")
+    if _memory_kills() is None
+    else ("Killed", "failed", "killed by SIGKILL, and the kernel counted no kill for want of memory")
+)
 
 
 def read(folder):
@@ -61,7 +80,7 @@ def test_the_run_after_all_the_crashes_is_sound(sick_suite):
     ("method", "status", "reason"),
     [
         ("Exits", "failed", "the run's process ended with exit code 7 before it could report"),
-        ("Killed", "out_of_memory", "killed by SIGKILL (most likely by the kernel, out of memory)"),
+        KILLED,
         ("Segfaults", "failed", "the run's process was killed by SIGSEGV."),
         ("Hangs", "timeout", "the run did not end within the limit of 10 s (--time-limit)."),
         ("Diverges", "diverged", "the loss is not finite from step 1 of epoch 2 on."),
@@ -126,6 +145,55 @@ def test_time_in_which_a_run_is_stopped_does_not_count_to_its_limit():
             assert isolation._left(run) > left
         finally:
             process.kill()
+
+
+def test_a_kill_is_the_kernels_where_it_counted_one(monkeypatch):
+    monkeypatch.setattr(worker_process, "cgroup_memory_bytes", lambda: 3 << 30)
+    assert _status_of_exit(-signal.SIGKILL, by_kernel=True) == "out_of_memory"
+    assert "out of memory; this container may use 3.0 GiB" in _reason_of_exit(-signal.SIGKILL, by_kernel=True)
+    assert _status_of_exit(-signal.SIGTERM, by_kernel=True) == "failed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no fork server is used here")
+def test_a_run_whose_fork_server_is_killed_is_begun_again(job):
+    """And one that is fine stays as it is."""
+    with Isolation() as isolation:
+        isolation.start("a run", job("clip_adapter"))
+        while not isolation.wait(1):
+            """Until it says that it began."""
+        killed = _fork_server()._forkserver_pid
+        os.kill(killed, signal.SIGKILL)
+        record = None
+        while record is None:
+            record = next((told for _, told in isolation.wait() if isinstance(told, RunRecord)), None)
+        assert record.status == "ok", record.reason
+        assert [text for text in record.warnings if "was killed once: this run was begun again" in text]
+        assert _fork_server()._forkserver_pid != killed
+        assert is_gone(killed)
+
+
+def test_a_run_that_takes_its_fork_server_along_each_time_fails(monkeypatch):
+    """As one may that takes all memory."""
+    isolation, begun = Isolation(), []
+    monkeypatch.setattr(worker_process, "is_gone", lambda pid: True)
+    monkeypatch.setattr(
+        isolation, "_start", lambda work, job: begun.append(job) or _RunProcess(job, None, None, "", 0.0, "x", 1)
+    )
+    run = _RunProcess("a job", None, None, "", 0.0, "x", 1)
+    while isolation._begins_again("a run", run):
+        run = isolation._runs["a run"]
+    assert begun == ["a job"] * 2
+
+
+def test_what_a_dead_run_has_started_is_ended_wherever_it_went():
+    starts = "import subprocess; print(subprocess.Popen(['sleep', '600'], stdout=-3, start_new_session=True).pid)"
+    environment = {**os.environ, _MARK: "a run's"}
+    said = subprocess.run([sys.executable, "-c", starts], env=environment, stdout=-1, text=True, check=True)
+    assert _end_marked("another's") == []
+    assert not is_gone(int(said.stdout))
+    assert _end_marked("a run's") == ["sleep"]
+    while not is_gone(int(said.stdout)):
+        """Until the kernel has done it."""
 
 
 SCRIPT = """
