@@ -1,8 +1,8 @@
-"""``killing.py COLD|WARM KILLS LONGEST FOLDER WORDS...``: a suite by the real command, killed at random moments and begun again.
+"""``killing.py cold|warm KILLS SHARE FOLDER WORDS...``: a suite by the real command, killed at random moments and begun again.
 
-Half of the kills are the main process's alone, half the whole process group's. Once the suite has come to its end it begins in a
-new folder, until there were as many kills. After each kill no process is left, no record is less than whole, and none is written
-twice.
+First it is let run; the kills come within that share of the time that it took. Half of them are the main process's alone, half
+the whole process group's. Once the suite has come to its end it begins in a new folder, until there were as many kills. After each
+kill no process is left, no record is less than whole, and none is written twice.
 Warm, the command's processes are forks of this one, which has imported torch; cold, each is started as a user starts it.
 """
 
@@ -135,7 +135,7 @@ def one_suite(start, words, folder, kills, longest_seconds, chance):
 
 
 if __name__ == "__main__":
-    how, kills, longest, target, *words = sys.argv[1:]
+    how, kills, share, target, *words = sys.argv[1:]
     if how == "warm":
         import torch  # noqa: F401
 
@@ -144,8 +144,11 @@ if __name__ == "__main__":
         from harness.clip.backbone import clip_tokenizer
 
         clip_tokenizer()
-    chance, counts = random.Random(1), []
+    start, chance, counts = globals()[how], random.Random(1), []
+    began = time.monotonic()
+    one_suite(start, words, Path(target) / "undisturbed", 0, 0, chance)
+    longest_seconds = (time.monotonic() - began) * float(share)
     while sum(counts) < int(kills):
         folder = Path(target) / f"suite-{len(counts) + 1}"
-        counts.append(one_suite(globals()[how], words, folder, int(kills) - sum(counts), float(longest), chance))
+        counts.append(one_suite(start, words, folder, int(kills) - sum(counts), longest_seconds, chance))
     print(json.dumps(counts))
