@@ -115,3 +115,48 @@ def test_a_command_that_is_named_has_such_options(words):
         return
     named = command(words[1])
     named.make_parser(typer.Context(named)).parse_args(args=words[2:])
+
+
+QUANTITY = re.compile(
+    r"(?<![\w.,`=:@+-])(?!95 %)\d[\d,]*(\.\d+)?[ -]?(s|ms|seconds|min|minutes|hours?|[KMG]i?B|%|points?|times|images/s)(?![\w-])"
+)
+FIGURE = re.compile(r"[*+−-]{0,2}\d[\d,]*(\.\d+)?( ?(s|ms|[KMG]i?B|%|x|points?|images/s|million))?\**( [(±to].*)?")
+GIVEN = "<!-- given, not measured -->"
+"""Stands before a paragraph, a list or a table whose quantities are settings, limits or facts of others."""
+COMMAND = re.compile(r"`(?:adaptbench|nox -s|python|pytest) [^`]+`")
+MADE = re.compile(r"(?:[Ww]ritten|made \w[^.`]*) by `(?:nox -s|python) ")
+
+
+def without_command(text):
+    """The paragraphs, lists and tables that quote quantities, without a command before them in their section or right after."""
+    fenced = re.compile(r"^```(\w*)\n.*?^```", re.MULTILINE | re.DOTALL)
+    text = fenced.sub(lambda found: "`adaptbench shown`" if found[1] in ("sh", "console") else "", text)
+    for section in re.split(r"^(?=#)", text, flags=re.MULTILINE):
+        blocks = re.split(r"\n{2,}", section)
+        for i, block in enumerate(blocks):
+            if (
+                quotes_figures(block)
+                and GIVEN not in blocks[i - 1 : i]
+                and not COMMAND.search("\n".join(blocks[: i + 2]))
+            ):
+                yield block
+
+
+def quotes_figures(block):
+    if not block.startswith("|"):
+        return QUANTITY.search(block)
+    cells = [cell.strip() for line in block.splitlines()[2:] for cell in line.strip("|").split("|")]
+    return sum(bool(re.search(r"[.\d] ?[^\d]*$", cell) and FIGURE.fullmatch(cell)) for cell in cells) > len(cells) / 3
+
+
+def test_figures_without_a_command_are_found():
+    table = "| what | s |\n|---|---|\n| a | 1.5 s |"
+    assert [*without_command(f"It takes 3 s.\n\n{GIVEN}\n\n{table}\n\n{table}\n\nB")] == ["It takes 3 s.", table]
+    assert not [*without_command(f"Of 3 images\n\n{table}\n\nby `pytest x`.\n\n{table}\n\nA 95 % interval.")]
+    assert [*without_command(f"`pytest x`: 3 s.\n## Other\n\n{table}")] == [table]
+
+
+@pytest.mark.parametrize("page", [*SHOWN, ROOT / "suites" / "demo" / "MODEL_CARD.md"], ids=lambda page: page.name)
+def test_figures_of_a_page_have_the_command_that_makes_them(page):
+    text = page.read_text()
+    assert MADE.search(text.partition("\n## ")[0]) or not (lacking := [*without_command(text)]), "\n\n".join(lacking)

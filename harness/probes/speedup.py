@@ -79,7 +79,7 @@ def measure(
         )
     weights = load(key.backbone, "random", precision=key.precision, device=str(device))
     torch.set_num_threads(threads or best_threads(weights.largest_layer))
-    workloads = [_workload(weights, key, classes, part, execution) for execution in EXECUTIONS]
+    workloads = [workload(weights, key, classes, part, execution) for execution in EXECUTIONS]
     for work in workloads:
         for _ in range(WARMUP):
             work()
@@ -96,7 +96,7 @@ def measure(
     return Speedup(reference_seconds=tuple(seconds[0]), fast_seconds=tuple(seconds[1]))
 
 
-def _workload(
+def workload(
     weights: Backbone, key: RunKey, classes: Classes, part: Part, execution: Execution
 ) -> Callable[[], object]:
     """The work of an execution, on weights that both share."""
