@@ -112,7 +112,7 @@ def variant(words: list[str]) -> list[str]:
     words = [_filled(word) for word in words]
     name = words[1]
     usual = {} if any(word.endswith(".yaml") for word in words) else USUAL.get(name, {})
-    if name == "run" and "--data-root" in words:
+    if usual and "--data-root" in words:
         usual = {**usual, "--datasets": "eurosat"}
     words = ["coop" if word == "all" else word for word in words]
     for option in LEFT_OUT.get(name, ()):
