@@ -45,13 +45,13 @@ from harness.training.contract import frozen_digests
 from harness.training.log import TrainingLog
 from harness.training.loop import train
 from harness.training.prepared import build_model, first_batch
-from harness.training.reading import StagedImages
+from harness.training.reading import StagedImages, autocast
 
 BUDGET_SECONDS = 1.0
 """Of training, where two steps take less."""
 FEWEST_STEPS = 2
 _PHASES: tuple[Phase, ...] = ("train", "test")
-_BATCHES = 3
+_BATCHES = 4
 """Of a run's first test, by which its seconds per image are known."""
 
 
@@ -238,30 +238,44 @@ class _Tests:
 
 
 def _test(prepared: Prepared, clock: _Clock) -> _Tests:
-    """All tests, by a batch of each, and some of the first."""
+    """All tests: what their classes take, and an image, by the first test."""
     key, data = prepared.data.key, prepared.data
-    batch, seconds, spared_seconds = key.recipe.test_batch_size, 0.0, 0.0
+    class_seconds, images = 0.0, 0
     image_seconds: float | None = None
     for split in data.tests:
-        images = len(split.splits.test) if key.steps is None else min(len(split.splits.test), key.steps * batch)
-        seconds += clock.seconds(partial(predict_test, prepared, split, 1))
+        count = len(split.splits.test)
+        count = count if key.steps is None else min(count, key.steps * key.recipe.test_batch_size)
+        images += count
+        aimed_seconds = clock.seconds(partial(_aim, prepared, split))
+        class_seconds += aimed_seconds
         if image_seconds is None:
-            image_seconds = _image_seconds(prepared, split, images, clock)
-        seconds += max(0, images - batch) * image_seconds
-        spared_seconds += images * image_seconds
+            image_seconds = _image_seconds(prepared, split, count, aimed_seconds, clock)
     stamped = all(split.splits.stamp for split in data.tests)
     shares = prepared.model.reads[0].stage == "features" and key.execution == "fast" and key.steps is None and stamped
-    return _Tests(seconds, shares, min(spared_seconds, seconds))
+    spared_seconds = images * (image_seconds or 0.0)
+    return _Tests(class_seconds + spared_seconds, shares, spared_seconds)
 
 
-def _image_seconds(prepared: Prepared, split: TestSplit, images: int, clock: _Clock) -> float:
-    """Of each further image of a test."""
+def _image_seconds(prepared: Prepared, split: TestSplit, images: int, aimed_seconds: float, clock: _Clock) -> float:
+    """Of an image of a test. Images are decoded ahead: of a part of a test, only what some more batches take tells."""
     batch = prepared.data.key.recipe.test_batch_size
-    first, more = min(images, batch), min(images, _BATCHES * batch)
-    one = clock.seconds(partial(predict_test, prepared, split, 1))
-    if more == first:
-        return one / first
-    return max(0.0, clock.seconds(partial(predict_test, prepared, split, _BATCHES)) - one) / (more - first)
+    first_seconds = clock.seconds(partial(predict_test, prepared, split, 1))
+    if images <= batch:
+        return max(0.0, first_seconds - aimed_seconds) / images
+    first_seconds = clock.seconds(partial(predict_test, prepared, split, 1))
+    seconds = clock.seconds(partial(predict_test, prepared, split, _BATCHES))
+    if images <= _BATCHES * batch:
+        return max(0.0, seconds - aimed_seconds) / images
+    return max(0.0, seconds - first_seconds) / ((_BATCHES - 1) * batch)
+
+
+@torch.no_grad()
+def _aim(prepared: Prepared, split: TestSplit) -> None:
+    """What a test takes whose image features are there already, but for the logits of these."""
+    model = prepared.model
+    with autocast(prepared.data.key.precision, model.backbone.device):
+        model.set_classes(split.classes)
+        model.classifier()
 
 
 def _answer_more(prepared: Prepared, whole: bool) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.errors import ConfigError, DataError
+from harness.meters.environment import cpu_threads, describe
 from harness.plan import Request, plan
 from harness.records import from_json
 from harness.runs.claims import Claims, workers
@@ -166,6 +167,23 @@ def test_a_run_that_would_hardly_end_in_time_is_not_begun(tinyworld, tmp_path, a
     limited = replace(options, work_seconds=None, run_limit=1)
     assert run_suite(replace(REQUEST, seeds=[1, 2]), limited, progress) == Outcome(planned=4, ok=1, skipped=1)
     assert os.listdir(options.results / ".claims") == []
+
+
+def test_what_records_say_of_a_run_keeps_it_from_being_begun_too_late(tinyworld, tmp_path, a_record, monkeypatch):
+    monkeypatch.setattr(
+        "harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(lambda key: replace(a_record(), key=key))
+    )
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu", work_seconds=1800.0)
+    (known,) = plan(replace(REQUEST, methods=["zero_shot"], seeds=[9]), "tiny")
+    here = describe("cpu", cpu_threads())
+    Store(options.results).write(
+        replace(a_record(), key=known.key, accuracy={}, total_seconds=3600.0, environment=here)
+    )
+    progress = Heard()
+    assert run_suite(replace(REQUEST, methods=["zero_shot"]), options, progress) == Outcome(planned=1)
+    assert progress.told == [("planned", 1, 1)]
+    enough = replace(options, work_seconds=3700.0)
+    assert run_suite(replace(REQUEST, methods=["zero_shot"]), enough, progress) == Outcome(planned=1, ok=1)
 
 
 def test_folders_may_be_named_by_this_hosts_environment(tmp_path, monkeypatch):

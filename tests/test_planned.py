@@ -1,0 +1,78 @@
+"""The tables of docs/planning.md: what is near, and what the time left comes to, of records made up here."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from docs import planned
+from harness.meters.environment import cpu_threads, describe
+from harness.plan import Request, plan
+from harness.records import RunRecord, WindowRecord
+from harness.runs.forecast import Forecast
+from harness.runs.observation import observed
+
+
+def a_record(run, seconds):
+    train = WindowRecord(seconds=seconds - 2, peak_tensor_bytes=100 << 20, peak_rss_bytes=200 << 20)
+    windows = {"setup": WindowRecord(seconds=1.0), "train": train, "test": replace(train, seconds=1.0)}
+    return RunRecord(
+        key=run.key,
+        recipe_row=run.recipe_row,
+        status="ok",
+        started_at="2026-01-01T00:00:00+00:00",
+        total_seconds=seconds,
+        windows=windows,
+        environment=describe("cpu", cpu_threads()),
+    )
+
+
+@pytest.fixture
+def measured(tinyworld):
+    """Two methods, two seeds, 10 and 20 s; a calibration has said 12 s of either, and 150 MiB of the second."""
+    request = {"methods": ["zero_shot", "coop"], "datasets": ["tiny-colours"], "seeds": planned.SEEDS}
+    runs = plan(Request(suite="tiny", **request), "tiny")
+    records = [a_record(run, 10.0 if run.key.method == "zero_shot" else 20.0) for run in runs]
+    said = {"seconds": 12.0, "peak_rss_bytes": 200 << 20, "source": "calibration", "count": 1, "why": None}
+    calibrated = [
+        {**said, "peak_tensor_bytes": (100 if run.key.method == "zero_shot" else 150) << 20, "command": None}
+        for run in runs
+    ]
+    return planned.Measured("tiny", runs, records, calibrated, [observed(record) for record in records[::2]])
+
+
+def test_the_page_counts_what_is_near_and_marks_what_is_not(measured):
+    page = "\n".join(planned._page([measured], processor_time=True))
+    assert "| tiny | steps | 4 | 2 of 4 (50%) | 48 s | 60 s | 2 of 4 (50%) | 4 of 4 (100%) |" in page
+    assert "| tiny | records | 2 | 2 of 2 (100%) | 30 s | 30 s | 2 of 2 (100%) | 2 of 2 (100%) |" in page
+    coop = "| coop | tiny-colours | 4 | {} | **12.0** | {} | 20.0 | **150** | {} | 100 | 200 | {} | 200 |"
+    assert coop.format(1, "", "", "") in page
+    assert coop.format(2, "20.0", "100", "200") in page
+    # known by either method's first run, the second seeds' time left is true; alone, the second method's isn't known before
+    assert "| tiny | steps | 45 s, 45 s | 30 s, 30 s | 15 s, 15 s | 6 of 6 moments |" in page
+    assert "| tiny | alone | over 5 s, 45 s | over 0 s, 30 s | 15 s, 15 s |" in page
+    assert "processor time" in page
+
+
+def test_only_what_folders_lack_is_run_and_calibrated(measured, tmp_path, monkeypatch):
+    asked = []
+
+    def command(*words, env):
+        asked.append(words)
+        known = "--calibrate" in words
+        return planned.json.dumps([{"expected": {"seconds": 1.0 if known else None}}])
+
+    monkeypatch.setattr(planned, "_command", command)
+    monkeypatch.setattr(planned, "SUITES", {"tiny": ()})
+    monkeypatch.setattr(planned, "planned", lambda request, options, note: SimpleNamespace(runs=measured.runs))
+    monkeypatch.setattr(planned.Store, "find", lambda store, key: measured.records[0])
+    for _ in range(2):
+        found = planned._measured("tiny", tmp_path, {})
+    assert found.calibrated == [{"seconds": 1.0}]
+    assert [(words[0], "--calibrate" in words) for words in asked] == [
+        ("plan", False),
+        ("plan", True),
+        ("run", False),
+        ("run", False),
+    ]
+    assert Forecast(**planned._of_forecast({"seconds": 1.0, "command": "x"})).seconds == 1.0
