@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -276,6 +277,15 @@ class ClassFeatureModel(AdaptedModel):
 
     def linear_head(self) -> LinearHead | None:
         return LinearHead(self.classifier(), self.backbone.logit_scale)
+
+
+SIMULATED: ContextVar[bool] = ContextVar("simulated", default=False)
+"""Whether a method runs on tensors without contents here, only to see what it costs."""
+
+
+def alike(passes: Sequence[T]) -> Sequence[T]:
+    """Passes that cost alike, such as those of a search over a grid: a run makes all of them, a simulation the first two."""
+    return passes[:2] if SIMULATED.get() else passes
 
 
 def shuffled_batches(labels: Sequence[int], batch_size: int, rng: random.Random) -> Iterator[list[int]]:

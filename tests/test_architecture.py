@@ -241,9 +241,10 @@ def test_a_shell_completes_settings_without_torch_pandas_or_matplotlib():
 
 
 def test_the_fork_server_starts_no_threads_and_touches_no_gpu():
-    """A fork copies no thread: one that held a lock would leave it locked in every run."""
+    """A fork copies no thread: one that held a lock would leave it locked in every run. Garbage is looked for once, at the end."""
     code = (
-        "import harness.runs.forkserver_preload, threading, torch; assert threading.active_count() == 1; "
+        "import harness.runs.forkserver_leash, harness.runs.forkserver_preload, gc, threading, torch; "
+        "assert gc.isenabled() and gc.get_stats()[2]['collections'] == 1; assert threading.active_count() == 1; "
         "assert not torch.cuda.is_initialized()"
     )
     modules = loaded_after(code)

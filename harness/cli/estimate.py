@@ -142,7 +142,9 @@ def _simulated(tasks: list[tuple[RunKey, int]]) -> Iterator[Row]:
     workers = min(cpu_threads(), len(unique) // 4)
     with ExitStack() as stack:
         if workers > 1:
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=processes(), initializer=_one_thread))
+            pool = stack.enter_context(
+                ProcessPoolExecutor(workers, mp_context=processes(compiler=False), initializer=_one_thread)
+            )
             found = zip(unique, pool.map(_simulate, keys, numbers), strict=True)
         else:
             found = zip(unique, map(_simulate, keys, numbers), strict=True)

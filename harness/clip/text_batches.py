@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import accumulate, takewhile
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,8 +40,9 @@ class Tokens:
     @cached_property
     def shared(self) -> int:
         """How many leading tokens all texts have in common; each keeps at least one of its own."""
-        columns = zip(*(ids[:-1] for ids in self.ids), strict=False)
-        return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+        before_end = [ids[:-1] for ids in self.ids]
+        pairs = zip(min(before_end), max(before_end), strict=False)  # in this order, all others stand between these two
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def padded(self) -> list[list[int]]:
         """Ids with zeros after the end: C lists of `context_length`."""
@@ -177,35 +179,43 @@ class Layout:
         """Where each text's own rows start among the packed ones."""
         return list(accumulate(self.lengths[:-1], initial=self.shared))
 
-    def _indices(self, values: Sequence[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.long, device=self.device)
+    def _indices(self, values: Any) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.long, device=self.device)
+
+    @cached_property
+    def _own(self) -> tuple[Any, Any]:
+        """Of each own row, in order, its text and its place in that."""
+        lengths = np.array(self.lengths, dtype=np.int64)
+        texts = np.repeat(np.arange(len(lengths)), lengths)
+        return texts, np.arange(len(texts)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
     @cached_property
     def positions(self) -> Tensor:
         """(R,): which position of its sequence a row stands at."""
-        own = (self.shared + i for length in self.lengths for i in range(length))
-        return self._indices([*range(self.shared), *own])
+        return self._indices(np.concatenate([np.arange(self.shared), self.shared + self._own[1]]))
 
     @cached_property
     def texts(self) -> Tensor:
         """(R - shared,): which text an own row belongs to."""
-        return self._indices([c for c, length in enumerate(self.lengths) for _ in range(length)])
+        return self._indices(self._own[0])
 
     @cached_property
     def ends(self) -> Tensor:
         """(C,): the packed rows of the end-of-text tokens."""
-        return self._indices([start + length - 1 for start, length in zip(self.starts, self.lengths, strict=True)])
+        return self._indices(self.shared + np.cumsum(self.lengths) - 1)
 
     @cached_property
     def _padding(self) -> Tensor:
         """(C * longest,): the packed row at each place of the padded own rows. Places after an end repeat it: nothing sees them."""
-        pairs = zip(self.starts, self.lengths, strict=True)
-        return self._indices([start + min(i, n - 1) for start, n in pairs for i in range(self.longest)])
+        lengths = np.array(self.lengths)[:, None]
+        rows = self.shared + np.cumsum(lengths)[:, None] - lengths + np.minimum(np.arange(self.longest), lengths - 1)
+        return self._indices(rows.reshape(-1))
 
     @cached_property
     def _places(self) -> Tensor:
         """(R - shared,): the place of each own row among the padded ones."""
-        return self._indices([c * self.longest + i for c, n in enumerate(self.lengths) for i in range(n)])
+        texts, places = self._own
+        return self._indices(texts * self.longest + places)
 
     @cached_property
     def causal_mask(self) -> Tensor:
@@ -217,7 +227,7 @@ class Layout:
     def end_mask(self) -> Tensor:
         """(C, 1, 1, shared + longest): which of a text's keys its end-of-text row sees."""
         keys = torch.arange(self.shared + self.longest, device=self.device)
-        return (keys < self._indices([self.shared + n for n in self.lengths])[:, None])[:, None, None]
+        return (keys < self._indices(self.shared + np.array(self.lengths))[:, None])[:, None, None]
 
     def select(self, kept: Sequence[int]) -> tuple[Layout, Tensor]:
         """The layout of some of the texts, and the packed rows they take along."""

@@ -9,10 +9,13 @@ Shapes: C texts, L text tokens, D text width, E joint width; * further leading d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +23,9 @@ from torch import Tensor, nn
 from harness.clip.blocks import QkvUpdate, are_plain
 from harness.clip.text_batches import Layout, PackedTexts, PaddedTexts, TextState, Tokens
 from harness.errors import BackboneError, ConfigError
+
+_PLAIN = re.compile("[ -%'-~]*")
+"""Printable ASCII without the ampersand."""
 
 
 class TextTower:
@@ -66,8 +72,8 @@ class TextTower:
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """The tokens of `texts`. Raises ConfigError for one that is too long."""
-        tokenizer = self._tokenizer
-        ids = [(tokenizer.sot_token_id, *self._encode(text), tokenizer.eot_token_id) for text in texts]
+        start, end = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
+        ids = [(start, *self._encode(text), end) for text in texts]
         for text, each in zip(texts, ids, strict=True):
             if len(each) > self.context_length:
                 raise ConfigError(
@@ -82,11 +88,9 @@ class TextTower:
 
     def _encode(self, text: str) -> list[int]:
         """The ids of a text, without start and end. Words of plain ASCII are tokenised once: CLIP's tokens never span a space."""
-        if not (
-            text.isascii() and text.isprintable() and "&" not in text
-        ):  # ftfy, which mends it, and HTML look at the whole
+        if _PLAIN.fullmatch(text) is None:  # ftfy, which mends it, and HTML look at the whole
             return self._tokenizer.encode(text)
-        return [token for word in text.split() for token in self._of_word(word)]
+        return [*chain.from_iterable(map(self._of_word, text.split()))]
 
     def look_up(self, tokens: Tokens) -> TextState:
         """Token embeddings, without positions."""
@@ -96,12 +100,13 @@ class TextTower:
         shared = tokens.shared
         own = [ids[shared:] for ids in tokens.ids]
         layout = Layout(shared, tuple(map(len, own)), self._device)
-        return PackedTexts(self._embeddings([*tokens.ids[0][:shared], *(i for ids in own for i in ids)]), layout)
+        ids = np.fromiter(chain(tokens.ids[0][:shared], *own), dtype=np.int64)
+        return PackedTexts(self._embeddings(ids), layout)
 
-    def _embeddings(self, ids: Sequence[Any]) -> Tensor:
+    def _embeddings(self, ids: Any) -> Tensor:
         """From wherever the table is to the tower's device."""
         table = self._source.token_embedding.weight
-        return F.embedding(torch.tensor(ids, device=table.device), table).to(self._device, self.dtype)
+        return F.embedding(torch.as_tensor(ids, device=table.device), table).to(self._device, self.dtype)
 
     @torch.no_grad()
     def word_embeddings(self, words: str) -> Tensor:

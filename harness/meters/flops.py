@@ -8,33 +8,46 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
-from harness.meters.dispatch_mode import EagerMode
+from harness.meters.dispatch_mode import CountingMode
 from harness.meters.gpu import calls_of
 
 GEMM_SIZE = 4096
 """Side of the square matrices whose product gives a machine's peak."""
 
 
-class FlopCount(EagerMode):
+class FlopCount(CountingMode):
     """Context in which FLOPs are counted by phase: `FlopCounterMode` without its table of modules, which costs most of its time."""
+
+    _known: ClassVar[dict[Any, int]] = {}
+    """FLOPs of operators by all that a formula looks at."""
 
     def __init__(self, phase: Callable[[], str]) -> None:
         super().__init__()
         self.by_phase: Counter[str] = Counter()
         self._phase = phase
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+    def after(self, func: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> None:
         formula = flop_registry.get(func.overloadpacket)
         if formula is not None:
-            self.by_phase[self._phase()] += formula(*args, **(kwargs or {}), out_val=result)
-        return result
+            key = func, _shapes(args), _shapes([*kwargs.items()]), _shapes([result])
+            if key not in self._known:
+                self._known[key] = formula(*args, **kwargs, out_val=result)
+            self.by_phase[self._phase()] += self._known[key]
+
+
+def _shapes(values: Sequence[Any]) -> tuple[Any, ...]:
+    """The shapes of the tensors in lists and tuples of operands; other operands as they are."""
+    return tuple(
+        value.shape if isinstance(value, Tensor) else _shapes(value) if isinstance(value, list | tuple) else value
+        for value in values
+    )
 
 
 def gemm_flops_per_second(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:

@@ -8,7 +8,8 @@ microseconds an operator, so it runs in a pass of its own and never inside a tim
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from torch.optim.optimizer import (
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
-from harness.meters.dispatch_mode import EagerMode, tensors_in
+from harness.meters.dispatch_mode import CountingMode, tensors_in
 
 GRANULE_BYTES = 512
 
@@ -51,7 +52,7 @@ class Excess:
     allocated_bytes: int
 
 
-class Ledger(EagerMode):
+class Ledger(CountingMode):
     """Context in which tensor bytes are counted. `peak_bytes` is the high-water mark since the last `reset_peak`.
 
     `peaks` has the peak of every phase since then. `allocated_bytes` is the sum of all storages born in here, also of those
@@ -87,23 +88,27 @@ class Ledger(EagerMode):
         self.phase, self.birth = name, birth
         self._count(0, birth)
 
-    def excess_of(self, work: Callable[[], Tensor]) -> tuple[Tensor, Excess | None]:
-        """Do some work in the phase there is. None where it leaves more than its result, and so would not cost the same again."""
+    def excess_of(self, work: Callable[[], Sequence[Tensor]]) -> Excess | None:
+        """Do some work in the phase there is. None where it leaves more than its results, and so would not cost the same again."""
         live, live_bytes, allocated_bytes, peaks = dict(self.live), self.live_bytes, self.allocated_bytes, self.peaks
         self.reset_peak()
-        result = work()
+        results = work()
         ((phase, peak),) = self.peaks.items()
         self.peaks = peaks
         if peak.total_bytes > peaks[phase].total_bytes:
             peaks[phase] = peak
         left = {category: size for category in self.live if (size := self.live[category] - live.get(category, 0))}
-        if left != {self.birth: _rounded(result.untyped_storage().nbytes())}:
-            return result, None
-        more = {category: size - live.get(category, 0) for category, size in peak.category_bytes.items()}
-        return result, Excess(peak.total_bytes - live_bytes, more, self.allocated_bytes - allocated_bytes)
+        ours: Counter[Category] = Counter()
+        for _, size, category in (self._seen[result.untyped_storage()._cdata] for result in results):
+            ours[category] += size
+        if left != ours:
+            return None
+        grown = {category: size - live.get(category, 0) for category, size in peak.category_bytes.items()}
+        more = {category: size for category, size in grown.items() if size}
+        return Excess(peak.total_bytes - live_bytes, more, self.allocated_bytes - allocated_bytes)
 
     def count_again(self, excess: Excess, make: Callable[[], Tensor]) -> Tensor:
-        """Count work that costs what `excess` says; `make` gives its result, and nothing else."""
+        """Count work that costs what `excess` says; `make` gives its results, and nothing else."""
         peak = self.peaks[self.phase]
         if self.live_bytes + excess.total_bytes > peak.total_bytes:
             live = {
@@ -125,14 +130,14 @@ class Ledger(EagerMode):
                 entry[2] = category
                 self._count(entry[1], category)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for tensor in tensors_in(args, kwargs):
+    def before(self, operands: list[Tensor]) -> None:
+        for tensor in operands:
             self._add(tensor, "inputs")
-        result = func(*args, **(kwargs or {}))
+
+    def after(self, func: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> None:
         birth: Category = "temporaries" if torch._C._current_graph_task_id() != -1 else self.birth
         for tensor in tensors_in((result,)):
             self.allocated_bytes += self._add(tensor, birth)
-        return result
 
     def _add(self, tensor: Tensor, category: Category) -> int:
         """The bytes of its storage, 0 if that is known already."""

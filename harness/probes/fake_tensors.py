@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,34 +20,71 @@ from torch._subclasses.fake_tensor import (
     in_kernel_invocation_manager,
     unset_fake_temporarily,
 )
-from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_map_only
+from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode_stack
 from torch.utils.weak import WeakIdKeyDictionary
 
 from harness.clip.backbone import Backbone, load
-from harness.meters.dispatch_mode import EagerMode, tensors_in
+from harness.meters.dispatch_mode import CountingMode, EagerMode, tensors_in
 
 REAL_ELEMENTS = 1 << 20
 """A new tensor of up to so many elements is real, until it meets a fake one."""
 
 
+_CPU = torch.device("cpu")
+_aten = torch.ops.aten
+_DEVICE = torch.ops.prim.device.default
+_SORT = _aten.sort
+_OF_META = frozenset((
+    _aten.view.default, _aten._unsafe_view.default, _aten.expand.default, _aten.transpose.int, _aten.t.default,
+    _aten.permute.default, _aten.slice.Tensor, _aten.select.int, _aten.unsqueeze.default, _aten.squeeze.dim,
+    _aten.detach.default, _aten.split.Tensor, _aten.split_with_sizes.default, _aten.cat.default,
+    _aten.index_select.default, _aten.gather.default, _aten.embedding.default, _aten.clone.default, _aten.add.Tensor,
+    _aten.sub.Tensor, _aten.mul.Tensor, _aten.div.Tensor, _aten.div_.Tensor, _aten.neg.default, _aten.rsub.Scalar,
+    _aten.where.self, _aten.mm.default, _aten.addmm.default, _aten.bmm.default, _aten.relu.default,
+    _aten.silu.default, _aten.silu_backward.default, _aten.sigmoid.default, _aten.exp.default,
+    _aten.clamp_min.default, _aten.sum.default, _aten.sum.dim_IntList, _aten.linalg_vector_norm.default,
+    _aten._log_softmax.default, _aten._log_softmax_backward_data.default, _aten.slice_backward.default,
+    _aten._scaled_dot_product_flash_attention_for_cpu.default,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
+))  # fmt: skip
+"""Operators of which torch's kernel for tensors without contents says all: `FakeTensorMode` comes to the same by way of Python."""
 _FUSED_STEPS = {getattr(torch.ops.aten, f"_fused_{name}_") for name in ("sgd", "adam", "adamw")}
 """They change contents alone, in place. torch knows no shape of theirs, and would run them on real zeros."""
 
 
 class Control(EagerMode):
-    """Sits on a `FakeTensorMode`, above whatever counts, and keeps real what depends on nothing fake."""
+    """Sits on a `FakeTensorMode`, above whatever counts, and keeps real what depends on nothing fake.
+
+    Where nothing but counting modes lies between it and a `QuickFakes`, it tells all of them of an operator itself: to pass it on
+    from one to the next takes several times as long.
+    """
+
+    def __enter__(self) -> Control:
+        below = _get_current_dispatch_mode_stack()
+        self._counting = [mode for mode in below if isinstance(mode, CountingMode)]
+        self._fakes = next((mode for mode in below if isinstance(mode, QuickFakes)), None)
+        if len(below) > len(self._counting) + 1:
+            self._fakes = None
+        return super().__enter__()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.prim.device.default:
+        if func is _DEVICE:
             return args[0].fake_device if isinstance(args[0], FakeTensor) else func(*args)
         kwargs = kwargs or {}
         tensors = tensors_in(args, kwargs)
         if any(isinstance(t, FakeTensor) for t in tensors):
             if func is torch.ops.aten._local_scalar_dense.default:
                 return _plausible(tensors[0].dtype)
+            if self._fakes is not None and func.overloadpacket is not _SORT:
+                result = self._fakes.quick(func, args, kwargs, tensors)
+                if result is not UNSEEN:
+                    for mode in self._counting:
+                        mode.before(tensors)
+                    for mode in self._counting:
+                        mode.after(func, args, kwargs, result)
+                    return result
             result = func(*args, **kwargs)
-            return _as_they_stand(*result) if func.overloadpacket is torch.ops.aten.sort else result
+            return _as_they_stand(*result) if func.overloadpacket is _SORT else result
         if any(t.is_meta or t.numel() > REAL_ELEMENTS for t in tensors) or (not tensors and _is_large(args)):
             return func(*args, **kwargs)
         with unset_fake_temporarily():
@@ -73,48 +110,101 @@ def _as_they_stand(values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         return values, torch.arange(indices.shape[-1]).expand(indices.shape).contiguous()
 
 
+UNSEEN = object()
+"""What comes of an operator that torch's own `FakeTensorMode` has to work out."""
+_VIEW = object()
+"""What comes of one whose result shares its operands' storage, and is to be made of them."""
+
+
+class _New(NamedTuple):
+    """A tensor that an operator makes."""
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
 class QuickFakes(FakeTensorMode):
     """A `FakeTensorMode` for CPU tensors that works out an operator once for operands of the same shapes, and then remembers.
 
     It takes real operands for fake ones of their shape.
     """
 
-    known: ClassVar[dict[Any, tuple[tuple[Any, ...], tuple[Any, ...], torch.dtype] | Literal["view"]]] = {}
-    """What operators give for operands of such shapes, in this process: it depends on nothing else."""
+    known: ClassVar[dict[Any, Any]] = {}
+    """What operators give for operands of such shapes, in this process: it depends on nothing else. A `_New`, the place of an
+    operand that is given back, None, a tuple of these, or `_VIEW`."""
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
         self._fake_of = WeakIdKeyDictionary()
+        self._attributes: dict[str, Any] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as `EagerMode` has it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self.dispatch(func, types, args, kwargs)
-
-    def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        operands = tensors_in(args, kwargs)
+        result = self.quick(func, args, kwargs, operands)
+        if result is UNSEEN:
+            result = self.dispatch(func, types, *self._faked((args, kwargs), operands))
+            result = self._as_given(result, operands)
+            self._remember(func, args, kwargs, operands, result)
+        return result
+
+    def quick(self, func: Any, args: Any, kwargs: Any, operands: Sequence[Tensor]) -> Any:
+        """What an operator gives for operands of which some are fake, or UNSEEN."""
         if func.overloadpacket in _FUSED_STEPS:
             return None
-        operands = tensors_in(args, kwargs)
-        real = [t for t in operands if not isinstance(t, FakeTensor)]
-        if real:
-            result = self.dispatch(func, types, *tree_map_only(Tensor, self._as_fake, (args, kwargs)))
-            return next((t for t in real if self._fake_of.get(t) is result), result)
-        key = (func, _described(args), *((name, _described(value)) for name, value in kwargs.items()))
-        known = self.known.get(key)
-        if known == "view":
+        known = self.known.get(_key(func, args, kwargs), UNSEEN)
+        if known is UNSEEN and func not in _OF_META:
+            return UNSEEN
+        with torch._C._DisableTorchDispatch():
+            if known is not UNSEEN and known is not _VIEW:
+                return self._again(known, operands)
+            args, kwargs = self._faked((args, kwargs), operands)
             with in_kernel_invocation_manager(self):
-                return self.wrapped(func(*args, **kwargs))
-        if known is not None:
-            shape, stride, dtype = known
-            return self.wrapped(torch.empty_strided(shape, stride, dtype=dtype, device="meta"))
-        result = super().dispatch(func, types, args, kwargs)
-        same = any(result is t for t in operands)  # as of `to` the own device, which no meta tensor is on
-        if isinstance(result, FakeTensor) and not same and not func._schema.is_mutable:
-            shares = result.untyped_storage()._cdata in {t.untyped_storage()._cdata for t in operands}
-            self.known[key] = "view" if shares else (tuple(result.shape), result.stride(), result.dtype)
+                result = func(*args, **kwargs)
+            result = self._as_given(_mapped(result, self.wrapped), operands)
+        if known is UNSEEN:
+            self._remember(func, args, kwargs, operands, result)
         return result
 
     def wrapped(self, meta: Tensor) -> Tensor:
-        return FakeTensor(self, meta, torch.device("cpu"))
+        """A fake CPU tensor on a meta tensor's storage."""
+        if isinstance(meta, FakeTensor):
+            return meta
+        if not self._attributes:
+            self._attributes |= vars(FakeTensor(self, meta, _CPU))
+        fake: Any = Tensor._make_subclass(FakeTensor, meta, False, dispatch_device=True, device_for_backend_keys=_CPU)
+        vars(fake).update(self._attributes)  # which `FakeTensor` would make anew, and check, each time
+        return fake
+
+    def _again(self, known: Any, operands: Sequence[Tensor]) -> Any:
+        if type(known) is _New:
+            shape, stride, dtype = known
+            return self.wrapped(torch.empty_strided(shape, stride, dtype=dtype, device="meta"))
+        if isinstance(known, int):
+            return operands[known]
+        return None if known is None else tuple(self._again(each, operands) for each in known)
+
+    def _remember(self, func: Any, args: Any, kwargs: Any, operands: Sequence[Tensor], result: Any) -> None:
+        if torch.Tag.inplace_view in func.tags:
+            return
+        kept = _kept(result, operands)
+        parts = kept if type(kept) is tuple else [kept]
+        if UNSEEN not in parts:
+            self.known[_key(func, args, kwargs)] = _VIEW if _VIEW in parts else kept
+
+    def _faked(self, values: Any, operands: Sequence[Tensor]) -> Any:
+        """The same with real operands replaced by fake ones."""
+        return values if all(isinstance(t, FakeTensor) for t in operands) else _mapped(values, self._as_fake)
+
+    def _as_given(self, result: Any, operands: Sequence[Tensor]) -> Any:
+        """A result, real where it is the fake of a real operand."""
+        real = [t for t in operands if not isinstance(t, FakeTensor)]
+        return next((t for t in real if self._fake_of.get(t) is result), result)
 
     def _as_fake(self, tensor: Tensor) -> Tensor:
         if isinstance(tensor, FakeTensor):
@@ -123,6 +213,37 @@ class QuickFakes(FakeTensorMode):
             meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
             self._fake_of[tensor] = self.wrapped(meta)
         return self._fake_of[tensor]
+
+
+def _kept(result: Any, operands: Sequence[Tensor]) -> Any:
+    """What `QuickFakes.known` has of a result; UNSEEN of what is no tensor."""
+    if isinstance(result, tuple | list):
+        return tuple(_kept(part, operands) for part in result)
+    place = next((place for place, operand in enumerate(operands) if result is operand), None)
+    if result is None or place is not None:
+        return place
+    if not isinstance(result, FakeTensor):
+        return UNSEEN
+    shared = any(result.untyped_storage()._cdata == operand.untyped_storage()._cdata for operand in operands)
+    return _VIEW if shared else _New(result.shape, result.stride(), result.dtype)
+
+
+def _mapped(values: Any, of: Callable[[Tensor], Tensor]) -> Any:
+    """Lists, tuples and mappings as operators have them, with `of` each tensor in its place."""
+    if isinstance(values, Tensor):
+        return of(values)
+    if isinstance(values, list | tuple):
+        mapped = [_mapped(value, of) for value in values]
+        return mapped if isinstance(values, list) else tuple(mapped)
+    if isinstance(values, dict):
+        return {name: _mapped(value, of) for name, value in values.items()}
+    return values
+
+
+def _key(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...]:
+    if kwargs:
+        return func, _described(args), *((name, _described(value)) for name, value in kwargs.items())
+    return func, _described(args)
 
 
 def _described(value: Any) -> Any:

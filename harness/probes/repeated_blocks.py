@@ -24,20 +24,25 @@ from harness.meters.memory_tracker import Excess, ledgers
 
 @dataclass(frozen=True)
 class _Known:
-    """What a block cost, its FLOPs, and the shape of what came out."""
+    """What a block cost, its FLOPs, the shape of what came out, and the index tensors that it was the first to ask a layout for."""
 
     excess: Excess
     flops: int
     shape: torch.Size
     pooled: bool
+    indices: tuple[str, ...]
+
+
+BlockCosts = dict[Any, _Known]
+"""What a backbone's blocks cost, by tower and by all that this depends on."""
 
 
 @contextmanager
-def counted_once(backbone: Backbone) -> Iterator[None]:
-    """In here, blocks of the backbone's towers that cost what another did are counted, not run."""
+def counted_once(backbone: Backbone, known: BlockCosts) -> Iterator[None]:
+    """In here, blocks of the backbone's towers that cost what another did are counted, not run; `known` learns what each cost."""
     towers: list[Any] = [tower for tower in (backbone.image, backbone.text) if tower.staged]
     for tower in towers:
-        tower.blocks = _blocks_of(tower.blocks, tower.depth)
+        tower.blocks = _blocks_of(tower.blocks, tower.depth, known, type(tower))
     try:
         yield
     finally:
@@ -45,9 +50,8 @@ def counted_once(backbone: Backbone) -> Iterator[None]:
             del tower.blocks
 
 
-def _blocks_of(run: Callable[..., Any], depth: int) -> Callable[..., Any]:
+def _blocks_of(run: Callable[..., Any], depth: int, known: BlockCosts, tower: type) -> Callable[..., Any]:
     """The blocks of a tower that has `run` for them. It holds no state for longer than that does: a peak would tell."""
-    known: dict[Any, _Known] = {}
 
     def blocks(state: Any, first: int, last: int, replace_rows: Any = None, qkv_updates: Any = None) -> Any:
         changed = bool(replace_rows or qkv_updates)  # a method's own part
@@ -57,27 +61,32 @@ def _blocks_of(run: Callable[..., Any], depth: int) -> Callable[..., Any]:
             del state
             return run(held.pop(), first, last, replace_rows, qkv_updates)
         for number in range(first, last):
-            key = (number == depth - 1, *_described(state))
+            key = (tower, number == depth - 1, ledgers()[0].birth, *_described(state))
             one = partial(run, state, number, number + 1)
-            state = _again(known[key], state) if key in known else _first(one, known, key)
+            state = _again(known[key], state) if key in known else _first(one, state, known, key)
             del one
         return state
 
     return blocks
 
 
-def _first(work: Callable[[], Any], known: dict[Any, _Known], key: Any) -> Any:
-    (ledger,), flops, out = ledgers(), _flops(), []
-
-    def hidden() -> Tensor:
-        out.append(work())
-        return _hidden(out[0])
-
+def _first(work: Callable[[], Any], state: Any, known: BlockCosts, key: Any) -> Any:
+    (ledger,), flops, out, made = ledgers(), _flops(), [], _indices(state)
     before = flops.by_phase[ledger.phase]
-    result, excess = ledger.excess_of(hidden)
+
+    def results() -> list[Tensor]:
+        out.append(work())
+        new = [name for name in _indices(state) if name not in made]
+        return [_hidden(out[0]), *(getattr(state.layout, name) for name in new)]
+
+    excess = ledger.excess_of(results)
     if excess is not None:
         known[key] = _Known(
-            excess, flops.by_phase[ledger.phase] - before, result.shape, getattr(out[0], "pooled", False)
+            excess=excess,
+            flops=flops.by_phase[ledger.phase] - before,
+            shape=_hidden(out[0]).shape,
+            pooled=getattr(out[0], "pooled", False),
+            indices=tuple(name for name in _indices(state) if name not in made),
         )
     return out[0]
 
@@ -85,10 +94,19 @@ def _first(work: Callable[[], Any], known: dict[Any, _Known], key: Any) -> Any:
 def _described(state: Any) -> tuple[Any, ...]:
     hidden = _hidden(state)
     described = hidden.shape, hidden.stride(), hidden.dtype, hidden.untyped_storage().nbytes()
-    if isinstance(state, PackedTexts):  # index tensors are made when first asked for, and stay
+    if isinstance(
+        state, PackedTexts
+    ):  # whatever the length of each: a block's tensors have so many rows, or are padded
         layout = state.layout
-        return *described, state.pooled, layout.shared, layout.lengths, tuple(sorted(vars(layout)))
+        return *described, state.pooled, layout.shared, len(layout.lengths), layout.longest, _indices(state)
     return described
+
+
+def _indices(state: Any) -> tuple[str, ...]:
+    """The names of the index tensors that a packed state's layout has made: each when it is first asked for, and then it stays."""
+    if not isinstance(state, PackedTexts):
+        return ()
+    return tuple(sorted(name for name, value in vars(state.layout).items() if isinstance(value, Tensor)))
 
 
 def _hidden(state: Any) -> Tensor:
@@ -98,7 +116,13 @@ def _hidden(state: Any) -> Tensor:
 def _again(known: _Known, state: Any) -> Any:
     (ledger,) = ledgers()
     _flops().by_phase[ledger.phase] += known.flops
-    hidden = ledger.count_again(known.excess, lambda: _hidden(state).new_empty(known.shape))
+
+    def results() -> Tensor:
+        for name in known.indices:
+            getattr(state.layout, name)
+        return _hidden(state).new_empty(known.shape)
+
+    hidden = ledger.count_again(known.excess, results)
     if isinstance(state, PackedTexts):
         return replace(state, hidden=hidden, pooled=known.pooled)
     return replace(state, hidden=hidden) if isinstance(state, PaddedTexts) else hidden

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ from harness.data.image_set import CPU, ImageSet
 from harness.errors import AdaptBenchError, ConfigError, located
 from harness.meters.flops import FlopCount
 from harness.meters.memory_tracker import Ledger, Peak, model_tensors, phase
-from harness.method import Classes
+from harness.method import SIMULATED, Classes
 from harness.probes.fake_tensors import Control, Simulation
-from harness.probes.repeated_blocks import counted_once
+from harness.probes.repeated_blocks import BlockCosts, counted_once
+from harness.probes.uncompiled import uncompiled
 from harness.records import RunKey
 from harness.training.evaluate import evaluate
 from harness.training.loop import train
@@ -132,20 +133,65 @@ def simulate(key: RunKey, classes: Classes, images_at_once: int = FEWEST_AT_ONCE
 
     Raises ConfigError for a method that can't be simulated.
     """
-    simulation = Simulation()
-    backbone = simulation.backbone(key.backbone, execution=key.execution, precision=key.precision)
-    backbone.image.at_once = images_at_once
-    size = backbone.pixels.size
+    with uncompiled(), _on_hollow(key) as hollow:
+        simulation, backbone = hollow.simulation, hollow.backbone
+        backbone.image.at_once = images_at_once
+        size = backbone.pixels.size
+        try:
+            with simulation.fakes, counted_once(backbone, hollow.costs):
+                return count(key, classes, backbone, lambda images: simulation.empty(images, 3, size, size), Control())
+        except AdaptBenchError:
+            raise
+        except Exception as error:  # whatever somebody's method does
+            raise ConfigError(
+                f"'{key.method}' can't be simulated: {located(error)}.",
+                "Mend the method if a run of it fails too; else run it instead.",
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Hollow:
+    """A backbone without weights, on the tensors of a simulation, and what its blocks were found to cost."""
+
+    simulation: Simulation
+    backbone: Backbone
+    costs: BlockCosts = field(default_factory=dict)
+
+    def state(self) -> list[Any]:
+        """What the backbone consists of, thing by thing: another list where a method has put something in, or taken it out."""
+        modules = [vars(module) for module in self.backbone.modules()]
+        inside = [value for own in modules for value in own.values() if isinstance(value, dict)]
+        towers = [vars(tower) | _OF_EACH_RUN for tower in (self.backbone.text, self.backbone.image)]
+        things = [id(value) for own in (*modules, *inside, *towers) for value in own.values()]
+        return [*things, *((parameter.shape, parameter.dtype) for parameter in self.backbone.parameters())]
+
+
+_OF_EACH_RUN = {"encoded": 0, "at_once": 0}
+"""What towers count or are told, in each run anew."""
+_LAST: dict[tuple[str, str, str], _Hollow] = {}
+"""What was simulated last, by its backbone's name, execution and precision."""
+
+
+@contextmanager
+def _on_hollow(key: RunKey) -> Iterator[_Hollow]:
+    """What a key's method is simulated on: what the method before was, if that has left the backbone as it was."""
+    name = key.backbone, key.execution, key.precision
+    hollow = _LAST.pop(name, None)
+    _LAST.clear()
+    if hollow is None:
+        simulation = Simulation()
+        hollow = _Hollow(simulation, simulation.backbone(name[0], execution=name[1], precision=name[2]))
+    before = hollow.state()
+    simulated = SIMULATED.set(True)
     try:
-        with simulation.fakes, counted_once(backbone):
-            return count(key, classes, backbone, lambda images: simulation.empty(images, 3, size, size), Control())
-    except AdaptBenchError:
-        raise
-    except Exception as error:  # whatever somebody's method does
-        raise ConfigError(
-            f"'{key.method}' can't be simulated: {located(error)}.",
-            "Mend the method if a run of it fails too; else run it instead.",
-        ) from error
+        yield hollow
+    finally:
+        SIMULATED.reset(simulated)
+        for parameter in hollow.backbone.parameters():
+            parameter.grad = None
+            parameter.requires_grad_(False)
+        if hollow.state() == before:
+            _LAST[name] = hollow
 
 
 def simulate_classes(key: RunKey, number: int) -> Estimate:

@@ -15,5 +15,6 @@ if os.environ.get(SAFE_PATH[0]) == SAFE_PATH[1]:
 
 clip_tokenizer()
 gc.collect()
+gc.enable()
 gc.freeze()  # a run's own collections need not look through all of torch
 atexit.register(gc.unfreeze)  # else extension modules report what is frozen as leaked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -154,13 +155,15 @@ def epoch_batches(labels: Sequence[int], batch_size: int, rng: random.Random) ->
 
     The released code goes by the number of shots instead, and stops at a class that is smaller than a batch.
     """
-    smallest = min(labels.count(label) for label in set(labels))
+    smallest = min(Counter(labels).values())
     return (one_class_batches if smallest >= batch_size else shuffled_batches)(labels, batch_size, rng)
 
 
 def one_class_batches(labels: Sequence[int], batch_size: int, rng: random.Random) -> Iterator[list[int]]:
     """Each batch holds images of one class, drawn uniformly among classes that can still fill a batch."""
-    left = {label: [i for i, other in enumerate(labels) if other == label] for label in dict.fromkeys(labels)}
+    left: dict[int, list[int]] = {}
+    for place, label in enumerate(labels):
+        left.setdefault(label, []).append(place)
     while left:
         label = rng.choice(list(left))
         batch = rng.sample(left[label], batch_size)

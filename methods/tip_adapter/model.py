@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.method import Batch, Classes, ClassFeatureModel, ImageSource, Read, cosine_logits
+from harness.method import Batch, Classes, ClassFeatureModel, ImageSource, Read, alike, cosine_logits
 from methods._batches import all_in_batches
 from methods._text import averaged_features
 from methods.tip_adapter import TipAdapter
@@ -83,10 +83,10 @@ class TipAdapterModel(ClassFeatureModel):
             return
         plain = cosine_logits(self._scale, self._val, self.classifier())
         method, best = self._method, -1
-        for i in range(_BETA_STEPS):
+        for i in alike(range(_BETA_STEPS)):
             beta = _SMALLEST + i * (method.beta_maximum - _SMALLEST) / _BETA_STEPS
             cached = self._cache_logits(self._val, beta)
-            for j in range(_ALPHA_STEPS):
+            for j in alike(range(_ALPHA_STEPS)):
                 alpha = _SMALLEST + j * (method.alpha_maximum - _SMALLEST) / _ALPHA_STEPS
                 correct = int(((plain + alpha * cached).argmax(dim=-1) == self._val_labels).sum())
                 if correct > best:

@@ -15,7 +15,8 @@ from harness.clip.blocks import run_block
 from harness.clip.text_tower import word_encoder
 from harness.method import Classes
 from harness.plan import Request, plan
-from harness.probes.fake_tensors import Control, QuickFakes, Simulation
+from harness.probes import simulate
+from harness.probes.fake_tensors import _OF_META, Control, QuickFakes, Simulation, _kept
 from harness.probes.repeated_blocks import counted_once
 from harness.probes.simulate import class_names, count, simulate_classes
 
@@ -98,7 +99,7 @@ def fake(make_clip, tokenizer):
             hollow = Backbone(make_clip(), tokenizer, execution=key.execution)
         with simulation.fakes:
             hollow = hollow.to_empty(device="cpu")
-            with counted_once(hollow):
+            with counted_once(hollow, {}):
                 return count(key, NAMES, hollow, lambda images: simulation.empty(images, 3, 32, 32), Control())
 
     return run
@@ -228,7 +229,6 @@ def test_half_precision_too(both):
 def test_many_batches_of_an_extraction_are_counted_from_two(real, fake):
     """390 images; the run on real tensors does all batches."""
     key = planned("tip_adapter", "fast", shots=[130])
-    from harness.probes import simulate
     from harness.training.reading import StagedImages
 
     sampled = fake(key)
@@ -259,8 +259,8 @@ def test_a_step_of_vit_b_16_with_fifty_classes(method, batch_size, gigaflops):
     assert found.step_flops / 1e9 == pytest.approx(gigaflops, abs=0.05)
 
 
-def test_a_template_more_costs_three_blocks_and_no_word_is_tokenised_twice(monkeypatch):
-    """Of its twelve blocks: the first and the last, which make index tensors, and one for all between."""
+def test_a_template_more_costs_three_blocks_or_none_and_no_word_is_tokenised_twice(monkeypatch):
+    """Of its twelve blocks the first and the last, which make index tensors, and one for all between; none of a known shape."""
     run, words = [], []
     encode = open_clip.SimpleTokenizer.encode
     monkeypatch.setattr(
@@ -268,10 +268,56 @@ def test_a_template_more_costs_three_blocks_and_no_word_is_tokenised_twice(monke
     )
     monkeypatch.setattr(text_batches, "run_block", lambda *args, **kwargs: run.append(1) or run_block(*args, **kwargs))
     word_encoder.cache_clear()
-    counts = []
-    for templates in ("2", "6"):
+
+    def blocks_of(templates):
         run.clear()
         simulate_classes(planned("promptsrc", "fast", settings={"teacher_templates": templates}, shots=[1]), 3)
-        counts.append(len(run))
-    assert 0 < counts[1] - counts[0] <= 3 * 4
+        return len(run)
+
+    simulate._LAST.clear()
+    blocks_of("2")
+    more = blocks_of("6")
+    again = blocks_of("6")
+    assert 0 < more - again <= 3 * 4
     assert len(words) == len(set(words)) > 0
+
+
+def test_the_next_method_has_the_same_backbone_unless_the_last_has_changed_it():
+    key = planned("zero_shot", "fast", backbone="demo-clip")
+    simulate._LAST.clear()
+    used = []
+
+    def method_that(changes):
+        with simulate._on_hollow(key) as hollow:
+            used.append(hollow)
+            assert not any(p.requires_grad for p in hollow.backbone.parameters())
+            changes(hollow.backbone)
+
+    method_that(lambda backbone: backbone.requires_grad_(True))
+    method_that(lambda backbone: setattr(backbone.text, "encoded", 70_000))
+    method_that(lambda backbone: setattr(backbone.model, "extra", torch.nn.Linear(2, 2)))
+    method_that(lambda backbone: setattr(backbone.text.resblocks[1], "forward", print))
+    method_that(lambda backbone: backbone.model.register_forward_hook(print))
+    assert used[0] is used[1] is used[2]
+    assert len({id(hollow) for hollow in used}) == 3
+
+
+def test_operators_on_shapes_alone_give_what_torchs_own_fakes_give(fake, monkeypatch):
+    """Of all that methods ask for: shapes, strides and types, and what shares memory."""
+    quick, slow = QuickFakes.quick, FakeTensorMode.dispatch
+    compared = set()
+
+    def both(self, func, args, kwargs, operands):
+        seen = len(self.known)
+        result = quick(self, func, args, kwargs, operands)
+        if len(self.known) > seen:  # it was worked out just now
+            with _disable_current_modes():
+                theirs = slow(self, func, (), *self._faked((args, kwargs), operands))
+            assert _kept(result, operands) == _kept(theirs, operands), func
+            compared.add(func)
+        return result
+
+    monkeypatch.setattr(QuickFakes, "quick", both)
+    fake(planned("coprompt", "fast", precision="bf16"))
+    assert len(compared) > len(_OF_META) / 2
+    assert compared <= _OF_META
