@@ -22,7 +22,10 @@ def cache_folder() -> Path:
     """Where what can be made again is kept: the user's cache folder; in a container without a home that can be written, one of the
     user's own below the temporary folder.
     """
-    usual = platformdirs.user_cache_path("adaptbench")
+    try:
+        usual = platformdirs.user_cache_path("adaptbench")
+    except RuntimeError:  # no HOME, and no entry of the user's
+        usual = Path("~/.cache/adaptbench")
     there = next(place for place in (usual, *usual.parents) if os.path.lexists(place))
     if usual.is_absolute() and os.access(there, os.W_OK | os.X_OK):
         return usual

@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from harness.errors import ConfigError
+from harness.files import cache_folder
 from harness.gate.worker_client import Side
 from harness.git import environment_without_repository, run_git
 
 INSTALL = ("-e", ".[dev]")
-CACHE = platformdirs.user_cache_path("adaptbench") / "gate"
+CACHE = cache_folder() / "gate"
 
 _METADATA = ("pyproject.toml", "setup.py", "setup.cfg", "uv.lock", "requirements*.txt")
 _INSTALL_SECONDS = 3600.0

@@ -80,7 +80,8 @@ def _processor(root: Path) -> Iterator[Finding]:
     if limit is not None:
         why += f"; this container may use {limit:g} of {cores}"
     yield Finding("processor", "model", f"{cpu_model() or 'not told'}, {cores} logical cores")
-    yield Finding("processor", "threads of a run", f"{cpu_threads()} at most ({why})", "--threads says otherwise")
+    otherwise = "--threads says otherwise" + ("" if limit is None else "; what is beyond the limit is throttled")
+    yield Finding("processor", "threads of a run", f"{cpu_threads()} at most ({why})", otherwise)
     yield _clock(root)
     if hasattr(os, "getloadavg"):
         load = os.getloadavg()[0]
@@ -106,9 +107,9 @@ def _clock(root: Path) -> Finding:
 def _memory(root: Path) -> Iterator[Finding]:
     memory, limit = psutil.virtual_memory(), cgroup_memory_bytes(root)
     total = min(memory.total, limit or memory.total)
-    found = f"{total / GIB:.1f} GiB, {min(memory.available, total) / GIB:.1f} free"
+    found = f"{memory.total / GIB:.1f} GiB, {memory.available / GIB:.1f} free"
     if total < memory.total:
-        found += f" (this container's limit; the machine has {memory.total / GIB:.1f})"
+        found = f"{total / GIB:.1f} GiB (this container's limit; the machine has {found})"
     scarce = min(memory.available, total) < 4 * GIB
     follows = "ViT-B/16 is tight: adaptbench estimate METHOD says what it needs; the demo fits." if scarce else ""
     yield Finding("memory", "of the host", found, follows, scarce)
@@ -118,6 +119,9 @@ def _disk(results: Path, cache: Path) -> Iterator[Finding]:
     folders = {"results": results, "cache": cache, "temporary files": Path(tempfile.gettempdir())}
     if sys.platform == "linux":
         folders["shared memory"] = Path("/dev/shm")
+    if os.path.expanduser("~") == "~":
+        found = "none is known: HOME is not set, and the user has no entry"
+        yield Finding("disk", "home", found, "Set HOME: weights are fetched to folders in it.", is_warning=True)
     advice = {
         "results": "--results names another folder.",
         "cache": "--cache names another folder.",
@@ -159,6 +163,8 @@ def _gpus() -> Iterator[Finding]:
 
 def readings(gpu: Gpu, device: str) -> Iterator[Finding]:
     """What NVML gives of a GPU, and the reason for what it doesn't."""
+    from harness.meters.window import MINIMUM_ENERGY_WINDOW_SECONDS
+
     asked: dict[str, tuple[Callable[[], object], str]] = {
         "energy counter": (gpu.energy_joules, "energy_joules"),
         "memory in use": (gpu.used_bytes, "used_bytes"),
@@ -169,6 +175,9 @@ def readings(gpu: Gpu, device: str) -> Iterator[Finding]:
     }
     told = [name for name, (read, _) in asked.items() if read() is not None]
     yield Finding("GPU", f"{device}, NVML tells", ", ".join(told) or "nothing")
+    if "energy counter" in told:
+        found = f"of the whole device, in windows of {MINIMUM_ENERGY_WINDOW_SECONDS:g} s and more"
+        yield Finding("GPU", f"{device}, energy", found, "What a co-tenant takes is in it.")
     lacking = [(gpu.why(reading), name) for name, (_, reading) in asked.items() if name not in told]
     for reason, names in groupby(sorted(lacking), key=lambda pair: pair[0]):
         words = ", ".join(name for _, name in names)
@@ -273,7 +282,7 @@ def _extras() -> Iterator[Finding]:
 
 def _caches(cache: Path) -> Iterator[Finding]:
     for name, (variable, usual) in _HOMES.items():
-        folder = cache if name == "adaptbench" else Path(os.environ.get(variable) or usual).expanduser()
+        folder = cache if name == "adaptbench" else Path(os.path.expanduser(os.environ.get(variable) or usual))
         if folder.is_dir():
             size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
             yield Finding(

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from scipy import stats
 
 from harness.errors import DataError
+from harness.files import cache_folder
 from harness.plan import Request, plan
 from harness.runs.store import Store
 from harness.suite import Folders
@@ -189,7 +189,7 @@ def main() -> None:
     """Run, read, measure the variants, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results"), help="records (default: %(default)s)")
-    parser.add_argument("--cache", type=Path, default=platformdirs.user_cache_path("adaptbench"))
+    parser.add_argument("--cache", type=Path, default=cache_folder())
     parser.add_argument("--page", type=Path, default=Path("docs/demo-world.md"), help="default: %(default)s")
     args = parser.parse_args()
     folders = Folders(data_root=None, cache=args.cache)

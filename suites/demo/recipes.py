@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, harmonic_mean
 
-import platformdirs
-
 from harness import plugins
 from harness.errors import DataError
+from harness.files import cache_folder
 from harness.plan import Request, plan
 from harness.recipe import Recipe
 from harness.runs.store import Store
@@ -167,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run, read, write the page, and say which recipes have to change."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results"), help="records (default: %(default)s)")
-    parser.add_argument("--cache", type=Path, default=platformdirs.user_cache_path("adaptbench"))
+    parser.add_argument("--cache", type=Path, default=cache_folder())
     parser.add_argument("--page", type=Path, default=Path("docs/demo-recipes.md"), help="default: %(default)s")
     args = parser.parse_args(arguments)
     recipes = trained()

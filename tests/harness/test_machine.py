@@ -8,10 +8,16 @@ from rich.console import Console
 
 from harness.cli import doctor as command
 from harness.cli.doctor import doctor
+from harness.files import cache_folder
 from harness.probes import machine
 from tests.harness.test_environment import MOUNT, made
 
 CONTAINER = {f"{MOUNT}/cpu.max": "100000 100000\n", f"{MOUNT}/memory.max": f"{2 << 30}\n"}
+OLDER = {
+    f"{MOUNT}/cpu/job/cpu.cfs_quota_us": "100000\n",
+    f"{MOUNT}/cpu/job/cpu.cfs_period_us": "100000\n",
+    f"{MOUNT}/memory/job/memory.limit_in_bytes": f"{2 << 30}\n",
+}
 CPU = "sys/devices/system/cpu"
 TURBO = {f"{CPU}/cpu0/cpufreq/scaling_governor": "powersave\n", f"{CPU}/intel_pstate/no_turbo": "0\n"}
 STEADY = {f"{CPU}/cpu0/cpufreq/scaling_governor": "performance\n", f"{CPU}/cpufreq/boost": "0\n"}
@@ -25,17 +31,23 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def seen(folder, files):
-    findings = machine.look(folder / "results", folder / "cache", made(folder / "root", "0::/\n", files))
+def seen(folder, files, membership="0::/\n"):
+    findings = machine.look(folder / "results", folder / "cache", made(folder / "root", membership, files))
     return {(finding.group, finding.name): finding for finding in findings}
 
 
-def test_a_container_of_one_processor_and_2_gib(here, monkeypatch):
+@pytest.mark.parametrize(
+    ("files", "membership"),
+    [(CONTAINER, "0::/\n"), (OLDER, "5:memory:/job\n4:cpu:/job\n")],
+    ids=["version 2", "version 1"],
+)
+def test_a_container_of_one_processor_and_2_gib(here, monkeypatch, files, membership):
     monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 8)
-    found = seen(here, CONTAINER)
+    found = seen(here, files, membership)
     assert "this container may use 1 of 8" in found["processor", "threads of a run"].found
+    assert "throttled" in found["processor", "threads of a run"].follows
     memory = found["memory", "of the host"]
-    assert memory.found.startswith("2.0 GiB, 2.0 free (this container's limit; the machine has ")
+    assert memory.found.startswith("2.0 GiB (this container's limit; the machine has ")
     assert memory.is_warning
     assert "estimate" in memory.follows
 
@@ -56,6 +68,16 @@ def test_folders_that_have_no_room_or_have_our_names(here, monkeypatch):
     assert found["disk", "results"].is_warning
     assert "--results" in found["disk", "results"].follows
     assert found["names", "shadowing"].found == f"{here} has reports, as AdaptBench has"
+
+
+def test_a_user_without_a_home_is_told(here, monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda user: {}[user])
+    found = seen(here, {})
+    assert found["disk", "home"].is_warning
+    assert "Set HOME" in found["disk", "home"].follows
+    assert ("caches", "torch") not in found
+    assert cache_folder().is_absolute()
 
 
 def test_what_is_not_installed_has_its_command(here, monkeypatch):

@@ -65,9 +65,18 @@ def workers(jobs):
         _child(see, SimpleNamespace(gpu=slot), None, os.environ.copy())
     return [list(here), seen]
 
-found = {name: look(case) for name, case in json.load(sys.stdin).items()}
+def doctor():
+    # what the command says of a machine with the first of them alone
+    script(WELL)
+    torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1
+    torch.cuda.get_device_properties = lambda index: SimpleNamespace(uuid="aaaa", name="A GPU", total_memory=80 << 30)
+    return [[each.name, each.found, each.follows] for each in machine._gpus()]
+
+given = json.load(sys.stdin)
+WELL = given.pop("well")
+found = {name: look(case) for name, case in given.items()}
 script({"UUID_1": "GPU-aaaa", "UUID_2": "GPU-bbbb", "USED": "4096", "USED_2": "8192"})
-print(json.dumps({**found, "workers": workers(3)}))
+print(json.dumps({**found, "workers": workers(3), "doctor": doctor()}))
 """
 
 GPUS = {"UUID_1": "GPU-aaaa", "UUID_2": "GPU-bbbb", "UUID_3": "MIG-cccc"}
@@ -193,7 +202,7 @@ def looked_at(folder, cases, *flags):
     """What the meters say of each case, in one process that finds our NVML by the name of the driver's."""
     words = [COMPILER, "-shared", "-fPIC", *flags, str(FAKES / "nvml.c"), "-o", str(folder / "libnvidia-ml.so.1")]
     subprocess.run(words, check=True, capture_output=True)
-    given = {}
+    given = {"well": WELL}
     for name, (where, start, end, *_) in cases.items():
         visible, device = (where, "cuda:0") if isinstance(where, str) else where
         given[name] = {"visible": visible, "device": device, "start": {**WELL, **start}, "end": {**END, **end}}
@@ -234,7 +243,8 @@ def test_of_several_gpus_each_worker_sees_one_by_its_uuid(seen):
 def test_the_doctor_tells_what_a_gpu_can_measure(seen):
     told = {name: seen[name]["doctor"] for name in CASES}
     everything = "energy counter, memory in use, memory of this process, temperature, clock, driver"
-    assert told["all is well"] == {"cuda:0, NVML tells": everything}
+    energy = {"cuda:0, energy": "of the whole device, in windows of 0 s and more"}
+    assert told["all is well"] == {"cuda:0, NVML tells": everything, **energy}
     assert told["no energy counter"] == {
         "cuda:0, NVML tells": everything.removeprefix("energy counter, "),
         "cuda:0, no energy counter": "NVML: Not Supported",
@@ -242,6 +252,13 @@ def test_the_doctor_tells_what_a_gpu_can_measure(seen):
     assert told["another process at the end"]["cuda:0, co-tenants"] == "another process computes there"
     assert told["the driver isn't loaded"]["cuda:0, NVML tells"] == "nothing"
     assert set(told["the driver isn't loaded"].values()) == {"nothing", "NVML: Driver Not Loaded"}
+
+
+def test_the_page_of_the_doctor_has_what_it_says_of_a_gpu(seen):
+    page = (PROJECT / "docs" / "doctor.md").read_text()
+    for name, found, follows in seen["doctor"]:
+        assert f"   {name}: {found}\n" in page.replace("windows of 10 s", "windows of 0 s")
+        assert follows in page
 
 
 def test_an_old_driver_lacks_functions(tmp_path):

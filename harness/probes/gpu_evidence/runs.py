@@ -7,9 +7,9 @@ import multiprocessing
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
-import platformdirs
 import torch
 
+from harness.files import cache_folder
 from harness.meters.environment import cpu_threads
 from harness.meters.gpu import Gpu
 from harness.meters.window import MINIMUM_ENERGY_WINDOW_SECONDS, Window
@@ -82,9 +82,13 @@ def energy(setting: Setting, method: str) -> Figures:
 
 
 def _execute(run: PlannedRun, device: str) -> RunRecord:
-    cache_folder = platformdirs.user_cache_path("adaptbench")
     job = Job(
-        run=run, pretrained=None, folders=Folders(None, cache_folder), device=device, threads=cpu_threads(), command=""
+        run=run,
+        pretrained=None,
+        folders=Folders(None, cache_folder()),
+        device=device,
+        threads=cpu_threads(),
+        command="",
     )
     record = execute(job)
     if record.status != "ok":
