@@ -143,6 +143,8 @@ def without_command(text):
 
 
 def quotes_figures(block):
+    if block.startswith("#"):
+        return False
     if not block.startswith("|"):
         return QUANTITY.search(block)
     cells = [cell.strip() for line in block.splitlines()[2:] for cell in line.strip("|").split("|")]
