@@ -1,6 +1,6 @@
 """Planned against measured, for docs/planning.md: `python docs/planned.py FOLDER` runs what FOLDER lacks, and writes the tables.
 
-Demo suites, two seeds: each kind of run is calibrated in a folder of its own, then all runs are done in another. What was planned
+Demo suites, two seeds: each kind of run is calibrated in a folder of its own, then all runs are done in others. What was planned
 by the calibration, and by records of the first seed, stands beside what the runs took. On a machine that others use,
 ``--processor-time`` has all of it in seconds of processor time, which say the same of runs of one thread.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import plugins
 from harness.data.sizes import Sizes
 from harness.meters.environment import cpu_model
 from harness.plan import PlannedRun, Request
@@ -103,10 +104,11 @@ def _measured(suite: str, folder: Path, environment: dict[str, str]) -> Measured
         if any(row["expected"]["seconds"] is None for row in json.loads(answer)):
             answer = _command(*words_of_plan, "--calibrate", env=environment)
         plan.write_text(answer)
-    _command("run", *words, "--results", folder / "results", env=environment)
+    results = folder / (plugins.load("suite", suite).shares_runs_of or suite)
+    _command("run", *words, "--results", results, env=environment)
     request = Request(suite=suite, seeds=SEEDS, shots=SUITES[suite])
-    runs = planned(request, RunOptions(results=folder / "results", device="cpu"), print).runs
-    records = [Store(folder / "results").find(run.key) for run in runs]
+    runs = planned(request, RunOptions(results=results, device="cpu"), print).runs
+    records = [Store(results).find(run.key) for run in runs]
     found = [record for record in records if record is not None]
     if len(found) < len(runs):
         raise SystemExit(f"{len(runs) - len(found)} runs of {suite} have no record")

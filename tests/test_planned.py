@@ -63,11 +63,11 @@ def test_only_what_folders_lack_is_run_and_calibrated(measured, tmp_path, monkey
         return planned.json.dumps([{"expected": {"seconds": 1.0 if known else None}}])
 
     monkeypatch.setattr(planned, "_command", command)
-    monkeypatch.setattr(planned, "SUITES", {"tiny": ()})
+    monkeypatch.setattr(planned, "SUITES", {"tinyworld:SUITE": ()})
     monkeypatch.setattr(planned, "planned", lambda request, options, note: SimpleNamespace(runs=measured.runs))
     monkeypatch.setattr(planned.Store, "find", lambda store, key: measured.records[0])
     for _ in range(2):
-        found = planned._measured("tiny", tmp_path, {})
+        found = planned._measured("tinyworld:SUITE", tmp_path, {})
     assert found.calibrated == [{"seconds": 1.0}]
     assert [(words[0], "--calibrate" in words) for words in asked] == [
         ("plan", False),

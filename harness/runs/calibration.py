@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean
 
@@ -57,6 +58,7 @@ _BATCHES = 4
 
 def calibrate(job: Job) -> Observation:
     """What a run would be, by the few steps done here. Raises whatever the run would."""
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     torch.set_num_threads(job.threads)
     key = job.run.key
     weights.remember(key.backbone, job.pretrained)
@@ -101,6 +103,8 @@ def calibrate(job: Job) -> Observation:
     return Observation(
         key=key,
         source="calibration",
+        started_at=started_at,
+        threads=job.threads,
         setup_seconds=setup_seconds,
         train_seconds=training.seconds,
         test_seconds=tests.seconds,

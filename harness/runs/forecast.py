@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal
@@ -62,7 +62,7 @@ class Forecasts:
         self._extracted: set[str] = set()
         self._took = self._expected = 0.0
         self._asked: dict[int, _Asked] = {}
-        self._found: dict[tuple[str, bool], Forecast] = {}
+        self._found: dict[tuple[str, float], Forecast] = {}
 
     def remember(self, observations: Iterable[Observation]) -> Forecasts:
         """What was known before the suite, of this machine."""
@@ -80,8 +80,8 @@ class Forecasts:
         kind = kind_of(observation.key)
         self._note(observation)
         if before := self._before.get(kind):
-            self._took += self._median([observation], spared=True)
-            self._expected += self._median(before, spared=True)
+            self._took += self._median([observation], 1.0)
+            self._expected += self._median(before, 1.0)
         self._here[kind].append(observation)
         self._found.clear()
 
@@ -94,10 +94,10 @@ class Forecasts:
                 asked = self._asked[id(run.key)] = _Asked(
                     run.key, kind_of(run.key), _likeness(run.key), _features(run.key)
                 )
-            spared = asked.features <= extracted
-            if (asked.kind, spared) not in self._found:
-                self._found[asked.kind, spared] = self._of(asked, spared)
-            found.append(self._found[asked.kind, spared])
+            share = self._share(asked, extracted)
+            if (asked.kind, share) not in self._found:
+                self._found[asked.kind, share] = self._of(asked, share)
+            found.append(self._found[asked.kind, share])
             if any(each.shares for each in self._of_method.get(asked.likeness, ())):
                 extracted |= asked.features
         return found
@@ -106,6 +106,19 @@ class Forecasts:
     def slowdown(self) -> float:
         """How many times as long as those before them this suite's runs have taken."""
         return self._took / self._expected if self._took and self._expected else 1.0
+
+    def _share(self, asked: _Asked, extracted: Set[str]) -> float:
+        """Of a run's test images, those whose features are there; all or none where their numbers aren't known."""
+        if asked.features.isdisjoint(extracted):
+            return 0.0
+        if asked.features <= extracted:
+            return 1.0
+        key = asked.key
+        images = {test: count.images for test in key.tests if (count := self._sizes.tested_on.get(test)) is not None}
+        if len(images) < len(key.tests):
+            return 0.0
+        there = sum(count for test, count in images.items() if _features_of(key, test) <= extracted)
+        return there / max(1, sum(images.values()))
 
     def _note(self, observation: Observation) -> None:
         key = observation.key
@@ -118,26 +131,26 @@ class Forecasts:
         if observation.shares and observation.source == "record":
             self._extracted |= _features(key)
 
-    def _of(self, asked: _Asked, spared: bool) -> Forecast:
+    def _of(self, asked: _Asked, share: float) -> Forecast:
         if here := self._here.get(asked.kind):
-            return self._by(here, "records", spared, 1.0)
+            return self._by(here, "records", share, 1.0)
         before = self._before.get(asked.kind, [])
         if recorded := [each for each in before if each.source == "record"]:
-            return self._by(recorded, "records", spared, self.slowdown)
+            return self._by(recorded, "records", share, self.slowdown)
         if before:
-            return self._by(before, "calibration", spared, self.slowdown)
-        return self._by_like_runs(asked, spared)
+            return self._by(before, "calibration", share, self.slowdown)
+        return self._by_like_runs(asked, share)
 
-    def _by(self, known: Sequence[Observation], source: Source, spared: bool, slowdown: float) -> Forecast:
+    def _by(self, known: Sequence[Observation], source: Source, share: float, slowdown: float) -> Forecast:
         return Forecast(
-            seconds=slowdown * self._median(known, spared),
+            seconds=slowdown * self._median(known, share),
             peak_tensor_bytes=_highest(each.peak_tensor_bytes for each in known),
             peak_rss_bytes=_highest(each.peak_rss_bytes for each in known),
             source=source,
             count=len(known),
         )
 
-    def _by_like_runs(self, asked: _Asked, spared: bool) -> Forecast:
+    def _by_like_runs(self, asked: _Asked, share: float) -> Forecast:
         key, known = asked.key, self._of_method.get(asked.likeness)
         if not known:
             return Forecast(why=f"no run of {key.method} with these settings on {key.backbone} is known here")
@@ -147,14 +160,14 @@ class Forecasts:
             return Forecast(why=f"the runs known here don't tell the size of {key.dataset} and of its tests")
         like = _scaled(_nearest(usable, size[0]), key, *size, exponent=_exponent(usable))
         return Forecast(
-            seconds=(1.0 if self._here else self.slowdown) * self._median([like], spared),
+            seconds=(1.0 if self._here else self.slowdown) * self._median([like], share),
             source="like runs",
             count=len(usable),
             why="runs with other data tell nothing of memory",
         )
 
-    def _median(self, known: Sequence[Observation], spared: bool) -> float:
-        return median(self._with_spared(each).seconds(spared) for each in known)
+    def _median(self, known: Sequence[Observation], share: float) -> float:
+        return median(self._with_spared(each).seconds(share) for each in known)
 
     def _with_spared(self, observation: Observation) -> Observation:
         """Of the first run to extract features: what they spare others, by these where they told; else that is nearly its test."""
@@ -174,7 +187,13 @@ def _features(key: RunKey) -> frozenset[str]:
     """What a run may take over from others, and leaves to them: features of each test's images, by its backbone."""
     if key.execution != "fast" or key.steps is not None:
         return frozenset()
-    return frozenset(f"{test} {key.backbone} {key.pretrained} {key.precision}" for test in key.tests)
+    return frozenset().union(*(_features_of(key, test) for test in key.tests))
+
+
+def _features_of(key: RunKey, test: str) -> frozenset[str]:
+    """Of a test, or of its two halves where it has all classes: features are those of an image, whoever tests it."""
+    halves = (test,) if test.endswith(("/base", "/new")) else (f"{test}/base", f"{test}/new")
+    return frozenset(f"{half} {key.backbone} {key.pretrained} {key.precision}" for half in halves)
 
 
 def _likeness(key: RunKey) -> str:

@@ -20,10 +20,18 @@ _MOST = 2000
 """Records in all: of a folder with more, the rest goes unread, and a plan takes seconds."""
 
 
-def observations(runs: Sequence[PlannedRun], store: Store, device: str, threads: int | None) -> Iterator[Observation]:
-    """Of this machine, what tells of these runs. `device` and `threads` are those of the command line."""
+def observations(runs: Sequence[PlannedRun], store: Store, device: str, threads: int | None) -> list[Observation]:
+    """Of this machine, what tells of these runs. `device` and `threads` are those of the command line.
+
+    Where runs choose their threads, what was observed with as many as the latest run of a backbone had.
+    """
     machine = this_machine(device_kind(device), threads)
-    calibrations, records = Calibrations(store.folder, machine), _Records(store, machine)
+    found = list(_observations(runs, _Records(store, machine), Calibrations(store.folder, machine)))
+    latest = {each.key.backbone: each.threads for each in sorted(found, key=lambda each: each.started_at)}
+    return [each for each in found if each.threads == latest[each.key.backbone]]
+
+
+def _observations(runs: Sequence[PlannedRun], records: _Records, calibrations: Calibrations) -> Iterator[Observation]:
     missing: dict[str, PlannedRun] = {}
     for kind, run in {kind_of(run.key): run for run in reversed(runs)}.items():
         found = list(records.of_kind(run, kind))

@@ -59,14 +59,18 @@ def _gpu() -> str:
 class Observation:
     """One run, or a calibration that stands for it, by its parts; seconds are those of the whole run's parts.
 
-    `test_seconds` includes extracting test features; `spared_seconds` are those of it that another run's features spare, None
-    where they aren't known, and `shares` says whether a run like this one takes over such features at all. `other_seconds` are
-    those outside the phases: counting memory, validation, a profile. `step_seconds` is the usual step's. Bytes are the peaks of
-    training and testing: tensors by exact count on a CPU and by the allocator on a GPU, and the process's resident set.
+    `test_seconds` includes extracting test features; `spared_seconds` are those of it that other runs' features spare where all
+    are there, None where that isn't known, and `shares` says whether a run like this one takes over such features at all.
+    `other_seconds` are those outside the phases: counting memory, validation, a profile. `step_seconds` is the usual step's.
+    Bytes are the peaks of training and testing: tensors by exact count on a CPU and by the allocator on a GPU, and the process's
+    resident set.
+    `started_at` is UTC, ISO 8601; `threads` are those of the run.
     """
 
     key: RunKey
     source: Literal["record", "calibration"]
+    started_at: str
+    threads: int | None
     setup_seconds: float
     train_seconds: float
     test_seconds: float
@@ -81,9 +85,9 @@ class Observation:
     trained_on: Count | None = None
     tested_on: Mapping[str, Count] = field(default_factory=dict)
 
-    def seconds(self, spared: bool) -> float:
-        """Of the whole run; `spared`: the features of its tests are there."""
-        spared_seconds = (self.spared_seconds or 0.0) if spared and self.shares else 0.0
+    def seconds(self, spared_share: float) -> float:
+        """Of the whole run, where so large a share of its test features is there, 0 to 1."""
+        spared_seconds = (self.spared_seconds or 0.0) * spared_share if self.shares else 0.0
         parts = self.setup_seconds + self.train_seconds + self.test_seconds + self.other_seconds
         return max(0.0, parts - spared_seconds)
 
@@ -102,15 +106,18 @@ def observed(record: RunRecord) -> Observation | None:
         return None
     setup, train, test = (windows[name].seconds for name in ("setup", "train", "test"))
     reused_seconds = record.reused_test_seconds or 0.0
+    took_all_over = record.reused_test_features == record.test_images_seen is not None
     return Observation(
         key=record.key,
         source="record",
+        started_at=record.started_at,
+        threads=record.environment.threads,
         setup_seconds=setup,
         train_seconds=train,
         test_seconds=test + reused_seconds,
         other_seconds=max(0.0, record.total_seconds - setup - train - test),
         shares=record.reused_test_features is not None,
-        spared_seconds=reused_seconds or None,
+        spared_seconds=reused_seconds if took_all_over else None,
         steps=len(record.step_seconds),
         step_seconds=median(record.step_seconds) if record.step_seconds else 0.0,
         load_seconds=record.load_seconds or 0.0,

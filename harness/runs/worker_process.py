@@ -82,6 +82,11 @@ class _RunProcess:
     suspended_seconds: float = 0.0
     beginnings: int = 1
 
+    @property
+    def by_kernel(self) -> bool:
+        """Whether the kernel may have killed it for want of memory."""
+        return self.memory_kills is None or self.memory_kills != _memory_kills()
+
     def receive(self) -> Event | RunRecord | None:
         """What it tells next; None if it ended without a word."""
         try:
@@ -141,7 +146,8 @@ class Isolation:
         """What a few steps tell of a job's whole run, or why they don't."""
         run = self._start(_calibrate, job)
         found: Observation | str | None = _answer(run)
-        return found or _reason_of_exit(run.process.exitcode)
+        _end_marked(run.mark)
+        return found or _reason_of_exit(run.process.exitcode, run.by_kernel)
 
     def start(self, name: str, job: Job) -> None:
         """Begin a job; `wait` tells of it by this name."""
@@ -209,7 +215,7 @@ class Isolation:
 
     def _without_record(self, run: _RunProcess, timed_out: bool) -> RunRecord:
         job, code = run.job, run.process.exitcode
-        by_kernel = run.memory_kills is None or run.memory_kills != _memory_kills()
+        by_kernel = run.by_kernel
         left = _end_marked(run.mark)
         return RunRecord(
             key=job.run.key,

@@ -88,6 +88,16 @@ def test_a_record_of_threads_that_were_asked_for_says_nothing_of_those_chosen(a_
     assert expected(planned(seeds=[1]), record, folder=tmp_path, threads=cpu_threads())[0].seconds == 10.0
 
 
+def test_runs_that_choose_their_threads_are_judged_by_those_with_as_many_as_the_latest(a_run, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    earlier, later = (
+        replace(a_run(seconds, seeds=[seed], environment={"threads": threads}), started_at=f"2026-01-0{seed}T00:00:00")
+        for seconds, seed, threads in ((10.0, 8, 64), (30.0, 9, 32))
+    )
+    (found,) = expected(planned(seeds=[1]), earlier, later, folder=tmp_path)
+    assert (found.seconds, found.count) == (30.0, 1)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -162,11 +172,28 @@ def test_steps_grow_with_classes_as_two_datasets_tell(a_run):
 
 def test_the_first_run_of_some_extracts_test_features_for_the_others(a_run):
     runs = planned(methods=["zero_shot"], seeds=[1, 2, 3])
-    taken_over = replace(a_run(methods=["zero_shot"], seeds=[9]), reused_test_features=200, reused_test_seconds=3.0)
+    taken_over = replace(
+        a_run(methods=["zero_shot"], seeds=[9]),
+        reused_test_features=200,
+        test_images_seen=200,
+        reused_test_seconds=3.0,
+    )
     calibrated = replace(observed(taken_over), source="calibration")
     found = Forecasts().remember([calibrated]).of(runs)
     assert [each.seconds for each in found] == [13.0, 10.0, 10.0]
     assert [each.seconds for each in Forecasts().remember([observed(taken_over)]).of(runs)] == [10.0] * 3
+
+
+def test_features_of_a_part_of_the_tests_spare_that_part(a_run):
+    runs = planned(methods=["zero_shot"], seeds=[1])
+    first = replace(a_run(methods=["zero_shot"], seeds=[9]), reused_test_features=50, reused_test_seconds=1.0)
+    first = replace(first, test_images_seen=200)
+    assert observed(first).spared_seconds is None, "a part tells little of all"
+    calibrated = replace(observed(first), source="calibration", spared_seconds=3.0)
+    half = replace(first, key=replace(first.key, tests=("demo-digits/base",), seed=8))
+    half = replace(half, accuracy={"demo-digits/base": first.accuracy["demo-digits/base"]})
+    (found,) = Forecasts().remember([calibrated, observed(half)]).of(runs)
+    assert found.seconds == 10.0 + 1.0 - 3.0 / 2
 
 
 def test_sizes_are_those_of_what_is_drawn(tinyworld):
