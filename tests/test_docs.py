@@ -53,6 +53,14 @@ def test_every_link_to_a_file_leads_to_one(page):
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_heading_leads_to_one(page):
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        text = (page.parent / target if target else page).read_text()
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, target
+
+
 def test_the_changelog_leads_moved_imports_to_modules():
     section = (ROOT / "CHANGELOG.md").read_text().partition("## 0.2.0")[2].partition("\n## ")[0]
     rows = re.findall(r"^  \| `([\w.]+)` \| `([\w.]+)` \| (.+) \|$", section, re.MULTILINE)
