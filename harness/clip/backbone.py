@@ -306,5 +306,5 @@ def _digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().to("cpu").reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().to("cpu").reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

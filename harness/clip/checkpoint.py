@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from harness.clip.library import open_clip
@@ -24,8 +24,11 @@ BELOW = ("state_dict", "model", "model_state_dict", "module", "net", "weights")
 OPENAI_FACTS = ("input_resolution", "context_length", "vocab_size")
 """What OpenAI's archives hold beside the weights."""
 TRANSFORMERS = ("text_model.", "vision_model.")
-_DRAWS = (Tensor.normal_, Tensor.uniform_)
-"""What torch's initialisers draw by."""
+_DRAWS = (
+    *(Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.trunc_normal_),
+    *(nn.init.kaiming_uniform_, nn.init.kaiming_normal_, nn.init.xavier_uniform_, nn.init.xavier_normal_),
+)
+"""Initialisers that draw. A mode hears of those of `nn.init` alone, and not of what they call."""
 MOST_LOGIT_SCALE = 10.0
 """Before the exponential. CLIP keeps it at 4.6 or less, SigLIP near 4.7; beyond 10 every softmax is a maximum."""
 
@@ -148,7 +151,10 @@ class Undrawn(TorchFunctionMode):
     """Weights are not drawn at random where a model is made: for one that `fill` fills, which lets none of them stay as it was."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def fill(model: Any, checkpoint: Checkpoint, name: str) -> None:
