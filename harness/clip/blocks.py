@@ -3,7 +3,7 @@
 A block is the same arithmetic everywhere. What differs is its `Rows`: all rows of equal sequences (every block of the reference),
 the one row that the head reads (a fast tower's last block), or texts packed without padding (`harness.clip.text_tower`).
 
-Shapes: S sequences of L rows, width D; H heads of width D / H.
+Shapes: S sequences of L rows, width D; H heads of width D / H; * further leading dimensions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.clip import fused
+
 
 class Rows(Protocol):
     """Which rows a hidden state holds, which of them a block computes, and what each of those sees."""
@@ -26,8 +28,8 @@ class Rows(Protocol):
         """Those rows of x, a tensor of all rows, that the block computes."""
         ...
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        """Attention of the queries' rows over keys and values of all rows: shaped as q."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of the queries' rows (*, Q, H, D / H) over keys and values of all rows (*, K, H, D / H): (*, Q, D)."""
         ...
 
     def uniform(self, length: int, x: Tensor) -> Tensor:
@@ -54,8 +56,8 @@ class AllRows:
     def queries(self, x: Tensor) -> Tensor:
         return x
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        return attention(q, k, v, heads, causal=self.causal)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attention(q, k, v, causal=self.causal)
 
     def uniform(self, length: int, x: Tensor) -> Tensor:
         return torch.rand(x.shape[0], length, x.shape[-1], device=x.device)[:, : x.shape[1]]
@@ -68,32 +70,47 @@ class FirstRow:
     def queries(self, x: Tensor) -> Tensor:
         return x[:, :1]
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        return attention(q, k, v, heads)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attention(q, k, v)
 
     def uniform(self, length: int, x: Tensor) -> Tensor:
         return AllRows(causal=False).uniform(length, x)
 
 
-def attention(
-    q: Tensor, k: Tensor, v: Tensor, heads: int, *, causal: bool = False, mask: Tensor | None = None
-) -> Tensor:
-    """Multi-head attention of q (*, Q, D) over k and v (*, K, D): (*, Q, D).
+def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    """Multi-head attention of q (*, Q, H, D / H) over k and v (*, K, H, D / H): (*, Q, D).
 
-    `mask` is True where a query sees a key: (Q, K), or (S, 1, Q, K) for the S sequences that * stands for.
+    `mask` is True where a query sees a key, or what is added to their product: (Q, K), or (S, 1, Q, K) for the S sequences that
+    * stands for.
     """
-    shape = q.shape
-    q, k, v = (t.reshape(-1, *t.shape[-2:]).unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-    return mixed.transpose(1, 2).reshape(shape)
+    lead = q.shape[:-2]
+    if q.dim() != 4:
+        q, k, v = (t.reshape(-1, *t.shape[-3:]) for t in (q, k, v))
+    mixed = F.scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask, is_causal=causal
+    )
+    return mixed.transpose(1, 2).reshape(*lead, -1)
 
 
 def run_block(block: Any, x: Tensor, rows: Rows, *, update: QkvUpdate | None = None, lean: bool = False) -> Tensor:
-    """The block at `rows.queries(x)`. `lean` keeps less for the backward pass, at the same arithmetic."""
-    attn = block.attn
+    """The block at `rows.queries(x)`. `lean` takes fewer operators and keeps less for the backward pass, at the same arithmetic."""
+    layers = fused.layers(block, x) if lean else None
+    if layers is None:
+        mixed = rows.attend(*_heads(block, x, rows, update))
+        x = rows.queries(x) + block.ls_1(block.attn.out_proj(mixed))
+        return x + block.ls_2(_mlp(block.mlp, block.ln_2(x), lean))
+    asking = rows.queries(x)
+    heads = _fused_heads(layers, x, asking) if update is None else _heads(block, x, rows, update)
+    mixed = rows.attend(*heads)
+    del heads
+    return fused.after_attention(asking, mixed, layers)
+
+
+def _heads(block: Any, x: Tensor, rows: Rows, update: QkvUpdate | None) -> tuple[Tensor, ...]:
+    """Queries, keys and values, split into heads."""
     width = x.shape[-1]
     normed = block.ln_1(x)
-    weight, bias = attn.in_proj_weight, attn.in_proj_bias
+    weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
     asking = rows.queries(normed)
     if asking is normed:
         q, k, v = F.linear(normed, weight, bias).chunk(3, dim=-1)
@@ -102,8 +119,17 @@ def run_block(block: Any, x: Tensor, rows: Rows, *, update: QkvUpdate | None = N
         k, v = F.linear(normed, weight[width:], bias[width:]).chunk(2, dim=-1)
     if update is not None:
         q, k, v = (t + change for t, change in zip((q, k, v), update(normed, rows), strict=True))
-    x = rows.queries(x) + block.ls_1(attn.out_proj(rows.attend(q, k, v, attn.num_heads)))
-    return x + block.ls_2(_mlp(block.mlp, block.ln_2(x), lean))
+    return tuple(t.unflatten(-1, (block.attn.num_heads, -1)) for t in (q, k, v))
+
+
+def _fused_heads(layers: fused.Layers, x: Tensor, asking: Tensor) -> tuple[Tensor, ...]:
+    """The same, queries of the rows `asking`."""
+    attn, width = layers.attention, x.shape[-1]
+    weight, bias, heads = attn.in_proj_weight, attn.in_proj_bias, attn.num_heads
+    if asking is x:
+        return fused.normed_heads(x, layers.norm_1, weight, bias, 3, heads)
+    queries = fused.normed_heads(asking, layers.norm_1, weight[:width], bias[:width], 1, heads)
+    return queries + fused.normed_heads(x, layers.norm_1, weight[width:], bias[width:], 2, heads)
 
 
 def are_plain(resblocks: Any) -> bool:

@@ -21,6 +21,10 @@ from torch import Tensor
 
 from harness.clip.blocks import AllRows, QkvUpdate, attention, run_block
 
+MOST_DENSE_ROWS = 256
+"""Up to so many packed rows, attention over all of them under a mask takes less time than over each text's own, padded, whatever
+the width: docs/speed.md has the measurement."""
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -229,6 +233,36 @@ class Layout:
         keys = torch.arange(self.shared + self.longest, device=self.device)
         return (keys < self._indices(self.shared + np.array(self.lengths))[:, None])[:, None, None]
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether attention runs over all rows at once, under a mask, rather than over each text's own, padded."""
+        return self.rows <= MOST_DENSE_ROWS
+
+    @property
+    def rows(self) -> int:
+        """R."""
+        return self.shared + sum(self.lengths)
+
+    @cached_property
+    def _biases(self) -> dict[torch.dtype, tuple[Tensor, Tensor]]:
+        return {}
+
+    def bias(self, dtype: torch.dtype) -> Tensor:
+        """(R, R): 0 where a row sees another, minus infinity elsewhere."""
+        return self._bias_of(dtype)[0]
+
+    def end_bias(self, dtype: torch.dtype) -> Tensor:
+        """(C, R): the same for the end-of-text rows."""
+        return self._bias_of(dtype)[1]
+
+    def _bias_of(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        if dtype not in self._biases:
+            text = torch.cat([self.texts.new_full((self.shared,), -1), self.texts])
+            sees = ((text == text[:, None]) | (text == -1)).tril()
+            bias = torch.zeros(sees.shape, dtype=dtype, device=self.device).masked_fill_(~sees, -torch.inf)
+            self._biases[dtype] = bias, bias.index_select(0, self.ends)
+        return self._biases[dtype]
+
     def select(self, kept: Sequence[int]) -> tuple[Layout, Tensor]:
         """The layout of some of the texts, and the packed rows they take along."""
         rows = [row for c in kept for row in range(self.starts[c], self.starts[c] + self.lengths[c])]
@@ -270,12 +304,16 @@ class PackedRows:
     def queries(self, x: Tensor) -> Tensor:
         return x
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         layout, shared = self.layout, self.layout.shared
-        own = attention(layout.pad_own(q), layout.unpack(k), layout.unpack(v), heads, mask=layout.causal_mask)
+        if layout.is_dense:
+            return attention(q, k, v, mask=layout.bias(q.dtype))
+        heads = q.shape[-2]
+        q, k, v = (t.flatten(-2) for t in (q, k, v))
+        own = _attention(layout.pad_own(q), layout.unpack(k), layout.unpack(v), heads, mask=layout.causal_mask)
         if not shared:
             return layout.pack_own(own)
-        first = attention(q[..., :shared, :], k[..., :shared, :], v[..., :shared, :], heads, causal=True)
+        first = _attention(q[..., :shared, :], k[..., :shared, :], v[..., :shared, :], heads, causal=True)
         return torch.cat([first, layout.pack_own(own)], dim=-2)
 
     def uniform(self, length: int, x: Tensor) -> Tensor:
@@ -291,7 +329,16 @@ class EndRows(PackedRows):
     def queries(self, x: Tensor) -> Tensor:
         return x.index_select(-2, self.layout.ends)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        keys, values = self.layout.unpack(k), self.layout.unpack(v)
-        mask = self.layout.end_mask.repeat(q.shape[:-2].numel(), 1, 1, 1)
-        return attention(q.unsqueeze(-2), keys, values, heads, mask=mask).squeeze(-2)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        layout = self.layout
+        if layout.is_dense:
+            return attention(q, k, v, mask=layout.end_bias(q.dtype))
+        mask = layout.end_mask.repeat(q.shape[:-3].numel(), 1, 1, 1)
+        heads = q.shape[-2]
+        keys, values = (layout.unpack(t.flatten(-2)) for t in (k, v))
+        return _attention(q.flatten(-2).unsqueeze(-2), keys, values, heads, mask=mask).squeeze(-2)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, heads: int, **how: Any) -> Tensor:
+    """Attention of q (*, Q, D) over k and v (*, K, D): (*, Q, D)."""
+    return attention(*(t.unflatten(-1, (heads, -1)) for t in (q, k, v)), **how)

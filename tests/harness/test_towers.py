@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from harness.clip import fused, text_batches
 from harness.clip.backbone import Backbone
 from harness.clip.blocks import AllRows, run_block
 from harness.clip.image_tower import ImageTower
@@ -51,9 +52,12 @@ def clip(request, make_clip):
     return model
 
 
-@pytest.fixture(params=["fast", "reference"])
-def backbone(request, clip):
-    backbone = Backbone(clip, tokenizer_of("ViT-B-16"), execution=request.param)
+@pytest.fixture(params=["fast", "fast, many rows", "reference"])
+def backbone(request, clip, monkeypatch):
+    execution, _, many = request.param.partition(", ")
+    if many:
+        monkeypatch.setattr(text_batches, "MOST_DENSE_ROWS", 0)
+    backbone = Backbone(clip, tokenizer_of("ViT-B-16"), execution=execution)
     clip.requires_grad_(True)
     return backbone
 
@@ -226,6 +230,33 @@ def test_random_numbers_of_a_row_do_not_depend_on_the_rows_beside_it(tiny_backbo
         text.blocks(state, 0, 2, qkv_updates={1: note(execution)})
     layout = Layout(0, tuple(end + 1 for end in text.tokenize(TEMPLATED).ends), torch.device("cpu"))
     assert torch.equal(drawn["fast"], layout.pack(drawn["reference"][:, : layout.longest]))
+
+
+def test_attention_runs_over_all_rows_at_once_up_to_so_many():
+    most = text_batches.MOST_DENSE_ROWS
+    layouts = [Layout(6, (2,) * ((rows - 6) // 2), torch.device("cpu")) for rows in (most, most + 2)]
+    assert [(layout.rows, layout.is_dense) for layout in layouts] == [(most, True), (most + 2, False)]
+
+
+@pytest.mark.parametrize("activation", [nn.GELU, open_clip.transformer.QuickGELU])
+def test_layers_are_fused_only_where_they_are_open_clips_and_nobody_watches(activation, clip):
+    def block(**how):
+        return open_clip.transformer.ResidualAttentionBlock(32, 2, **{"act_layer": activation, **how}).double()
+
+    x = randn(2, 5, 32)
+    watched, cast, replaced, approximate = block(), block().float(), block(), block()
+    watched.mlp.c_fc.register_forward_hook(lambda *args: None)
+    replaced.ln_1 = nn.Sequential(nn.LayerNorm(32))
+    approximate.mlp.gelu = nn.GELU("tanh")
+    assert fused.layers(block(), x)
+    for other in (watched, cast, replaced, approximate, block(act_layer=nn.ReLU), block(ls_init_value=1.0)):
+        assert fused.layers(other, x) is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fused.layers(block(), x) is None
+    plain, x = block(), x.requires_grad_()
+    arguments = [x, *plain.parameters()]
+    actual, expected = (run_block(plain, x, AllRows(causal=True), lean=lean) for lean in (True, False))
+    same_with_gradients(actual, expected, arguments)
 
 
 def test_a_text_keeps_a_row_of_its_own_of_what_all_share():
