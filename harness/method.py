@@ -140,6 +140,9 @@ class AdaptedModel(nn.Module):
     """True if the method itself extracts its reads once an epoch and trains on them, whatever the execution."""
     text_start: Stage = 0
     """How far the text tower has run before `loss` goes on: k blocks, or "features" if a step runs none of it."""
+    random_shapes: bool = False
+    """Whether chance decides how much a step computes, as where classes are left out at random: each run's peak of memory is
+    counted in that run then, and not once for all seeds."""
     keeps: tuple[str, ...] = ()
     """Attributes that answers rest on after training, beside weights and buffers of the model's own and what it trained of the
     backbone: tensors, lists of them, numbers, text and names. A saved model has them; a new one, aimed at the training classes,

@@ -322,6 +322,9 @@ class RunRecord:
     """All weights of the model, each tensor once."""
     changed_weights_percent: Percent | None = None
     """Share of the trained weights that training changed."""
+    peaks_of_seed: AtLeastOne | None = None
+    """The seed of the run, equal in all else, whose memory pass counted `peak_tensor_bytes`, as shapes alone decide it; null
+    where this run's own did."""
     weights_sha256: str | None = None
     """Digest of the backbone's weights."""
     saved_bytes: Count | None = None

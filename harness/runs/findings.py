@@ -27,6 +27,7 @@ class Facts:
     trainable_parameters: int | None = None
     total_parameters: int | None = None
     changed_weights_percent: float | None = None
+    peaks_of_seed: int | None = None
     test_images_seen: int | None = None
     reused_test_features: int | None = None
     reused_test_seconds: float | None = None

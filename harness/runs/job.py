@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.plan import PlannedRun
+from harness.records import Phase
 from harness.suite import Folders
 from harness.weights import LOCAL
+
+
+@dataclass(frozen=True)
+class KnownPeaks:
+    """Exact peaks of live tensor bytes by phase, and the seed of the run that counted them, which differs in nothing else."""
+
+    seed: int
+    peak_bytes: Mapping[Phase, int]
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,7 @@ class Job:
     if anyone wants them, `saved` the one for the trained model. `features` is the folder in which runs leave the test features
     of frozen image towers for each other. `gpu` is the UUID of the only GPU that the run is to see; None for all there are.
     `prompts` are those of all runs that may be too long for the backbone, for whoever checks the job before the first run.
+    `known_peaks` are those that a run with another seed has counted, and this one need not where shapes alone decide them.
     """
 
     run: PlannedRun
@@ -33,6 +44,7 @@ class Job:
     features: Path | None = None
     gpu: str | None = None
     prompts: tuple[str, ...] = ()
+    known_peaks: KnownPeaks | None = None
 
 
 def may_optimize(run: PlannedRun) -> bool:

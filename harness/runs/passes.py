@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -64,27 +65,38 @@ def passes(job: Job, findings: Findings) -> list[Pass]:
 
 
 class MemoryPass:
-    """How many weights training changed; and on a CPU the exact peak of live tensor bytes, in the first steps of train and test."""
+    """How many weights training changed; and on a CPU the exact peak of live tensor bytes, in the first steps of train and test.
+
+    Peaks are taken from a run with another seed where there is one, and chance decides no shape.
+    """
 
     phase: events.Phase = "memory"
 
     def keep(self, trained: Prepared) -> None:
+        self._shapes_are_random = trained.model.random_shapes
         self._trained = {
             name: weight.detach().cpu() for name, weight in trained.model.named_parameters() if weight.requires_grad
         }
 
     def look(self, job: Job, data: RunData, findings: Findings) -> None:
+        if self._shapes_are_random:
+            job = replace(job, known_peaks=None)
+        counts = findings.device.type == "cpu" and job.known_peaks is None
         backbone = load_backbone(job, findings.device)
-        with Ledger(model_tensors(backbone)) as ledger:
+        with Ledger(model_tensors(backbone)) if counts else nullcontext() as ledger:
             again = Prepared(data, build_model(data.key, backbone, data.classes))
             findings.facts.changed_weights_percent = self._changed_percent(again.model)
             self._trained.clear()
-            if findings.device.type == "cuda":
-                why = "the CUDA allocator's own peak is measured instead"
-                findings.missing |= {f"{phase}.peak_tensor_bytes": why for phase in ("train", "test")}
-                return
-            _note_peak("train", ledger, findings, lambda: train_model(again, TrainingLog(), PROBE_STEPS))
-            _note_peak("test", ledger, findings, lambda: predict_tests(again, maximum_batches=1))
+            if ledger is not None:
+                _count_peak("train", ledger, findings, lambda: train_model(again, TrainingLog(), PROBE_STEPS))
+                _count_peak("test", ledger, findings, lambda: predict_tests(again, maximum_batches=1))
+        if findings.device.type == "cuda":
+            why = "the CUDA allocator's own peak is measured instead"
+            findings.missing |= {f"{phase}.peak_tensor_bytes": why for phase in ("train", "test")}
+        elif job.known_peaks is not None:
+            findings.facts.peaks_of_seed = job.known_peaks.seed
+            for phase, peak_bytes in job.known_peaks.peak_bytes.items():
+                _note_peak(phase, peak_bytes, findings)
 
     def _changed_percent(self, untrained: AdaptedModel) -> float | None:
         """Of the weights that were trained. One that training made itself, such as a cache key, is a changed one."""
@@ -97,11 +109,15 @@ class MemoryPass:
         return 100 * changed / trained if trained else None
 
 
-def _note_peak(phase: Phase, ledger: Ledger, findings: Findings, work: Callable[[], object]) -> None:
+def _count_peak(phase: Phase, ledger: Ledger, findings: Findings, work: Callable[[], object]) -> None:
     gc.collect()
     ledger.reset_peak()
     work()
-    findings.windows[phase] = replace(findings.windows[phase], peak_tensor_bytes=ledger.peak_bytes)
+    _note_peak(phase, ledger.peak_bytes, findings)
+
+
+def _note_peak(phase: Phase, peak_bytes: int, findings: Findings) -> None:
+    findings.windows[phase] = replace(findings.windows[phase], peak_tensor_bytes=peak_bytes)
 
 
 class AnalysisPass:

@@ -21,13 +21,13 @@ from harness.errors import AdaptBenchError, ConfigError, DataError
 from harness.files import cache_folder
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, doubts, plan
-from harness.records import NewerRecordError, RunRecord, to_json
+from harness.records import NewerRecordError, RunKey, RunRecord, key_json, to_json
 from harness.runs.claims import LEASE_SECONDS, Claims
 from harness.runs.devices import are_timed, devices_of, require_device_for, slots
 from harness.runs.events import Event
 from harness.runs.forecast import Forecasts
 from harness.runs.identity import identified, meanings, require_meanings
-from harness.runs.job import Job, Place, may_optimize, repeat_command
+from harness.runs.job import Job, KnownPeaks, Place, may_optimize, repeat_command
 from harness.runs.known import observations
 from harness.runs.predictions import require_parquet
 from harness.runs.store import Store, Version
@@ -220,7 +220,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
                 place = isolation.check(replace(job_of(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
                 jobs = _jobs_of(todo, place, options)
                 threads = options.threads or max(1, min(place.threads, cpu_threads() // jobs))
-                left = Todo(todo, replaced, store, claims)
+                left = Todo(_seed_by_seed(todo), replaced, store, claims)
                 free = slots(todo, place.gpus, jobs, options.share_device)
                 require_device_for(todo, devices_of(free, place.gpus), claims, options.share_device)
                 _Session(left, free, threads, isolation, options, progress, forecasts, note, outcome).run()
@@ -255,6 +255,7 @@ class _Session:
     note: Callable[[str], object]
     outcome: Outcome
     in_hand: dict[str, _InHand] = field(default_factory=dict)
+    peaks: dict[str, KnownPeaks] = field(default_factory=dict)
     started: int = 0
     began: float = field(default_factory=time.monotonic)
     longest_seconds: float = 0.0
@@ -310,7 +311,8 @@ class _Session:
             slot = self.slots.pop(0)
             self.in_hand[name] = _InHand(self.started, slot)
             self.progress.started(self.started, run)
-            self.isolation.start(name, job_of(run, self.todo.store, self.options, self.threads, slot))
+            job = job_of(run, self.todo.store, self.options, self.threads, slot)
+            self.isolation.start(name, replace(job, known_peaks=self.peaks.get(_but_for_seed(run.key))))
             self._look_around()
 
     def _end(self, name: str, record: RunRecord) -> None:
@@ -331,12 +333,20 @@ class _Session:
         record = replace(record, environment=replace(record.environment, concurrent_runs=run.concurrent))
         _write(record, self.todo.store)
         self.todo.finish(name)
+        self._keep_peaks(record)
         self.outcome.ok += record.status == "ok"
         self.outcome.failed += record.status != "ok"
         self.forecasts.learn(record)
         self.progress.ended(run.number, record)
         for text in record.warnings:
             self.note(text)
+
+    def _keep_peaks(self, record: RunRecord) -> None:
+        """For runs that differ in their seed alone."""
+        peaks = {phase: window.peak_tensor_bytes for phase, window in record.windows.items()}
+        counted = {phase: peak for phase, peak in peaks.items() if peak is not None}
+        if record.status == "ok" and record.peaks_of_seed is None and counted:
+            self.peaks.setdefault(_but_for_seed(record.key), KnownPeaks(record.key.seed, counted))
 
     def _look_around(self) -> None:
         """Note for every run in hand how many are under way on this machine."""
@@ -355,6 +365,16 @@ class _Session:
             self.outcome.skipped += 1
             self.outcome.earlier_failures += self.todo.store.glance(name).status != "ok"
             self.progress.done_elsewhere(run)
+
+
+def _seed_by_seed(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """All runs of one seed before those of the next: there is a whole table after the first, and what seeds share is known."""
+    seeds = list(dict.fromkeys(run.key.seed for run in runs))
+    return sorted(runs, key=lambda run: seeds.index(run.key.seed))
+
+
+def _but_for_seed(key: RunKey) -> str:
+    return key_json(replace(key, seed=1))
 
 
 def _jobs_of(runs: Sequence[PlannedRun], place: Place, options: RunOptions) -> int:

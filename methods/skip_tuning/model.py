@@ -65,6 +65,11 @@ class SkipTunedModel(ClassFeatureModel):
             draws < probabilities.to(draws.device) if self.top < count else torch.ones_like(draws, dtype=torch.bool)
         )
 
+    @property
+    def random_shapes(self) -> bool:  # type: ignore[override]
+        """A step encodes the texts of the classes that its mask keeps."""
+        return self.top < len(self.prototypes)
+
     def begin_epoch(self, epoch: int) -> None:
         self.text_cache = self.constant("lower text", self._lower_text)
 

@@ -69,6 +69,7 @@ _FIELDS = (
     "test_images_seen",
     "total_parameters",
     "changed_weights_percent",
+    "peaks_of_seed",
     "weights_sha256",
     "saved_bytes",
 )

@@ -99,6 +99,9 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         "Weights changed": None
         if record.changed_weights_percent is None
         else f"{record.changed_weights_percent:.1f} % of the trained ones",
+        "Live tensors": None
+        if record.peaks_of_seed is None
+        else f"counted in the run of seed {record.peaks_of_seed}: shapes alone decide their peak",
         "Of the machine's peak": None
         if (share := utilisation_percent(record)) is None
         else f"{share:.0f} % in a training step, against a matrix product",

@@ -248,6 +248,7 @@ ADDED_SINCE = (
     b'\n   "stopped_seconds": null,',
     b'\n   "throttle_reasons": null,',
     b'\n "saved_bytes": null,',
+    b'\n "peaks_of_seed": null,',
 )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 from multiprocessing import Pipe
 
 import pytest
@@ -12,7 +13,7 @@ from harness.clip import backbone as backbones
 from harness.records import from_json, to_json
 from harness.runs import events, passes
 from harness.runs.events import EpochEnded, PhaseStarted
-from harness.runs.job import may_optimize
+from harness.runs.job import KnownPeaks, may_optimize
 from harness.runs.runner import execute
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -245,6 +246,30 @@ def test_the_same_run_twice_is_bitwise_the_same(job, coop):
     assert [w.peak_tensor_bytes for w in one.windows.values()] == [w.peak_tensor_bytes for w in two.windows.values()]
     other = execute(job("coop", seed=2, settings=SHORT))
     assert other.epoch_losses != one.epoch_losses
+    assert peaks(other) == peaks(one)
+
+
+def peaks(record):
+    return {phase: record.windows[phase].peak_tensor_bytes for phase in ("train", "test")}
+
+
+def test_peaks_that_a_run_with_another_seed_has_counted_are_not_counted_again(job, monkeypatch):
+    monkeypatch.setattr(passes, "train_model", lambda *args: pytest.fail("it trains again"))
+    known = KnownPeaks(seed=1, peak_bytes={"train": 1 << 20, "test": 1 << 19})
+    record = execute(replace(job("coop", seed=2, settings=SHORT), known_peaks=known))
+    assert (record.status, record.peaks_of_seed, peaks(record)) == ("ok", 1, known.peak_bytes)
+    assert 0 < record.changed_weights_percent <= 100
+    assert from_json(to_json(record), "here") == record
+
+
+def test_peaks_are_counted_in_every_run_where_chance_decides_shapes(job):
+    known = KnownPeaks(seed=1, peak_bytes={"train": 1, "test": 1})
+    drawn = {**SHORT, "start_layer": "1"}
+    record = execute(replace(job("skip_tuning", seed=2, settings=drawn), known_peaks=known))
+    assert record.peaks_of_seed is None
+    assert min(peaks(record).values()) > 1000
+    whole = {**drawn, "class_skip": "false"}
+    assert execute(replace(job("skip_tuning", seed=2, settings=whole), known_peaks=known)).peaks_of_seed == 1
 
 
 def test_the_memory_pass_takes_the_training_peak_from_two_steps(job):

@@ -119,7 +119,7 @@ class Instead:
     """Stands for the processes of runs: each comes back at once, with what `write` makes of its key."""
 
     def __init__(self, write):
-        self._write, self._jobs = write, {}
+        self._write, self._jobs, self._given = write, {}, {}
 
     def __enter__(self):
         return self
@@ -132,6 +132,7 @@ class Instead:
 
     def start(self, name, job):
         self._jobs[name] = job
+        self._given[job.run.key.method, job.run.key.seed] = job.known_peaks
 
     def wait(self, seconds):
         name, job = self._jobs.popitem()
@@ -154,6 +155,30 @@ def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp
     assert progress.told[-2:] == [("dropped", 1), ("done elsewhere", "zero_shot")]
     (path,) = options.results.rglob("*.json")
     assert from_json(path.read_bytes(), path.name).command == "the other's"
+
+
+def test_runs_come_seed_by_seed_and_hand_on_the_peaks_that_they_counted(tinyworld, tmp_path, a_record, monkeypatch):
+    """One that failed, or took its own from another, hands on nothing."""
+    given = []
+
+    def write(key):
+        known = processes._given[key.method, key.seed]
+        given.append((key.method, key.seed, known and known.seed))
+        windows = {"train": replace(a_record().windows["train"], peak_tensor_bytes=key.seed)}
+        status = "failed" if (key.method, key.seed) == ("zero_shot", 1) else "ok"
+        seed = known and known.seed
+        return replace(a_record(), key=key, status=status, windows=windows, peaks_of_seed=seed, accuracy={})
+
+    processes = Instead(write)
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: processes)
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu")
+    run_suite(replace(REQUEST, seeds=[1, 2, 3]), options, Heard())
+    other = "tinyworld:Diverges"
+    assert given == [
+        *[("zero_shot", 1, None), (other, 1, None)],
+        *[("zero_shot", 2, None), (other, 2, 1)],
+        *[("zero_shot", 3, 2), (other, 3, 1)],
+    ]
 
 
 def test_a_run_that_would_hardly_end_in_time_is_not_begun(tinyworld, tmp_path, a_record, monkeypatch):

@@ -116,6 +116,16 @@ def test_a_run_leaves_a_whole_record_and_no_tensor(name, run):
         assert record.trainable_parameters == E * SHOTS * CLASSES
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", METHODS)
+def test_peaks_are_those_of_every_seed_unless_chance_decides_shapes(name, run):
+    found = [
+        {phase: window.peak_tensor_bytes for phase, window in run(name, seed=seed).windows.items()}
+        for seed in (1, 2, 3)
+    ]
+    assert name == "skip_tuning" or found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", METHODS)
 def test_every_precision_takes_a_step_and_answers(name, precision, backbone, tinyworld):
