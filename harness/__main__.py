@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import platform
 import sys
 from typing import Annotated
@@ -49,6 +51,10 @@ def command_line() -> typer.Typer:
 def main() -> None:
     """Entry point: every error a user can put right is one message and exit code 2."""
     print_whatever_comes()
+    gc.set_threshold(50_000, 20, 20)  # imports make a hundred thousand objects, and no garbage
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # to look for some is to read what is installed once more
     try:
         command_line()(prog_name="adaptbench")  # also as a module: it is what a shell completes
     except AdaptBenchError as error:

@@ -1,4 +1,5 @@
-"""open_clip, imported without torch's compiler, which takes as long as torch and which a run that trains in no steps never calls.
+"""open_clip, imported without torch's compiler, which takes as long as torch and which a run that trains in no steps never calls,
+and without timm, which has a thousand models: it is imported once one of them is made.
 
 open_clip imports torchvision and timm, and these import the compiler (`torch._dynamo`) for two functions alone. While they do,
 it has a stand-in whose functions import it once they are called, as torch's own do.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from types import ModuleType
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 
 __all__ = ["open_clip"]
-_COMPILER, _UTILS = "torch._dynamo", "torch._dynamo.utils"
+_COMPILER, _UTILS, _TIMM = "torch._dynamo", "torch._dynamo.utils", "timm"
 
 
 def _disable(fn: Any = None, recursive: bool = True, **_: Any) -> Any:
@@ -50,6 +51,38 @@ def _stand_in() -> Iterator[None]:
         del sys.modules[_COMPILER], sys.modules[_UTILS], torch._dynamo
 
 
-with suppress(ImportError, AttributeError), _stand_in():  # of a version that asks more of it
+@contextmanager
+def _no_timm() -> Iterator[None]:
+    """As if timm were not installed, unless it is imported already."""
+    if _TIMM in sys.modules:
+        yield
+        return
+    sys.modules[_TIMM] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_TIMM]
+
+
+with suppress(ImportError, AttributeError), _stand_in(), _no_timm():  # of a version that asks more of it
     import open_clip
 import open_clip  # noqa: E402
+
+
+def _with_timm(make: Callable[..., None], home: Any) -> Callable[..., None]:
+    """How a model of timm's is made, with timm put in its place in open_clip's module before."""
+
+    @wraps(make)
+    def made(self: Any, *args: Any, **kwargs: Any) -> None:
+        if home.timm is None:
+            ours = home.TimmModel
+            with _stand_in():
+                importlib.reload(home)
+            home.TimmModel = ours
+        make(self, *args, **kwargs)
+
+    return made
+
+
+_timm_model: Any = sys.modules["open_clip.timm_model"]
+_timm_model.TimmModel.__init__ = _with_timm(_timm_model.TimmModel.__init__, _timm_model)

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import sys
 import zipfile
 from dataclasses import replace
 from importlib.util import find_spec
@@ -356,3 +357,9 @@ def test_prompts_have_blanks_for_underscores(tiny_backbone):
         "a photo of a polka dot.",
         "a photo of a cat.",
     ]
+
+
+def test_a_model_of_timms_is_made_with_timm():
+    made = open_clip.timm_model.TimmModel("resnet18", 8, image_size=32)
+    assert type(made.trunk).__module__ == "timm.models.resnet"
+    assert isinstance(made, sys.modules["open_clip.timm_model"].TimmModel)
