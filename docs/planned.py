@@ -47,18 +47,19 @@ what the run took or held: planned by a calibration in a fresh folder (steps), a
 _TIME_LEFT = """
 ### The time left, said and true
 
-What a suite says is left, once a quarter, half and three quarters of its time are over, and what then was left: the same
-arithmetic as in the display, told of each record when its run ends. *Alone*: with nothing known before; *steps*: after a
-calibration; *records*: the second seed, after the first. The last column counts the moments that were looked at from the middle on,
-four in each run.
+By the same `python docs/planned.py FOLDER`: what a suite says is left, once a quarter, half and three quarters of its time are
+over, and what then was left, by the same arithmetic as in the display, told of each record when its run ends. *Alone*: with nothing
+known before; *steps*: after a calibration; *records*: the second seed, after the first. The last column counts the moments that
+were looked at from the middle on, four in each run. Alone, a suite that does one kind of run after another doesn't know how long it
+takes before it has done a run of each, and says so.
 
 | suite | knew before | at 25 %: said, true | at 50 % | at 75 % | near from the middle on |
 |---|---|---|---|---|---|"""
 _EACH = """
 ### Each run
 
-Time in seconds, memory in MiB, of tensors and resident in all: planned by steps, by records (of seed 1, for seed 2), and measured.
-What is not near is bold."""
+By the same `python docs/planned.py FOLDER`: time in seconds; memory in MiB, of tensors, and resident (all). Planned by steps, by
+records (of seed 1, for seed 2), and measured; what is not near is bold."""
 _COLUMNS = """\
 | method | dataset | shots | seed | time: steps | records | took | tensors: steps | records | held | all: steps | records | held |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
@@ -219,7 +220,7 @@ def _times_left(measured: Measured) -> Iterator[str]:
 
 
 def _left(seconds: float, unknown: int, true: float) -> str:
-    said = f"over {seconds:.0f} s" if unknown else f"{seconds:.0f} s"
+    said = "not known" if unknown and seconds < 1 else f"{'over ' * bool(unknown)}{seconds:.0f} s"
     return f"{said}, {true:.0f} s"
 
 

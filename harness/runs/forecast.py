@@ -58,9 +58,9 @@ class Forecasts:
         self._here: defaultdict[str, list[Observation]] = defaultdict(list)
         self._of_method: defaultdict[str, list[Observation]] = defaultdict(list)
         self._sizes = Sizes() if sizes is None else sizes
-        self._spared: dict[str, float] = {}
+        self._not_spared: dict[str, float] = {}
         self._extracted: set[str] = set()
-        self._took = self._expected = 0.0
+        self._took = self._expected = self._longest = 0.0
         self._asked: dict[int, _Asked] = {}
         self._found: dict[tuple[str, float], Forecast] = {}
 
@@ -68,6 +68,7 @@ class Forecasts:
         """What was known before the suite, of this machine."""
         for each in observations:
             self._before[kind_of(each.key)].append(each)
+            self._longest = max(self._longest, each.seconds(0.0))
             self._note(each)
         self._found.clear()
         return self
@@ -104,8 +105,11 @@ class Forecasts:
 
     @property
     def slowdown(self) -> float:
-        """How many times as long as those before them this suite's runs have taken."""
-        return self._took / self._expected if self._took and self._expected else 1.0
+        """How many times as long as those before them this suite's runs have taken.
+
+        As if one more, the longest known, had taken what was expected: a few short runs tell little.
+        """
+        return (self._took + self._longest) / (self._expected + self._longest) if self._expected else 1.0
 
     def _share(self, asked: _Asked, extracted: Set[str]) -> float:
         """Of a run's test images, those whose features are there; all or none where their numbers aren't known."""
@@ -127,7 +131,7 @@ class Forecasts:
         if observation.trained_on is not None:
             self._sizes.trained_on[key.dataset, key.classes, key.shots] = observation.trained_on
         if observation.spared_seconds is not None:
-            self._spared |= dict.fromkeys(_features(key), observation.spared_seconds)
+            self._not_spared |= dict.fromkeys(_features(key), observation.test_seconds - observation.spared_seconds)
         if observation.shares and observation.source == "record":
             self._extracted |= _features(key)
 
@@ -170,12 +174,11 @@ class Forecasts:
         return median(self._with_spared(each).seconds(share) for each in known)
 
     def _with_spared(self, observation: Observation) -> Observation:
-        """Of the first run to extract features: what they spare others, by these where they told; else that is nearly its test."""
+        """Of the first run to extract features: what they spare others is all of its test but what others' tests still took."""
         if not observation.shares or observation.spared_seconds is not None:
             return observation
-        told = [self._spared[each] for each in _features(observation.key) if each in self._spared]
-        seconds = min([*told, observation.test_seconds])
-        return replace(observation, spared_seconds=seconds)
+        told = [self._not_spared[each] for each in _features(observation.key) if each in self._not_spared]
+        return replace(observation, spared_seconds=max(0.0, observation.test_seconds - min(told, default=0.0)))
 
 
 def _highest(values: Iterable[int | None]) -> int | None:

@@ -135,9 +135,10 @@ def test_what_a_suite_has_done_itself_comes_first_and_tells_how_slow_the_rest_wi
     forecasts = Forecasts().remember(observations(runs, store, "cpu", None))
     assert [each.seconds for each in forecasts.of(runs)] == [10.0, 20.0]
     forecasts.learn(a_run(15.0, seeds=[9]))
-    assert [each.seconds for each in forecasts.of(runs)] == [15.0, 30.0]
+    slower = pytest.approx(20 * (15 + 20) / (10 + 20))
+    assert [each.seconds for each in forecasts.of(runs)] == [15.0, slower], "20 s, the longest, count as expected"
     forecasts.learn(replace(a_run(5.0, seeds=[8]), status="failed", reason="because."))
-    assert [each.seconds for each in forecasts.of(runs)] == [15.0, 30.0]
+    assert [each.seconds for each in forecasts.of(runs)] == [15.0, slower]
 
 
 def test_runs_with_other_data_are_scaled_by_what_is_known_of_it(a_run, tmp_path):
@@ -182,6 +183,12 @@ def test_the_first_run_of_some_extracts_test_features_for_the_others(a_run):
     found = Forecasts().remember([calibrated]).of(runs)
     assert [each.seconds for each in found] == [13.0, 10.0, 10.0]
     assert [each.seconds for each in Forecasts().remember([observed(taken_over)]).of(runs)] == [10.0] * 3
+    first = replace(observed(a_run(20.0, methods=["zero_shot"], seeds=[8])), shares=True, test_seconds=9.0)
+    (kind,) = {each.seconds for each in Forecasts().remember([first]).of(runs)}
+    assert kind == 1 + 16 + 1, "all of a test is features, where nothing else is known"
+    others = replace(observed(taken_over), key=planned(methods=["clip_adapter"], seeds=[1])[0].key)
+    (kind,) = {each.seconds for each in Forecasts().remember([first, others]).of(runs)}
+    assert kind == 1 + 16 + 1 + 2, "of the others' tests 2 s are left"
 
 
 def test_features_of_a_part_of_the_tests_spare_that_part(a_run):
