@@ -14,6 +14,8 @@ from pathlib import Path
 
 import platformdirs
 
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 MOST_TEXT_BYTES = 1 << 28
 """Lists of images are shorter: ImageNet's takes a quarter of it."""
 
@@ -43,11 +45,24 @@ def require_regular(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
-def read_regular(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
-    """The content of a regular file of `most_bytes` at most. Raises OSError."""
-    require_regular(path)
-    with path.open("rb") as file:
-        data = file.read(most_bytes + 1)
+def read_regular(path: Path, most_bytes: int = MOST_TEXT_BYTES, *, links: bool = True) -> bytes:
+    """The content of a regular file of `most_bytes` at most; without `links`, of no symbolic link. Raises OSError."""
+    try:
+        file = os.open(path, os.O_RDONLY | _AT_ONCE | (0 if links else _NO_LINK))
+    except OSError as error:
+        if links or error.errno != errno.ELOOP:
+            raise
+        path.stat()  # of a link that leads nowhere, that there is no file
+        raise OSError(errno.ELOOP, "it is a symbolic link", str(path)) from error
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        data = os.read(file, min(found.st_size, most_bytes) + 1)
+        while len(data) <= most_bytes and len(data) != found.st_size and (more := os.read(file, 1 << 20)):
+            data += more
+    finally:
+        os.close(file)
     if len(data) > most_bytes:
         raise OSError(errno.EFBIG, f"it is longer than {most_bytes >> 10} KiB", str(path))
     return data
@@ -69,8 +84,16 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
 
     Without `sync` that holds for crashes of the process alone, not of the machine: for files that are quickly made again.
     """
-    with replacing(path, sync=sync) as part:
-        part.write_bytes(data)
+    part = _beside(path)
+    try:
+        with part.open("xb", buffering=0) as file:  # with the user's umask
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+        put(part, path, sync=sync)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -80,7 +103,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     Its name is no other writer's, also of those on other machines that share the folder. A symbolic link at `path` is replaced,
     not followed.
     """
-    part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
+    part = _beside(path)
     part.open("x").close()  # with the user's umask
     try:
         yield part
@@ -88,6 +111,10 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
 
 
 def put(part: Path, path: Path, *, sync: bool = True) -> None:

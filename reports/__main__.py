@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -242,20 +243,26 @@ def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
     folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        made = {folder}
         for name, text in files:
             path = target if name == "index.html" else folder / name
-            if path.parent != folder and path.parent.is_symlink():
-                raise ConfigError(
-                    f"{path.parent} is a link, and what it leads to is not written.",
-                    "Take it away, or name another place.",
-                )
-            path.parent.mkdir(exist_ok=True)
+            if path.parent not in made:
+                _make_folder(path.parent)
+                made.add(path.parent)
             write_atomically(path, text.encode(), sync=path == target)  # thousands of pages need not wait for the disk
     except OSError as error:
         raise ConfigError(
             f"the report can't be written to {output}: {error.strerror}.", "Name another place: -o SITE."
         ) from error
     return target
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_symlink():
+        raise ConfigError(
+            f"{folder} is a link, and what it leads to is not written.", "Take it away, or name another place."
+        )
+    folder.mkdir(exist_ok=True)
 
 
 def _read_and_warn(results: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
@@ -304,12 +311,29 @@ def _files(folders: Sequence[Path]) -> list[Path]:
             raise ConfigError(
                 f"there is no results folder {folder}.", "Name the folder that `adaptbench run` wrote to (--results)."
             )
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for folder in folders:
-        for path in sorted(folder.glob("**/*.json")):
-            if path.is_file() and not (path.is_symlink() and path.resolve() in found):
-                found[path.resolve()] = path
+        for path, is_link, resolved in _json_files(str(folder), os.path.realpath(folder)):
+            if not (is_link and resolved in found):
+                found[resolved] = Path(path)
     return list(found.values())
+
+
+def _json_files(folder: str, resolved: str) -> Iterator[tuple[str, bool, str]]:
+    """The JSON files below a folder, by name: path, whether it is a link, and where it is. Listing folders tells all of it."""
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except PermissionError:
+        return
+    for entry in inside:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _json_files(entry.path, f"{resolved}/{entry.name}")
+        elif entry.name.endswith(".json") and entry.is_symlink():
+            if os.path.isfile(entry.path):
+                yield entry.path, True, os.path.realpath(entry.path)
+        elif entry.name.endswith(".json") and entry.is_file():
+            yield entry.path, False, f"{resolved}/{entry.name}"
 
 
 def nothing(results: Sequence[Path], problems: Sequence[Problem]) -> ConfigError:

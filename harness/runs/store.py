@@ -187,17 +187,23 @@ def _folders(folder: Path) -> list[Path]:
 
 def record_bytes(path: Path) -> bytes:
     """The content of a record's file. Raises DataError for a link, a pipe, or a file beyond all size, and FileNotFoundError."""
-    with _reading(path):
-        return read_regular(path, MOST_RECORD_BYTES)
+    with _advised(path):
+        return read_regular(path, MOST_RECORD_BYTES, links=False)
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """A DataError for a record that can't be read, is no file and would be waited for, or lies elsewhere, where others write it."""
-    try:
+    with _advised(path):
         require_regular(path)
         if path.is_symlink():
             raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
+        yield
+
+
+@contextmanager
+def _advised(path: Path) -> Iterator[None]:
+    try:
         yield
     except FileNotFoundError:
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -146,17 +147,40 @@ class _Lines:
         return {pair: dict(zip(names, line, strict=True)) for pair, *line in means.itertuples(name=None)}
 
     def _figures(self, table: Table, row: Row, dataset: str) -> list[Cell]:
-        own = {r.key.seed: r for r in row.records if r.key.dataset == dataset}
+        if (row.label, dataset) not in self._cells:
+            self._cells[row.label, dataset] = self._scores(row, dataset), self._seeds(row, dataset)
+        scores, seeds = self._cells[row.label, dataset]
+        if not scores:
+            scores = [table.absent("Not every seed finished.")] * (1 + len(self._halves))
+        costs = [self._cost(table, row, dataset, cost) for cost in self._costs]
+        return [*scores, *costs, *(seeds.get(seed) or table.absent("Not run.") for seed in self.section.seeds)]
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], tuple[list[Cell], dict[int, Cell]]]:
+        """By row and dataset: the cells of its scores and those of its seeds, which stand on the pages of both."""
+        return {}
+
+    @cached_property
+    def _own(self) -> dict[tuple[str, str], dict[int, RunRecord]]:
+        """By row and dataset: the runs by their seed."""
+        found: defaultdict[tuple[str, str], dict[int, RunRecord]] = defaultdict(dict)
+        for row in self.section.rows:
+            for record in row.records:
+                found[row.label, record.key.dataset][record.key.seed] = record
+        return found
+
+    def _scores(self, row: Row, dataset: str) -> list[Cell]:
+        """The mean with its interval, and what it is the harmonic mean of; nothing where a seed did not finish."""
+        own = self._own[row.label, dataset]
         mean, text = self._mean(row, own, dataset), self._figure[1]
         if pd.isna(mean):
-            first = table.absent("Not every seed finished.")
-            halves = [first for _ in self._halves]
-        else:
-            first = Cell(text(mean), mean, self._interval(own, row, mean))
-            line = self.results.on(row.label, dataset) if self._halves else None
-            halves = [] if line is None else [Cell(units.percent(line[h]), line[h]) for h in self._halves]
-        costs = [self._cost(table, row, dataset, cost) for cost in self._costs]
-        return [first, *halves, *costs, *(self._run(table, own.get(seed), row) for seed in self.section.seeds)]
+            return []
+        line = self.results.on(row.label, dataset) if self._halves else None
+        halves = [] if line is None else [Cell(units.percent(line[h]), line[h]) for h in self._halves]
+        return [Cell(text(mean), mean, self._interval(own, row, mean)), *halves]
+
+    def _seeds(self, row: Row, dataset: str) -> dict[int, Cell]:
+        return {seed: self._run(record, row) for seed, record in self._own[row.label, dataset].items()}
 
     def _interval(self, own: dict[int, RunRecord], row: Row, mean: float) -> tuple[str, ...]:
         """Of the seeds' scores; nothing where there is one, or where they are all the same."""
@@ -184,9 +208,7 @@ class _Lines:
             return simulated_peak_bytes(record) if record.key.simulated else step_seconds(record)
         return self.results.by_run.get((row.label, record.key.dataset, record.key.seed))
 
-    def _run(self, table: Table, record: RunRecord | None, row: Row) -> Cell:
-        if record is None:
-            return table.absent("Not run.")
+    def _run(self, record: RunRecord, row: Row) -> Cell:
         figure, href = self._of(record, row), f"../{self.places.runs[id(record)]}"
         if figure is None or pd.isna(figure):
             return Cell("no figure" if record.status == "ok" else record.status.replace("_", " "), href=href)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from markupsafe import Markup
 
+from harness.visible import block
 from reports.charts.sparklines import Trace
 from reports.format.cells import Column, Table
 from reports.format.text import shown
@@ -16,6 +17,27 @@ from reports.results.classes import Classes, ClassResult
 
 _CLASS_COLUMNS = [Column("Class", numeric=False), Column("Accuracy", "%"), Column("Images"),
                   Column("Most often taken for", numeric=False)]  # fmt: skip
+
+
+RUN_FIELDS = ("title", "places", "summary", "details", "folded", "classes")
+"""What one run's page has other than the next one's."""
+
+
+def run_fields(run: RunView, environment: str, places: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+    """The fields of a run's page, in a folder of the site. places: kind, name and path of what the run belongs to."""
+    leading = [
+        f'{kind} <a href="../{escaped(path)}"><bdi>{escaped(shown(name, 60))}</bdi></a>' for kind, name, path in places
+    ]
+    recipe = _folded("Recipe and settings", _preformatted(run.recipe)) if run.recipe else ""
+    tables = [_folded(escaped(caption), f"\n{table}\n") + "\n" for caption, table in class_tables(run.classes)]
+    return {
+        "title": block(escaped(run.title)),
+        "places": " · ".join(leading),
+        "summary": block(escaped(run.summary)),
+        "details": block(run_details(run)),
+        "folded": block(f"{recipe}{_folded('Environment', _preformatted(environment))}\n"),
+        "classes": "".join(tables),
+    }
 
 
 def run_details(run: RunView) -> Markup:
@@ -37,7 +59,7 @@ def _failure(run: RunView) -> str:
     reason = _preformatted(run.reason) if run.reason else ""
     if not run.traceback:
         return reason
-    return f'{reason}<details class="fold"><summary>Traceback</summary>{_preformatted(run.traceback)}</details>'
+    return reason + _folded("Traceback", _preformatted(run.traceback))
 
 
 def _phases(run: RunView) -> str:
@@ -66,6 +88,10 @@ def _messages(run: RunView) -> str:
     warnings = "".join(f'<li><div class="message" tabindex="0">{escaped(text)}</div></li>' for text in run.warnings)
     found = f'<ul class="messages">{warnings}</ul>' if warnings else ""
     return found + (_preformatted(run.command) if run.command else "")
+
+
+def _folded(summary: str, content: str) -> str:
+    return f'<details class="fold"><summary>{summary}</summary>{content}</details>'
 
 
 def _preformatted(text: str) -> str:

@@ -12,10 +12,10 @@ from dataclasses import replace
 from harness.records import RunRecord
 from reports.format.cells import Table
 from reports.format.text import Problem
-from reports.html.html_document import render, source
-from reports.pages.listings import Page, Place, Places, listings
+from reports.html.html_document import filled, render, source
+from reports.pages.listings import Page, Places, listings
 from reports.pages.page import SuiteView, frame
-from reports.pages.run_html import class_tables, run_details
+from reports.pages.run_html import RUN_FIELDS, run_fields
 from reports.pages.run_page import run_view
 from reports.results.section_results import SectionResults, in_numbers
 from reports.results.titles import row_styles, run_titles
@@ -32,11 +32,13 @@ def site_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> Ite
     styles = row_styles(found)
     places, titles = _places(found), run_titles(found)
     yield from (("page.css", source("page.css")), ("page.js", source("page.js")))
+    page = filled("run.html.j2", root="../", fields=RUN_FIELDS)
     for section in (results.section for results in found):
         for row in section.rows if not section.again else ():
             for record in row.records:
+                view, environment = run_view("run", titles[id(record)], record), environment_text(record.environment)
                 above = places.above(section.condition.suite, row, record)
-                yield places.runs[id(record)], _run_page(titles[id(record)], record, above)
+                yield places.runs[id(record)], page(run_fields(view, environment, above))
     yield from listings(found, styles, places)
     shown = frame(found, styles, titles, places.runs, problems)
     for suite, path in zip(shown["suites"], places.suites.values(), strict=True):
@@ -47,14 +49,6 @@ def site_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> Ite
     linked = [_linked(suite, places.methods, "") for suite in shown["suites"]]
     shown["suites"] = list(zip(linked, places.suites.values(), strict=True))
     yield "index.html", render("index.html.j2", root="", **shown, datasets=places.datasets)
-
-
-def _run_page(title: str, record: RunRecord, places: Sequence[Place]) -> str:
-    """`places`: where the run belongs."""
-    view, environment = run_view("run", title, record), environment_text(record.environment)
-    details, classes = run_details(view), list(class_tables(view.classes))
-    return render("run.html.j2", root="../", title=title, run=view, details=details, classes=classes, places=places,
-                  environment=environment)  # fmt: skip
 
 
 def _places(found: Sequence[SectionResults]) -> Places:

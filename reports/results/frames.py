@@ -12,7 +12,7 @@ from pandas.api.typing import DataFrameGroupBy
 from harness.records import RunRecord
 from harness.suite import Test
 from reports.results import quantities, statistics
-from reports.results.costs import Maybe, PeakField
+from reports.results.costs import PeakField
 from reports.results.quantity import Quantity, Ratio
 from reports.results.sections import REFERENCE, Row, Section
 
@@ -46,7 +46,7 @@ def run_frame(section: Section, peak: PeakField) -> pd.DataFrame:
     """One line a finished run, with its figures."""
     names = [q.name for q in quantities.QUANTITIES]
     lines = [
-        {"row": row.label, "dataset": r.key.dataset, "seed": r.key.seed, **_comparable(row, r, peak)}
+        {"row": row.label, "dataset": r.key.dataset, "seed": r.key.seed, **quantities.figures(r, peak), **_unlike(row)}
         for row in section.rows
         for r in row.records
         if r.status == "ok"
@@ -55,10 +55,9 @@ def run_frame(section: Section, peak: PeakField) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(names, float))
 
 
-def _comparable(row: Row, record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
-    """A run's figures, without times where its row has runs on machines unlike those of the section's times."""
-    timed = {q.name for q in quantities.QUANTITIES if q.timed and row.untimed}
-    return {name: None if name in timed else value for name, value in quantities.figures(record, peak).items()}
+def _unlike(row: Row) -> dict[str, None]:
+    """The times of a row that has runs on machines unlike those of the section's times: there are none."""
+    return {q.name: None for q in quantities.QUANTITIES if q.timed} if row.untimed else {}
 
 
 def score_frame(section: Section) -> pd.DataFrame:

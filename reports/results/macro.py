@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from statistics import fmean
 
 from harness.records import RunRecord, TestRecord
@@ -12,30 +11,39 @@ from reports.results.costs import Maybe
 
 def macro_accuracy_percent(record: RunRecord) -> Maybe:
     """The mean accuracy of the classes that have images, averaged over the run's tests; None where one lacks its confusion."""
-    return _over_tests(record, _mean_class_accuracy)
+    return _over_tests(record)[0]
 
 
 def macro_f1_percent(record: RunRecord) -> Maybe:
     """The mean F1 of the classes that have images or were answered (scikit-learn's macro average), averaged over the tests."""
-    return _over_tests(record, _mean_class_f1)
+    return _over_tests(record)[1]
 
 
-def _over_tests(record: RunRecord, of_test: Callable[[TestRecord], float]) -> Maybe:
+_latest: tuple[RunRecord | None, tuple[Maybe, Maybe]] = (None, (None, None))
+
+
+def _over_tests(record: RunRecord) -> tuple[Maybe, Maybe]:
+    """Accuracy and F1: both are asked of a record, one after the other, and counted once."""
+    global _latest
+    if _latest[0] is not record:
+        _latest = record, _counted(record)
+    return _latest[1]
+
+
+def _counted(record: RunRecord) -> tuple[Maybe, Maybe]:
     tests = record.accuracy.values()
     if not tests or not all(any(count for _, _, count in test.confusion) for test in tests):
-        return None
-    return fmean(map(of_test, tests))
+        return None, None
+    accuracies, f1s = zip(*map(_of_classes, tests), strict=True)
+    return fmean(accuracies), fmean(f1s)
 
 
-def _mean_class_accuracy(test: TestRecord) -> float:
-    true, _, right = _counts(test)
-    return 100 * fmean([right[each] / count for each, count in true.items() if count])
-
-
-def _mean_class_f1(test: TestRecord) -> float:
+def _of_classes(test: TestRecord) -> tuple[float, float]:
+    """The mean accuracy and the mean F1 of a test's classes."""
     true, answered, right = _counts(test)
     both = {each: true[each] + answered[each] for each in {*true, *answered}}
-    return 100 * fmean([2 * right[each] / count for each, count in both.items() if count])
+    accuracy = fmean([right[each] / count for each, count in true.items() if count])
+    return 100 * accuracy, 100 * fmean([2 * right[each] / count for each, count in both.items() if count])
 
 
 def _counts(test: TestRecord) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:

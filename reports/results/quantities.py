@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 
 import pandas as pd
 
@@ -340,4 +341,10 @@ def ranking_costs() -> list[Quantity]:
 
 def figures(record: RunRecord, peak: PeakField) -> dict[str, Maybe]:
     """Every figure of a run by its name: totals first, then means, highest ones and ratios."""
-    return {q.name: q.of(record, peak) for q in sorted(QUANTITIES, key=lambda q: _EXPORTED_FIRST.index(q.over))}
+    adapted = costs.adapts(record)
+    return {q.name: q.of(record, peak, adapted) for q in _in_order(QUANTITIES)}
+
+
+@lru_cache(maxsize=4)
+def _in_order(quantities: tuple[Quantity, ...]) -> list[Quantity]:
+    return sorted(quantities, key=lambda q: _EXPORTED_FIRST.index(q.over))

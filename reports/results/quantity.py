@@ -10,7 +10,7 @@ from typing import Literal
 from harness.records import Phase, RunRecord
 from harness.visible import visible
 from reports.format.cells import Column
-from reports.results.costs import Maybe, PeakField, adapts, of_window, simulation
+from reports.results.costs import Maybe, PeakField, adapts, simulation
 from reports.results.sections import Row
 
 PEAK_NAMES: dict[PeakField, str] = {
@@ -104,14 +104,14 @@ class Quantity:
         """Whether it is a peak, which is comparable with others by the same meter only."""
         return isinstance(self.read, ByMeter)
 
-    def of(self, record: RunRecord, peak: PeakField) -> Maybe:
-        """The figure of one run; None where there is none."""
+    def of(self, record: RunRecord, peak: PeakField, adapted: bool | None = None) -> Maybe:
+        """The figure of one run; None where there is none. adapted: what `adapts` says of it, where that is known."""
         if self._stopped_seconds(record):
             return None
-        if self.part != "run" and not adapts(record):
+        if self.part != "run" and not (adapts(record) if adapted is None else adapted):
             return None
         if isinstance(self.read, Ratio):
-            value, per = self.read.of.of(record, peak), self.read.per.of(record, peak)
+            value, per = self.read.of.of(record, peak, adapted), self.read.per.of(record, peak, adapted)
             return value / per if value and per else None
         return self.read.read(record, peak) if isinstance(self.read, ByMeter) else self.read(record)
 
@@ -126,7 +126,8 @@ class Quantity:
 
     def _stopped_seconds(self, record: RunRecord) -> float:
         """For how long the process was stopped in the phase whose time this is."""
-        return (of_window(record, self.phase, lambda w: w.stopped_seconds) if self.timed else None) or 0.0
+        window = record.windows.get(self.phase) if self.timed else None
+        return (window.stopped_seconds if window else None) or 0.0
 
     def reason(self, row: Row, peak: PeakField) -> str:
         """Why a row lacks it, in the records' own words where they have any."""

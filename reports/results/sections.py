@@ -202,7 +202,9 @@ def _asked(section: Section) -> list[Section]:
 
 
 def _section(condition: Condition, records: list[RunRecord]) -> Section:
-    newest = [_newest(same) for same in grouped(records, _run).values()]
+    alike = Counter(map(_likeness, records))
+    same_runs = grouped(records, lambda r: likeness if alike[likeness := _likeness(r)] == 1 else _run(r))
+    newest = [_newest(same) for same in same_runs.values()]
     rows: list[Row] = []
     for found in grouped(newest, lambda r: r.key.method).values():
         states = grouped(found, lambda r: r.key.source_sha256)
@@ -211,6 +213,12 @@ def _section(condition: Condition, records: list[RunRecord]) -> Section:
     main = timed_on(newest)
     rows = [replace(row, untimed=unlike(main, row.records)) for row in rows]
     return Section(condition, _distinct(rows), repeats=len(records) - len(newest))
+
+
+def _likeness(record: RunRecord) -> Hashable:
+    """What two records of one run have in common, and hardly any others of a section: only these are compared in full."""
+    key = record.key
+    return key.method, key.dataset, key.seed, key.classes
 
 
 def _run(record: RunRecord) -> str:
