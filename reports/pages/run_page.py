@@ -15,7 +15,7 @@ from harness.visible import block, visible
 from reports.charts.sparklines import Trace, traces
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
-from reports.format.text import short
+from reports.format.text import short, shown
 from reports.results.classes import Classes, by_class
 from reports.results.costs import adapts, utilisation_percent
 from reports.results.frames import harmonic_mean
@@ -117,7 +117,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         "Machine": record.environment.machine,
         "Commit": record.environment.commit and record.environment.commit[:12],
     }
-    return [(name, short(visible(text), 120)) for name, text in facts.items() if text]
+    return [(name, shown(text, 120)) for name, text in facts.items() if text]
 
 
 def _phases(record: RunRecord) -> list[tuple[str, str, Markup]]:
@@ -154,9 +154,11 @@ def _windows(name: str, record: RunRecord) -> Table:
     table = Table(name, "Time and memory of each phase", [Column("Quantity", numeric=False)])
     table.columns += [Column(phase.capitalize()) for phase in record.windows]
     for title, field, text in WINDOW:
-        values = {phase: getattr(window, field) for phase, window in record.windows.items()}
-        if any(v is not None for v in values.values()):
-            cells = [_measured(table, record, f"{phase}.{field}", v, text) for phase, v in values.items()]
+        values = [getattr(window, field) for window in record.windows.values()]
+        if values.count(None) < len(values):
+            cells = [
+                _measured(table, record, phase, field, v, text) for phase, v in zip(record.windows, values, strict=True)
+            ]
             table.rows.append([Cell(title), *cells])
     if any(w.contended for w in record.windows.values()):
         table.legend = f"Shared the processor with others, so too slow: {_contended(record.windows.items())}."
@@ -174,9 +176,11 @@ def _contended(windows: Iterable[tuple[str, WindowRecord]]) -> str:
     return ", ".join(phase for phase, window in windows if window.contended)
 
 
-def _measured(table: Table, record: RunRecord, field: str, value: float | None, text: Callable[[float], str]) -> Cell:
+def _measured(
+    table: Table, record: RunRecord, phase: str, field: str, value: float | None, text: Callable[[float], str]
+) -> Cell:
     if value is None:
-        return table.absent(short(visible(record.missing.get(field, "Not recorded.")), 200))
+        return table.absent(shown(record.missing.get(f"{phase}.{field}", "Not recorded."), 200))
     return Cell(text(value), value)
 
 

@@ -1,6 +1,7 @@
 """A collection too large for one page: every link leads somewhere, and the work grows as the runs do."""
 
 import json
+import os
 import posixpath
 import random
 import re
@@ -8,12 +9,16 @@ import sys
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from harness.records import from_json, to_json
 from reports import __main__ as command
+from reports import pages
+from reports.html import html_document
 from reports.pages.site import site
+from reports.results import macro, sections
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +169,47 @@ def test_four_times_as_many_large_runs_are_four_times_the_work(record):
     )
     dict(site(few))
     assert calls_of(lambda: dict(site(more))) <= 4 * calls_of(lambda: dict(site(few)))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """`counted(module, name)`: the arguments of every call of a function from now on."""
+
+    def count(module, name):
+        calls, real = [], getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, **named: (calls.append(args), real(*args, **named))[1])
+        return calls
+
+    return count
+
+
+def test_a_record_is_opened_once_parsed_without_python_and_its_folder_listed_once(record, tmp_path, counted):
+    files = {str(tmp_path / f"{i}.json"): text for i, text in enumerate(full_records(record, 2, 2, 2))}
+    for path, text in files.items():
+        Path(path).write_bytes(text)
+    opened, listed, loads = counted(os, "open"), counted(os, "scandir"), counted(json, "loads")
+    found, problems = command.read([tmp_path])
+    assert len(found) == 8
+    assert not problems
+    assert [str(args[0]) for args in opened] == list(files)
+    assert [str(args[0]) for args in listed] == [str(tmp_path)]
+    assert not loads, "Python's reader is for names that stand twice"
+
+
+@pytest.mark.parametrize("seeds", [2, 8])
+def test_what_is_made_once_and_what_for_each_run(record, counted, seeds):
+    records = [from_json(text, "memory") for text in full_records(record, methods=2, datasets=2, seeds=seeds)]
+    confusions, texts = counted(macro, "_counts"), counted(sections, "key_json")
+    rendered = counted(html_document, "render")
+    others = [counted(module, "render") for module in (pages.site, pages.listings)]
+    dict(site(records))
+    runs = 4 * seeds
+    assert len(confusions) == 2 * runs, "each test once, for two figures"
+    assert len(texts) == runs, "a key's text sorts records; no two of these may be the same run"
+    assert [template for (template,) in rendered] == ["run.html.j2"], "one frame for all runs"
+    assert sorted(args[0] for calls in others for args in calls) == sorted(
+        ["listing.html.j2"] * 4 + ["suite.html.j2", "index.html.j2"]
+    )
 
 
 @pytest.mark.long
