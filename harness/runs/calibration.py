@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean
@@ -29,7 +29,7 @@ from harness.meters.window import peak_rss_bytes, reset_peak_rss
 from harness.probes.simulate import simulate
 from harness.records import Phase, WindowRecord
 from harness.runs.findings import Findings
-from harness.runs.job import Job, may_optimize
+from harness.runs.job import Job, KnownPeaks, may_optimize
 from harness.runs.observation import Observation
 from harness.runs.passes import MemoryPass, passes
 from harness.runs.phases import (
@@ -91,10 +91,16 @@ def calibrate(job: Job) -> Observation:
     chosen = [each for each in passes(job, findings) if training.whole or not isinstance(each, MemoryPass)]
     for each in chosen:
         each.keep(prepared)
+    shapes_are_random = prepared.model.random_shapes
     del prepared
     gc.collect()
+    counting_seconds = 0.0
     for each in chosen:
-        other_seconds += clock.seconds(partial(each.look, job, data, findings))
+        seconds = clock.seconds(partial(each.look, job, data, findings))
+        other_seconds += seconds
+        if isinstance(each, MemoryPass) and not shapes_are_random and findings.device.type == "cpu":
+            spared = replace(job, known_peaks=KnownPeaks(key.seed, {}))
+            counting_seconds = max(0.0, seconds - clock.seconds(partial(each.look, spared, data, findings)))
     peaks = [window.peak_tensor_bytes for window in findings.windows.values()]
     tensor_bytes = max((peak for peak in peaks if peak is not None), default=None)
     if tensor_bytes is None and allocated_bytes is None:
@@ -109,6 +115,7 @@ def calibrate(job: Job) -> Observation:
         train_seconds=training.seconds,
         test_seconds=tests.seconds,
         other_seconds=other_seconds,
+        counting_seconds=counting_seconds,
         shares=tests.shares,
         spared_seconds=tests.spared_seconds if tests.shares else None,
         steps=training.steps,

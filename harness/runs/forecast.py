@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from statistics import fmean, median
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from harness.data.sizes import Count, Sizes
 from harness.plan import PlannedRun
@@ -37,6 +37,13 @@ class Forecast:
     source: Source | None = None
     count: int = 0
     why: str | None = None
+
+
+class _Way(NamedTuple):
+    """How a run is done: the share of its test features that is there, and whether it counts its peak of tensors itself."""
+
+    spared_share: float
+    counting: bool
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Forecasts:
         self._extracted: set[str] = set()
         self._took = self._expected = self._longest = 0.0
         self._asked: dict[int, _Asked] = {}
-        self._found: dict[tuple[str, float], Forecast] = {}
+        self._found: dict[tuple[str, _Way], Forecast] = {}
 
     def remember(self, observations: Iterable[Observation]) -> Forecasts:
         """What was known before the suite, of this machine."""
@@ -81,14 +88,14 @@ class Forecasts:
         kind = kind_of(observation.key)
         self._note(observation)
         if before := self._before.get(kind):
-            self._took += self._median([observation], 1.0)
-            self._expected += self._median(before, 1.0)
+            self._took += self._median([observation], _Way(1.0, observation.counted))
+            self._expected += self._median(before, _Way(1.0, observation.counted))
         self._here[kind].append(observation)
         self._found.clear()
 
     def of(self, runs: Sequence[PlannedRun]) -> list[Forecast]:
         """What is expected of each run, if they are done in this order: one extracts test features, for others to take over."""
-        extracted, found = set(self._extracted), []
+        extracted, counted, found = set(self._extracted), {*self._here}, []
         for run in runs:
             asked = self._asked.get(id(run.key))
             if asked is None:  # the key is kept with it: no other gets its number
@@ -96,9 +103,11 @@ class Forecasts:
                     run.key, kind_of(run.key), _likeness(run.key), _features(run.key)
                 )
             share = self._share(asked, extracted)
-            if (asked.kind, share) not in self._found:
-                self._found[asked.kind, share] = self._of(asked, share)
-            found.append(self._found[asked.kind, share])
+            way = _Way(share, counting=asked.kind not in counted)
+            counted.add(asked.kind)
+            if (asked.kind, way) not in self._found:
+                self._found[asked.kind, way] = self._of(asked, way)
+            found.append(self._found[asked.kind, way])
             if any(each.shares for each in self._of_method.get(asked.likeness, ())):
                 extracted |= asked.features
         return found
@@ -135,26 +144,26 @@ class Forecasts:
         if observation.shares and observation.source == "record":
             self._extracted |= _features(key)
 
-    def _of(self, asked: _Asked, share: float) -> Forecast:
+    def _of(self, asked: _Asked, way: _Way) -> Forecast:
         if here := self._here.get(asked.kind):
-            return self._by(here, "records", share, 1.0)
+            return self._by(here, "records", way, 1.0)
         before = self._before.get(asked.kind, [])
         if recorded := [each for each in before if each.source == "record"]:
-            return self._by(recorded, "records", share, self.slowdown)
+            return self._by(recorded, "records", way, self.slowdown)
         if before:
-            return self._by(before, "calibration", share, self.slowdown)
-        return self._by_like_runs(asked, share)
+            return self._by(before, "calibration", way, self.slowdown)
+        return self._by_like_runs(asked, way)
 
-    def _by(self, known: Sequence[Observation], source: Source, share: float, slowdown: float) -> Forecast:
+    def _by(self, known: Sequence[Observation], source: Source, way: _Way, slowdown: float) -> Forecast:
         return Forecast(
-            seconds=slowdown * self._median(known, share),
+            seconds=slowdown * self._median(known, way),
             peak_tensor_bytes=_highest(each.peak_tensor_bytes for each in known),
             peak_rss_bytes=_highest(each.peak_rss_bytes for each in known),
             source=source,
             count=len(known),
         )
 
-    def _by_like_runs(self, asked: _Asked, share: float) -> Forecast:
+    def _by_like_runs(self, asked: _Asked, way: _Way) -> Forecast:
         key, known = asked.key, self._of_method.get(asked.likeness)
         if not known:
             return Forecast(why=f"no run of {key.method} with these settings on {key.backbone} is known here")
@@ -164,14 +173,15 @@ class Forecasts:
             return Forecast(why=f"the runs known here don't tell the size of {key.dataset} and of its tests")
         like = _scaled(_nearest(usable, size[0]), key, *size, exponent=_exponent(usable))
         return Forecast(
-            seconds=(1.0 if self._here else self.slowdown) * self._median([like], share),
+            seconds=(1.0 if self._here else self.slowdown) * self._median([like], way),
             source="like runs",
             count=len(usable),
             why="runs with other data tell nothing of memory",
         )
 
-    def _median(self, known: Sequence[Observation], share: float) -> float:
-        return median(self._with_spared(each).seconds(share) for each in known)
+    def _median(self, known: Sequence[Observation], way: _Way) -> float:
+        alike = [each for each in known if each.counted == way.counting] or known
+        return median(self._with_spared(each).seconds(*way) for each in alike)
 
     def _with_spared(self, observation: Observation) -> Observation:
         """Of the first run to extract features: what they spare others is all of its test but what others' tests still took."""

@@ -63,8 +63,9 @@ class Observation:
     are there, None where that isn't known, and `shares` says whether a run like this one takes over such features at all.
     `other_seconds` are those outside the phases: counting memory, validation, a profile. `step_seconds` is the usual step's.
     Bytes are the peaks of training and testing: tensors by exact count on a CPU and by the allocator on a GPU, and the process's
-    resident set.
-    `started_at` is UTC, ISO 8601; `threads` are those of the run.
+    resident set. `counted`: it counted its peak of tensors itself, as the first of a command's runs that differ in seed alone
+    does; `counting_seconds` are what the others are spared, as far as a calibration has told. `started_at` is UTC, ISO 8601;
+    `threads` are those of the run.
     """
 
     key: RunKey
@@ -76,6 +77,8 @@ class Observation:
     test_seconds: float
     other_seconds: float
     shares: bool = False
+    counted: bool = True
+    counting_seconds: float = 0.0
     spared_seconds: float | None = None
     steps: int = 0
     step_seconds: float = 0.0
@@ -85,11 +88,11 @@ class Observation:
     trained_on: Count | None = None
     tested_on: Mapping[str, Count] = field(default_factory=dict)
 
-    def seconds(self, spared_share: float) -> float:
-        """Of the whole run, where so large a share of its test features is there, 0 to 1."""
+    def seconds(self, spared_share: float, counting: bool = True) -> float:
+        """Of the whole run, where so large a share of its test features is there, 0 to 1; `counting`: if it counts its peak."""
         spared_seconds = (self.spared_seconds or 0.0) * spared_share if self.shares else 0.0
         parts = self.setup_seconds + self.train_seconds + self.test_seconds + self.other_seconds
-        return max(0.0, parts - spared_seconds)
+        return max(0.0, parts - spared_seconds - (0.0 if counting else self.counting_seconds))
 
 
 def kind_of(key: RunKey) -> str:
@@ -117,6 +120,7 @@ def observed(record: RunRecord) -> Observation | None:
         test_seconds=test + reused_seconds,
         other_seconds=max(0.0, record.total_seconds - setup - train - test),
         shares=record.reused_test_features is not None,
+        counted=record.peaks_of_seed is None,
         spared_seconds=reused_seconds if took_all_over else None,
         steps=len(record.step_seconds),
         step_seconds=median(record.step_seconds) if record.step_seconds else 0.0,

@@ -191,6 +191,18 @@ def test_the_first_run_of_some_extracts_test_features_for_the_others(a_run):
     assert kind == 1 + 16 + 1 + 2, "of the others' tests 2 s are left"
 
 
+def test_the_first_run_of_a_kind_counts_its_peak_and_the_others_are_spared_that(a_run):
+    runs = planned(seeds=[1, 2])
+    calibrated = replace(observed(a_run(10.0)), source="calibration", counting_seconds=0.5)
+    assert [each.seconds for each in Forecasts().remember([calibrated]).of(runs)] == [10.0, 9.5]
+    told = [observed(a_run(10.0, seeds=[8])), observed(replace(a_run(9.0, seeds=[9]), peaks_of_seed=8))]
+    assert [each.seconds for each in Forecasts().remember(told).of(runs)] == [10.0, 9.0]
+    forecasts = Forecasts().remember(told)
+    forecasts.learn(a_run(20.0, seeds=[1]))
+    forecasts.learn(replace(a_run(19.0, seeds=[3]), peaks_of_seed=1))
+    assert forecasts.of(runs[1:])[0].seconds == 19.0
+
+
 def test_features_of_a_part_of_the_tests_spare_that_part(a_run):
     runs = planned(methods=["zero_shot"], seeds=[1])
     first = replace(a_run(methods=["zero_shot"], seeds=[9]), reused_test_features=50, reused_test_seconds=1.0)
