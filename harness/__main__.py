@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.cli.commands import EPILOG, Commands
 from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, echo, errors, print_whatever_comes, say
-from harness.errors import AdaptBenchError
+from harness.errors import AdaptBenchError, ConfigError
 
 
 def _print_version(wanted: bool) -> None:
@@ -48,6 +48,14 @@ def command_line() -> typer.Typer:
     return app
 
 
+def _require_current_folder() -> None:
+    """Raises ConfigError where that was removed: no path means anything there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ConfigError("the current folder was removed.", "Go to another one, and repeat the command.") from error
+
+
 def main() -> None:
     """Entry point: every error a user can put right is one message and exit code 2."""
     print_whatever_comes()
@@ -56,6 +64,7 @@ def main() -> None:
         "PYDANTIC_DISABLE_PLUGINS", "__all__"
     )  # to look for some is to read what is installed once more
     try:
+        _require_current_folder()
         command_line()(prog_name="adaptbench")  # also as a module: it is what a shell completes
     except AdaptBenchError as error:
         say(errors, Text.assemble(("Error:", "bold red"), " ", error.what))

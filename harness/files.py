@@ -21,8 +21,14 @@ MOST_TEXT_BYTES = 1 << 28
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: the user's cache folder; in a container without a home that can be written, one of the
-    user's own below the temporary folder.
+    """Where what can be made again is kept: the user's cache folder, or what stands for it."""
+    return temporary_cache_folder() or platformdirs.user_cache_path("adaptbench")
+
+
+def temporary_cache_folder() -> Path | None:
+    """What stands for a user's cache folder that can't be written, as in containers: a folder below the temporary one.
+
+    None where there is no need of it, or another user has laid something in its place.
     """
     try:
         usual = platformdirs.user_cache_path("adaptbench")
@@ -30,13 +36,15 @@ def cache_folder() -> Path:
         usual = Path("~/.cache/adaptbench")
     there = next(place for place in (usual, *usual.parents) if os.path.lexists(place))
     if usual.is_absolute() and os.access(there, os.W_OK | os.X_OK):
-        return usual
+        return None
+    user = os.getuid() if hasattr(os, "getuid") else 0
     with suppress(OSError):
-        instead = Path(tempfile.gettempdir()) / f"adaptbench-{os.getuid()}"
-        instead.mkdir(mode=0o700, exist_ok=True)
-        if instead.lstat().st_uid == os.getuid():  # and nobody's trap
-            return instead
-    return usual
+        folder = Path(tempfile.gettempdir()) / f"adaptbench-{user}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if found.st_uid == user and stat.S_ISDIR(found.st_mode):
+            return folder
+    return None
 
 
 def require_regular(path: Path) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from harness.clip.backbone import Pixels
 from harness.data.randaugment import rand_augment
+from harness.meters.environment import cgroup_processors
 from harness.meters.gpu import calls_of
 from harness.suite import Item
 
@@ -177,9 +178,12 @@ class ImageSet:
 
 
 def decoding_threads(device: torch.device) -> int:
-    """As many as there are processors that this process may use: a GPU leaves them idle, a CPU's arithmetic shares up to eight."""
+    """As many as there are processors that this process may use, also within a container.
+
+    A GPU leaves them idle, a CPU's arithmetic shares up to eight.
+    """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8 if device.type == "cpu" else 32, usable)
+    return min(8 if device.type == "cpu" else 32, usable, math.ceil(cgroup_processors() or usable))
 
 
 def centre_square(image: Image.Image, size: int, interpolation: Image.Resampling) -> Image.Image:

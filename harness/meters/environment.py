@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ def best_threads(largest_layer: int) -> int:
     return cpu_threads()
 
 
+@cache
 def cgroup_processors(root: Path = Path("/")) -> float | None:
     """The processor time per time that this process's cgroups let it have, of version 1 or 2; None where they set no limit."""
     return min((limit for folder in _cgroups(root, "cpu") for limit in _quota(folder)), default=None)

@@ -186,7 +186,7 @@ class SavePass:
         try:
             findings.facts.saved_bytes = self._save(job, data, findings)
         except Exception as error:
-            why = status_of(error)[1]
+            why = error.strerror if isinstance(error, OSError) and error.strerror else status_of(error)[1]
             findings.missing["saved_bytes"] = why
             warnings.warn(f"{data.key.method} could not be saved: {why}", UserWarning, stacklevel=2)
 

@@ -226,12 +226,21 @@ def _latex(text: str) -> str:
 
 def metrics(record: RunRecord) -> dict[str, float]:
     """What a tracker shows of a run: accuracies by test, and costs; nothing that is absent."""
-    scores = {f"accuracy_percent/{test}": found.accuracy_percent for test, found in record.accuracy.items()}
+    scores = {f"accuracy_percent/{block(test)}": found.accuracy_percent for test, found in record.accuracy.items()}
     known = {name: float(value) for name, value in figures(record, peak_field([record])).items() if value is not None}
     return {**scores, **known}
 
 
 def configuration(record: RunRecord) -> dict[str, Any]:
-    """What a tracker lists beside a run: its key, recipe and machine, as plain JSON values."""
+    """What a tracker lists beside a run: its key, recipe and machine, as plain JSON values, their texts made visible."""
     data = json.loads(_RECORD.dump_json(record, include={"key", "recipe_row", "status", "reason", "environment"}))
-    return {**data.pop("key"), **data}
+    found: dict[str, Any] = _made_visible({**data.pop("key"), **data})
+    return found
+
+
+def _made_visible(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {block(name): _made_visible(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_made_visible(each) for each in value]
+    return block(value) if isinstance(value, str) else value

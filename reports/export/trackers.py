@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigError
 from harness.records import RunRecord
 from harness.runs.store import Store
+from harness.visible import block
 from reports.export.records import configuration, metrics, missing_library
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def to_wandb(records: Sequence[RunRecord], folder: Path) -> None:
         raise missing_library("Weights & Biases", "wandb") from error
     folder.mkdir(parents=True, exist_ok=True)
     for record, name in _named(records):
-        about = {"name": name, "group": record.key.suite, "config": configuration(record), "dir": str(folder)}
+        about = {"name": name, "group": block(record.key.suite), "config": configuration(record), "dir": str(folder)}
         settings = wandb.Settings(
             host=record.environment.hostname_sha256[:12], console="off", disable_code=True, disable_git=True, quiet=True,
             x_disable_meta=True, x_disable_stats=True, x_save_requirements=False,
@@ -76,7 +77,7 @@ def to_mlflow(records: Sequence[RunRecord], folder: Path) -> None:
     client = MlflowClient(f"sqlite:///{(folder.resolve() / 'mlflow.db').as_posix()}")
     for record, name in _named(records):
         start = _milliseconds(record.started_at)
-        run = client.create_run(_experiment(client, record.key.suite, folder), start, run_name=name).info.run_id
+        run = client.create_run(_experiment(client, block(record.key.suite), folder), start, run_name=name).info.run_id
         settings = configuration(record)
         client.log_dict(run, settings, "configuration.json")
         plain = {k: str(v)[:500] for k, v in settings.items() if not isinstance(v, dict | list | None)}

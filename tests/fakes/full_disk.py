@@ -19,9 +19,16 @@ from harness.__main__ import main
 from harness.runs.job import Place
 from harness.runs.runner import execute
 
-KINDS = {".claims/worker-": "heartbeat", ".claims/": "claim", ".plans": "plan of a suite", ".features": "feature cache",
-         "experiments": "experiment's file", ".par": "predictions", ".saf": "saved model", ".jso": "record",
-         "site": "page of a report"}  # fmt: skip
+KINDS = {
+    ".claims/worker-": "heartbeat",
+    ".claims/": "claim",
+    ".plans/": "plan of a suite",
+    "experiments/": "experiment's file",
+    ".par.": "predictions",  # what is written beside them takes their place: a name of 40 characters, and more
+    ".saf.": "saved model",
+    ".jso.": "record",
+    "/site/": "page of a report",
+}
 
 
 class Here:
@@ -47,10 +54,10 @@ class Here:
 
 
 class Fault:
-    """An audit hook: notes the kinds of files that are opened to be written below a folder, and has the `nth` of these fail."""
+    """An audit hook: notes the kinds of files that are opened to be written below a folder, and has the `nth` of a kind fail."""
 
-    def __init__(self, folder, nth=None, lasts=False):
-        self.folder, self.nth, self.lasts, self.kinds = str(folder), nth, lasts, []
+    def __init__(self, folder, kind=None, nth=0, lasts=False):
+        self.folder, self.kind, self.nth, self.lasts, self.kinds = str(folder), kind, nth, lasts, []
 
     def __call__(self, event, arguments):
         if event != "open" or not isinstance(arguments[2], int) or not arguments[2] & (os.O_WRONLY | os.O_RDWR):
@@ -58,8 +65,9 @@ class Fault:
         path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""
         if not path.startswith(self.folder) or os.path.isdir(path):
             return
-        self.kinds.append(next(kind for part, kind in KINDS.items() if part in path))
-        if len(self.kinds) - 1 == self.nth:
+        kind = next(kind for part, kind in KINDS.items() if part in path)
+        self.kinds.append(kind)
+        if kind == self.kind and self.kinds.count(kind) - 1 == self.nth:
             if not self.lasts:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
@@ -107,11 +115,11 @@ if __name__ == "__main__":
         return in_a_fork(lambda: outcome(where, Fault(folder, *how)))
 
     written = command("undisturbed")["kinds"]
-    for nth, kind in enumerate(written):
-        before = written[:nth].count(kind)
-        for lasts in [False] * (before < 2) + [True] * (before < 1):  # a file is opened twice: to be, and to be written
-            folder = f"{nth}-{'full' if lasts else 'once'}"
-            found = command(folder, nth, lasts)
+    for kind in dict.fromkeys(written):
+        moments = range(min(2, written.count(kind)))  # most files are opened twice: to be, and to be written
+        for nth, lasts in [*((nth, False) for nth in moments), (0, True)]:
+            folder = f"{kind} {nth} {lasts}"
+            found = command(folder, kind, nth, lasts)
             print(
                 json.dumps({**found, "kind": kind, "lasts": lasts, "folder": folder, "again": command(folder)}),
                 flush=True,

@@ -65,15 +65,14 @@ def test_a_reading_thread_that_ends_is_a_row_with_its_reason(job, tinyworld, mon
 
 
 WORDS = ["run", "tiny", "--methods", "clip_adapter", "--datasets", "tiny-colours", "--backbone", "tiny-clip", "--device", "cpu",
-         "--set", "epochs=1", "--set", "warmup_epochs=0"]  # fmt: skip
+         "--set", "epochs=2", "--set", "warmup_epochs=0"]  # fmt: skip
 ONCE = {  # by what can't be written, for a moment: the exit code, and what the command says
     "heartbeat": (0, ""),
     "experiment's file": (0, "this command can't be kept as an experiment's file: No space left on device"),
     "plan of a suite": (2, "the plan of a suite can't be kept in .*: No space left on device.*Free some space"),
     "claim": (2, "a run can't be claimed in .*: No space left on device.*Free some space"),
-    "feature cache": (0, "image features can't be kept for other runs: .*No space left on device"),
     "predictions": (0, "predictions can't be kept: No space left on device.*The same command does this run again"),
-    "saved model": (0, "clip_adapter could not be saved: .*No space left on device"),
+    "saved model": (0, "clip_adapter could not be saved: No space left on device"),
     "record": (
         2,
         "the record of a finished run can't be written to .*: No space left on device.*It is kept in .*move the record",

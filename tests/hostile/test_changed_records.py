@@ -1,4 +1,4 @@
-"""Every number of a record changed to what no run leaves: refused by name, or the report is made."""
+"""Every number of a record changed to what no run leaves, and every byte: refused by name, or the report is made."""
 
 import json
 from dataclasses import replace
@@ -69,6 +69,21 @@ def every(document):
 def test_a_number_that_no_run_leaves_costs_no_report(document, record):
     found = {outcome(changed(document, path, value), record("zero_shot")) for path, value in every(document)[::151]}
     assert found == {"refused", "reported"}
+
+
+def turned(data, place):
+    """With one bit of a byte turned, another bit from byte to byte."""
+    return data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("step", [397, pytest.param(1, marks=pytest.mark.long)])
+def test_a_bit_that_turned_costs_no_report(document, record, step, record_testsuite_property):
+    """Where it makes another letter of a text, or another digit, the record is another one that can be: nothing tells it then."""
+    data = json.dumps(document).encode()
+    found = [outcome(turned(data, place), record("zero_shot")) for place in range(0, len(data), step)]
+    for name in ("refused", "reported"):
+        record_testsuite_property(f"records {name}, a bit turned", found.count(name))
+    assert set(found) == {"refused", "reported"}
 
 
 @pytest.mark.long

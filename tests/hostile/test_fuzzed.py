@@ -11,8 +11,11 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -39,6 +42,8 @@ TOKENS = [
 READ, REFUSED = "read", "refused"
 INPUTS = int(os.environ.get("ADAPTBENCH_FUZZED", "1000000"))
 """Of the long test, to all readers together."""
+GUIDED = 10_000
+"""Of the other long test, to each reader."""
 PLACES = [None, True, -1, 0.5, 10**400, "", "\ud800", "\x1b[31m", "../x", "{0.__class__}", [], {}, [[[[[]]]]], [1, "2"],
           {"a": None}]  # fmt: skip
 """What stands in the place of a part of a structure."""
@@ -188,9 +193,12 @@ def outcome(reader, path, data):
 
 @pytest.fixture
 def inside(tmp_path):
-    """The folder of an input; nothing may come beside it."""
+    """The folder of an input, with the images of the split file; nothing may come beside it."""
     folder = tmp_path / "inside"
-    folder.mkdir()
+    for name in ("train", "val", "test"):
+        (folder / name).mkdir(parents=True)
+        (folder / f"{name}.png").touch()
+        (folder / name / "1.png").touch()
     yield folder
     assert {each.name for each in tmp_path.iterdir()} == {folder.name}
 
@@ -226,3 +234,14 @@ def test_a_million_inputs_are_read_or_refused(file, record, inside, record_tests
     for name, count in counts.items():
         record_testsuite_property(f"inputs to {file}: {name}", count)
     assert counts[REFUSED] > 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("file", READERS)
+def test_inputs_that_follow_what_they_reach_are_read_or_refused(file, tmp_path):
+    pytest.importorskip("atheris", reason="atheris isn't installed: pip install atheris")
+    command = [sys.executable, Path(__file__).with_name("guided.py"), file, GUIDED, tmp_path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"Done {GUIDED} runs" in done.stderr

@@ -16,7 +16,7 @@ from harness.cli.terminal import Console, echo, say
 from harness.errors import DataError
 from harness.records import from_json, to_json
 from harness.visible import block, csv_cell, visible
-from reports.export.records import as_csv, as_latex, as_markdown
+from reports.export.records import as_csv, as_latex, as_markdown, configuration, metrics
 from reports.pages.page import page
 
 KINDS = {
@@ -117,6 +117,18 @@ def test_a_page_and_every_export_of_a_hostile_record(hostile_record, record):
     assert "\\x1b[31mred" in found
     for write in (as_csv, as_latex, as_markdown):
         assert HIDDEN.findall(write([hostile_record, record()]).decode()) == [], write
+
+
+def texts(value):
+    if isinstance(value, dict):
+        return [text for name, each in value.items() for text in (name, *texts(each))]
+    return [text for each in value for text in texts(each)] if isinstance(value, list) else [str(value)]
+
+
+def test_what_a_tracker_is_given(hostile_record):
+    given = "".join(texts([configuration(hostile_record), metrics(hostile_record)]))
+    assert HIDDEN.findall(given) == []
+    assert "\\x1b[31mred" in given
 
 
 def test_the_line_of_a_run_that_ended(hostile_record):
