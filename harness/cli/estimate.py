@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from harness.probes.simulate import Estimate
 
 PHASES = ("extract", "prepare", "train", "evaluate")
+_TASKS_A_PROCESS = 16
+"""Fewer are simulated in one process: to import torch again, and to see anew what another has seen, would take longer."""
 _UNITS = {"MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
 _VIT_B_16 = ("ViT-B-16", "ViT-B-16-quickgelu")
 
@@ -139,7 +141,7 @@ def _simulated(tasks: list[tuple[RunKey, int]]) -> Iterator[Row]:
     """Rows in the order of `tasks`, each as soon as it is known; equal tasks are simulated once, many in several processes."""
     unique = {(repr(key), number): key for key, number in tasks}
     keys, numbers = list(unique.values()), [number for _, number in unique]
-    workers = min(cpu_threads(), len(unique) // 4)
+    workers = min(cpu_threads(), len(unique) // _TASKS_A_PROCESS)
     with ExitStack() as stack:
         if workers > 1:
             pool = stack.enter_context(

@@ -11,15 +11,16 @@ from harness.meters.flops import FlopCount
 
 @pytest.mark.usefixtures("tinyworld")
 def test_every_execution_and_class_count_is_a_row(adaptbench_here):
-    """Eight simulations, shared between processes where there are cores for it."""
-    words = "zero_shot,kgcoop --recipes cost --backbone tiny-clip --classes 4,9 --execution reference,fast --json"
+    """Thirty-two simulations, shared between processes where there are cores for it."""
+    counts = range(4, 12)
+    words = "zero_shot,kgcoop --recipes cost --backbone tiny-clip --classes 4,5,6,7,8,9,10,11 --execution reference,fast --json"
     done = adaptbench_here("estimate", *words.split())
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert {(r["method"], r["classes"], r["execution"]) for r in rows} == {
         (method, classes, execution)
         for method in ("zero_shot", "kgcoop")
-        for classes in (4, 9)
+        for classes in counts
         for execution in ("reference", "fast")
     }
     by = {(r["method"], r["classes"], r["execution"]): r for r in rows}

@@ -1,5 +1,6 @@
 """Simulated costs against the same ledger on real tensors, against closed forms, and at the size of ViT-B/16."""
 
+from collections import Counter
 from contextlib import nullcontext
 
 import open_clip
@@ -305,19 +306,19 @@ def test_the_next_method_has_the_same_backbone_unless_the_last_has_changed_it():
 def test_operators_on_shapes_alone_give_what_torchs_own_fakes_give(fake, monkeypatch):
     """Of all that methods ask for: shapes, strides and types, and what shares memory."""
     quick, slow = QuickFakes.quick, FakeTensorMode.dispatch
-    compared = set()
+    compared = Counter()
 
     def both(self, func, args, kwargs, operands):
         seen = len(self.known)
         result = quick(self, func, args, kwargs, operands)
-        if len(self.known) > seen:  # it was worked out just now
+        if len(self.known) > seen and compared[func] < 3:  # it was worked out just now
             with _disable_current_modes():
                 theirs = slow(self, func, (), *self._faked((args, kwargs), operands))
             assert _kept(result, operands) == _kept(theirs, operands), func
-            compared.add(func)
+            compared[func] += 1
         return result
 
     monkeypatch.setattr(QuickFakes, "quick", both)
     fake(planned("coprompt", "fast", precision="bf16"))
     assert len(compared) > len(_OF_META) / 2
-    assert compared <= _OF_META
+    assert compared.keys() <= _OF_META
