@@ -1,7 +1,8 @@
 """Planned against measured, for docs/planning.md: `python docs/planned.py FOLDER` runs what FOLDER lacks, and writes the tables.
 
-Demo suites, two seeds: each kind of run is calibrated in a folder of its own, then all runs are done in others. What was planned
-by the calibration, and by records of the first seed, stands beside what the runs took. On a machine that others use,
+Demo suites, two seeds, a command for each: each kind of run is calibrated in a folder of its own, then all runs are done in
+others. What the calibration planned of the first seed, and its records of the second, stands beside what the runs took.
+On a machine that others use,
 ``--processor-time`` has all of it in seconds of processor time, which say the same of runs of one thread.
 """
 
@@ -40,7 +41,7 @@ _WALL = "Seconds are those of a clock on the wall, on a machine that did nothing
 _PROCESSOR = "Seconds are of processor time, as others used the machine"
 _HEAD = """
 Written by `python docs/planned.py FOLDER`, on {cpu}, a thread a run. {seconds}. A figure is near where it lies within {near} of
-what the run took or held: planned by a calibration in a fresh folder (steps), and, for seed 2, by records of seed 1.
+what the run took or held: planned by a calibration in a fresh folder (steps) for seed 1, and by records of seed 1 for seed 2.
 
 | suite | by | runs | time near | in sum: planned | took | tensors near | resident near |
 |---|---|---|---|---|---|---|---|"""
@@ -49,17 +50,17 @@ _TIME_LEFT = """
 
 By the same `python docs/planned.py FOLDER`: what a suite says is left, once a quarter, half and three quarters of its time are
 over, and what then was left, by the same arithmetic as in the display, told of each record when its run ends. *Alone*: with nothing
-known before; *steps*: after a calibration; *records*: the second seed, after the first. The last column counts the moments that
-were looked at from the middle on, four in each run. Alone, a suite that does one kind of run after another doesn't know how long it
-takes before it has done a run of each, and says so.
+known before, both seeds; *steps*: the first seed, after a calibration; *records*: the second, after the first. The last column
+counts the moments that were looked at from the middle on, four in each run. Alone, a suite that does one kind of run after another
+doesn't know how long it takes before it has done a run of each, and says so.
 
 | suite | knew before | at 25 %: said, true | at 50 % | at 75 % | near from the middle on |
 |---|---|---|---|---|---|"""
 _EACH = """
 ### Each run
 
-By the same `python docs/planned.py FOLDER`: time in seconds; memory in MiB, of tensors, and resident (all). Planned by steps, by
-records (of seed 1, for seed 2), and measured; what is not near is bold."""
+By the same `python docs/planned.py FOLDER`: time in seconds; memory in MiB, of tensors, and resident (all). Planned by steps (for
+seed 1), by records (of seed 1, for seed 2), and measured; what is not near is bold."""
 _COLUMNS = """\
 | method | dataset | shots | seed | time: steps | records | took | tensors: steps | records | held | all: steps | records | held |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
@@ -96,17 +97,18 @@ def main() -> None:
 
 
 def _measured(suite: str, folder: Path, environment: dict[str, str]) -> Measured:
-    words = [suite, "--seeds", ",".join(map(str, SEEDS)), "--device", "cpu"]
+    words = [suite, "--device", "cpu"]
     words += ["--shots", ",".join(map(str, SUITES[suite]))] if SUITES[suite] else []
     plan = folder / f"{suite}.json"
     if not plan.exists():
-        words_of_plan = ["plan", *words, "--json", "--results", folder / "calibrated"]
+        words_of_plan = ["plan", *words, "--seeds", SEEDS[0], "--json", "--results", folder / "calibrated"]
         answer = _command(*words_of_plan, env=environment)
         if any(row["expected"]["seconds"] is None for row in json.loads(answer)):
             answer = _command(*words_of_plan, "--calibrate", env=environment)
         plan.write_text(answer)
     results = folder / (plugins.load("suite", suite).shares_runs_of or suite)
-    _command("run", *words, "--results", results, env=environment)
+    for seed in SEEDS:
+        _command("run", *words, "--seeds", seed, "--results", results, env=environment)
     request = Request(suite=suite, seeds=SEEDS, shots=SUITES[suite])
     runs = planned(request, RunOptions(results=results, device="cpu"), print).runs
     records = [Store(results).find(run.key) for run in runs]
@@ -126,7 +128,7 @@ def _command(*words: object, env: dict[str, str]) -> str:
 def _page(measured: Sequence[Measured], processor_time: bool) -> Iterator[str]:
     yield _HEAD.format(cpu=cpu_model(), seconds=_PROCESSOR if processor_time else _WALL, near=f"{NEAR:.0%}")
     for each in measured:
-        yield _summary(each, "steps", _rows(each, [Forecast(**_of_forecast(row)) for row in each.calibrated]))
+        yield _summary(each, "steps", _rows(each, _by_calibration(each), SEEDS[0]))
         yield _summary(each, "records", _rows(each, _by_first_seed(each), SEEDS[1]))
     yield _TIME_LEFT
     for each in measured:
@@ -144,9 +146,16 @@ def _of_forecast(row: dict[str, Any]) -> dict[str, Any]:
 Row = tuple[Forecast, RunRecord]
 
 
-def _rows(measured: Measured, forecasts: Sequence[Forecast], seed: int | None = None) -> list[Row]:
+def _rows(measured: Measured, forecasts: Sequence[Forecast], seed: int) -> list[Row]:
     pairs = zip(forecasts, measured.records, strict=True)
-    return [(forecast, record) for forecast, record in pairs if seed in (None, record.key.seed)]
+    return [(forecast, record) for forecast, record in pairs if record.key.seed == seed]
+
+
+def _by_calibration(measured: Measured) -> list[Forecast]:
+    """Of the first seed's runs; of the others nothing is asked."""
+    said = iter(measured.calibrated)
+    first = (record.key.seed == SEEDS[0] for record in measured.records)
+    return [Forecast(**_of_forecast(next(said))) if each else Forecast() for each in first]
 
 
 def _observed(record: RunRecord) -> Observation:
@@ -158,7 +167,8 @@ def _observed(record: RunRecord) -> Observation:
 
 def _by_first_seed(measured: Measured) -> list[Forecast]:
     first = [_observed(record) for record in measured.records if record.key.seed == SEEDS[0]]
-    return Forecasts().remember(first).of(measured.runs)
+    later = iter(Forecasts().remember(first).of([run for run in measured.runs if run.key.seed != SEEDS[0]]))
+    return [Forecast() if run.key.seed == SEEDS[0] else next(later) for run in measured.runs]
 
 
 def _near(said: float | None, true: float | None) -> bool:
@@ -183,11 +193,10 @@ def _summary(measured: Measured, by: str, rows: Sequence[Row]) -> str:
 
 
 def _details(measured: Measured) -> Iterator[str]:
-    calibrated = [Forecast(**_of_forecast(row)) for row in measured.calibrated]
+    calibrated = _by_calibration(measured)
     by_seed = _by_first_seed(measured)
     for steps, records, record in zip(calibrated, by_seed, measured.records, strict=True):
         key, (tensors, resident) = record.key, _peaks(record)
-        records = records if key.seed != SEEDS[0] else Forecast()
         cells = [key.method, key.dataset, str(key.shots), str(key.seed)]
         cells += _cells(steps.seconds, records.seconds, record.total_seconds, 1.0, "{:.1f}")
         cells += _cells(steps.peak_tensor_bytes, records.peak_tensor_bytes, tensors, 1 << 20, "{:.0f}")
@@ -204,12 +213,13 @@ def _cells(steps: float | None, records: float | None, true: float | None, unit:
 
 
 def _times_left(measured: Measured) -> Iterator[str]:
-    pairs = list(zip(measured.runs, measured.records, strict=True))
+    pairs = sorted(zip(measured.runs, measured.records, strict=True), key=lambda pair: pair[1].key.seed)
     first = [_observed(record) for _, record in pairs if record.key.seed == SEEDS[0]]
+    earlier = [(run, record) for run, record in pairs if record.key.seed == SEEDS[0]]
     later = [(run, record) for run, record in pairs if record.key.seed != SEEDS[0]]
     for before, known, told in (
         ("alone", [], pairs),
-        ("steps", measured.calibrations, pairs),
+        ("steps", measured.calibrations, earlier),
         ("records", first, later),
     ):
         said = _followed(told, known)
