@@ -25,7 +25,7 @@ from harness.errors import ConfigError
 from harness.plan import PlannedRun, Request
 from harness.runs.executors import Executor, Workers, order, seconds_of
 from harness.runs.forecast import Forecasts
-from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, planned, run_suite
+from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, planned, run_suite, seed_by_seed
 
 _ELSEWHERE = "On other machines"
 _MOST_ENDING_SECONDS = 10.0
@@ -236,6 +236,7 @@ def _import(*modules: str) -> None:
 def _say_what_is_left(request: Request, how: RunOptions) -> None:
     """The runs that are to do, as `adaptbench plan` shows them; with a limit, how many of them would be done now."""
     runs, todo, *_ = planned(request, how, partial(say, errors))
+    todo = seed_by_seed(todo)
     forecasts = expected.expected(todo, how, calibrated=False)
     if todo:
         show(todo)

@@ -220,7 +220,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
                 place = isolation.check(replace(job_of(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
                 jobs = _jobs_of(todo, place, options)
                 threads = options.threads or max(1, min(place.threads, cpu_threads() // jobs))
-                left = Todo(_seed_by_seed(todo), replaced, store, claims)
+                left = Todo(seed_by_seed(todo), replaced, store, claims)
                 free = slots(todo, place.gpus, jobs, options.share_device)
                 require_device_for(todo, devices_of(free, place.gpus), claims, options.share_device)
                 _Session(left, free, threads, isolation, options, progress, forecasts, note, outcome).run()
@@ -367,7 +367,7 @@ class _Session:
             self.progress.done_elsewhere(run)
 
 
-def _seed_by_seed(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+def seed_by_seed(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """All runs of one seed before those of the next: there is a whole table after the first, and what seeds share is known."""
     seeds = list(dict.fromkeys(run.key.seed for run in runs))
     return sorted(runs, key=lambda run: seeds.index(run.key.seed))
