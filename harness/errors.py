@@ -91,6 +91,6 @@ def _innermost(error: BaseException, *others: Path) -> traceback.FrameSummary | 
     """The innermost frame of a file in none of these folders; made-up files, such as ``<frozen importlib>``, don't count."""
     for frame in traceback.extract_tb(error.__traceback__)[::-1]:
         path = Path(frame.filename)
-        if path.is_absolute() and not any(path.is_relative_to(folder) for folder in others):
+        if path.is_absolute() and not any(path.resolve().is_relative_to(folder) for folder in others):
             return frame
     return None

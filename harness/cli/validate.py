@@ -27,8 +27,8 @@ def validate_(
     _say(f"{method}, on a CLIP of small towers with random weights:", style="bold")
     for name in verdict.passed:
         _say(f"  ok  {name}")
-    for name in verdict.unchecked:
-        _say(f"   -  {name}: not checked, since it rests on what failed", style="dim")
+    for name, why in verdict.unchecked.items():
+        _say(f"   -  {name}: not checked, as {why}", style="dim")
     for failure in verdict.failures:
         _say(f"  NO  {failure.check}", style="red")
         _say(f"      {failure.place}")

@@ -70,7 +70,7 @@ def layers(block: Any, x: Tensor) -> Layers | None:
         or type(linear[0]) is not NonDynamicallyQuantizableLinear
         or any(each._forward_hooks or each._forward_pre_hooks or each._backward_hooks for each in watched)
         or any(each.weight.dtype != x.dtype for each in (*norms, *linear))
-        or torch.is_autocast_enabled(x.device.type)
+        or (torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type))
     ):
         return None
     return Layers(norms[0], attention, linear[0], norms[1], widening, narrowing, activation)

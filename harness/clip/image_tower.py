@@ -21,7 +21,7 @@ FEWEST_AT_ONCE = 32
 MOST_AT_ONCE = 512
 SHARE_OF_DEVICE = 64
 """Images that run at once take at most this part of a device's memory, unless they are the fewest."""
-NUMBERS_A_TOKEN = 24
+NUMBERS_A_TOKEN = 17
 """Without a gradient, a block of a ViT holds at most so many numbers per token and unit of width at once."""
 
 

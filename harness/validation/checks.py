@@ -59,6 +59,10 @@ class Trained:
     holds: list[str]
 
 
+class UncheckedError(Exception):
+    """A check can't be made of this method, and why."""
+
+
 class Trial:
     """A method to check: what two or more checks need of it is done once, in the fast execution."""
 
@@ -484,7 +488,7 @@ def _in_float64(trial: Trial, execution: str) -> tuple[list[dict[str, Tensor]], 
 
 
 def goes_to_the_device(trial: Trial) -> None:
-    """Its tensors are on the backbone's device, whichever that is."""
+    """Its tensors are on the backbone's device, whichever that is. Unchecked where it needs contents, which tensors lack there."""
     world = trial.world()
     world.backbone.to("meta")
     try:
@@ -500,6 +504,9 @@ def goes_to_the_device(trial: Trial) -> None:
                 "it makes a tensor on a device of its own, which a GPU's tensors don't meet.",
                 "Make it where the others are: torch.zeros(..., device=self.backbone.device), or texts.new_zeros(...).",
             ) from error
+        raise UncheckedError(
+            "it reads what its tensors hold, which they don't on the device that stands in for a GPU"
+        ) from error
 
 
 def _close(one: Tensor, other: Tensor, tolerance: float = 1e-4) -> bool:

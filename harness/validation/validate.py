@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import plugins
 from harness.errors import AdaptBenchError, ConfigError, located, users_frame
-from harness.validation.checks import CHECKS, RESTS_ON, BrokenError, Trial
+from harness.validation.checks import CHECKS, RESTS_ON, BrokenError, Trial, UncheckedError
 from harness.validation.source import Place, Source
 from harness.validation.watch import Watch
 
@@ -29,12 +29,12 @@ class Failure:
 
 @dataclass
 class Verdict:
-    """What was found of a method: the checks that passed, those that failed, and those that couldn't be made because of these."""
+    """What was found of a method: the checks that passed, those that failed, and those that couldn't be made, each with why."""
 
     name: str
     passed: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    unchecked: list[str] = field(default_factory=list)
+    unchecked: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """The failures, each by its line, what was wrong and what would be right."""
@@ -64,7 +64,9 @@ def validate(spec: str) -> Verdict:
     if kind is not None and not watch.found:
         verdict.passed.append(ALONE)
     done = {*verdict.passed, *(failure.check for failure in verdict.failures)}
-    verdict.unchecked = [name for name in (IMPORTED, *CHECKS, ALONE) if name not in done]
+    for name in (IMPORTED, *CHECKS, ALONE):
+        if name not in done:
+            verdict.unchecked.setdefault(name, "it rests on what failed")
     return verdict
 
 
@@ -96,6 +98,8 @@ def _load(spec: str, source: Source, verdict: Verdict) -> Any:
 def _check(name: str, check: Any, source: Source, verdict: Verdict, kind: Any) -> None:
     try:
         check()
+    except UncheckedError as error:
+        verdict.unchecked[name] = str(error)
     except Exception as error:  # whatever somebody's method does
         what, advice = located(error), "Mend it there."
         if isinstance(error, AdaptBenchError):

@@ -41,7 +41,7 @@ def test_images_at_once_take_at_most_their_share_of_a_device(name, precision):
         if taken == MOST_AT_ONCE:
             assert taken * an_image < memory_bytes / SHARE_OF_DEVICE
         elif taken > FEWEST_AT_ONCE:
-            assert 0.4 < taken * an_image / (memory_bytes / SHARE_OF_DEVICE) < 1
+            assert 0.25 < taken * an_image / (memory_bytes / SHARE_OF_DEVICE) < 1
         else:
             assert 2 * taken * an_image > 0.7 * memory_bytes / SHARE_OF_DEVICE
 

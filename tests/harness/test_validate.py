@@ -1,10 +1,12 @@
 """`adaptbench validate` on broken methods: each is named in words with the line to change, as docs/own-method.md has it."""
 
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
+from harness.errors import users_frame
 from harness.validation.validate import validate
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-method.md").read_text()
@@ -147,6 +149,24 @@ def test_a_broken_method_is_named_in_words_with_its_line(mine, mistake):
     assert said in PAGE
 
 
+def test_the_place_is_the_users_where_packages_are_reached_through_a_link(tmp_path):
+    """As in an environment that a link leads to."""
+    linked = tmp_path / "packages"
+    linked.symlink_to(sysconfig.get_path("purelib"))
+    calls = {}
+    exec(compile("def call(function): function()", linked / "package.py", "exec"), calls)
+
+    def function():
+        raise ValueError
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        calls["call"](function)
+    assert users_frame(caught.value).name == "function"
+    with pytest.raises(TypeError) as caught:
+        calls["call"](None)
+    assert users_frame(caught.value).filename == __file__
+
+
 def test_the_right_method_passes(mine):
     verdict = mine()
     assert not verdict.failures
@@ -181,7 +201,7 @@ class TestTheCommand:
         mine(*BROKEN["nothing to train"])
         process = adaptbench_here("validate", "mine.py:Mine")
         assert process.returncode == 1
-        assert "a saved model answers alike: not checked, since it rests on what failed" in process.stdout
+        assert "a saved model answers alike: not checked, as it rests on what failed" in process.stdout
 
     @pytest.mark.parametrize("words", [["nowhere.py:Mine"], ["tip_adaptor"]])
     def test_what_is_not_there_is_bad_usage(self, words, adaptbench_here):
