@@ -2,6 +2,7 @@
 
 import sys
 import sysconfig
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -152,18 +153,13 @@ def test_a_broken_method_is_named_in_words_with_its_line(mine, mistake):
 def test_the_place_is_the_users_where_packages_are_reached_through_a_link(tmp_path):
     """As in an environment that a link leads to."""
     linked = tmp_path / "packages"
-    linked.symlink_to(sysconfig.get_path("purelib"))
-    calls = {}
-    exec(compile("def call(function): function()", linked / "package.py", "exec"), calls)
-
-    def function():
-        raise ValueError
-
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
-        calls["call"](function)
-    assert users_frame(caught.value).name == "function"
+    linked.symlink_to(sysconfig.get_path("stdlib"))
+    spec = spec_from_file_location("linked_heapq", linked / "heapq.py")
+    heapq = module_from_spec(spec)
+    spec.loader.exec_module(heapq)
     with pytest.raises(TypeError) as caught:
-        calls["call"](None)
+        heapq.nlargest(1, [1], key=3)
+    assert Path(caught.traceback[-1].path).parent == linked
     assert users_frame(caught.value).filename == __file__
 
 
