@@ -6,13 +6,22 @@ import gc
 import os
 import platform
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from harness.cli.commands import EPILOG, Commands
-from harness.cli.terminal import EXIT_INTERRUPTED, EXIT_USAGE, echo, errors, print_whatever_comes, say
+from harness.cli.terminal import (
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    echo,
+    errors,
+    output_that_may_fail,
+    print_whatever_comes,
+    say,
+)
 from harness.errors import AdaptBenchError, ConfigError
 
 
@@ -65,11 +74,13 @@ def main() -> None:
     )  # to look for some is to read what is installed once more
     try:
         _require_current_folder()
-        command_line()(prog_name="adaptbench")  # also as a module: it is what a shell completes
+        with output_that_may_fail():
+            command_line()(prog_name="adaptbench")  # also as a module: it is what a shell completes
     except AdaptBenchError as error:
-        say(errors, Text.assemble(("Error:", "bold red"), " ", error.what))
-        if error.advice:
-            say(errors, error.advice)
+        with suppress(OSError):  # where even this can't be written, the exit code says it
+            say(errors, Text.assemble(("Error:", "bold red"), " ", error.what))
+            if error.advice:
+                say(errors, error.advice)
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

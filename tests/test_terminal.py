@@ -339,3 +339,15 @@ def test_the_documented_table_is_this_one():
     text = (HERE.parent / "docs" / "terminal.md").read_text()
     rows = re.findall(r"^\| `(\S+)` \| `test_a_session_ends_well\[(\w+)\]` \|$", text, re.MULTILINE)
     assert dict(rows) == OPTIONS
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device here is always full")
+@pytest.mark.parametrize("words", ["--version", "list methods", "plan base2new"])
+def test_output_that_goes_to_a_full_disk_is_one_message(words, tmp_path):
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "harness", *words.split()]
+        how = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(HERE.parent)}, "stdout": full, "text": True}
+        done = subprocess.run(command, stderr=subprocess.PIPE, **how)
+        assert done.returncode == 2
+        assert done.stderr.startswith("Error: what this command prints can't be written: No space left on device.\n")
+        assert subprocess.run(command, stderr=full, **how).returncode == 2

@@ -1,6 +1,8 @@
 """What all commands share of the terminal: its two streams, and the exit codes."""
 
+import errno
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,9 +13,11 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from harness.errors import ConfigError
 from harness.visible import block
 
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Console(rich.console.Console):
@@ -38,6 +42,26 @@ def print_whatever_comes() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def output_that_may_fail() -> Iterator[None]:
+    """Raise ConfigError where what is printed goes to a file that takes no more, as on a full disk; the rest of it is dropped."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _TAKES_NO_MORE or error.filename is not None:  # a file's own has its name
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(nowhere, stream.fileno())
+        raise ConfigError(
+            f"what this command prints can't be written: {error.strerror}.",
+            "Make room there, or send it elsewhere, and repeat the command: runs that were recorded are not done again.",
+        ) from error
 
 
 def echo(text: str, *, err: bool = False, end: str = "\n") -> None:
