@@ -35,7 +35,7 @@ def read(folder):
 
 
 def timeless(record):
-    """A record without what no two runs share: times, the resident set, what else the machine did, and who extracted for whom."""
+    """A record without what no two runs share: times, the resident set, the machine's load, who extracted and counted for whom."""
     kept = dataclasses.replace(
         record,
         started_at="",
@@ -45,6 +45,7 @@ def timeless(record):
         extract_seconds=None,
         reused_test_features=None,
         reused_test_seconds=None,
+        peaks_of_seed=None,
         windows={},
         warnings=(),
         environment=dataclasses.replace(record.environment, load_average=None, concurrent_runs=None),
