@@ -185,10 +185,15 @@ class SavePass:
         """What goes wrong takes nothing from what the run has found."""
         try:
             findings.facts.saved_bytes = self._save(job, data, findings)
+        except OSError as error:  # no reason of the method's: the record has none, so that the same command does this run again
+            self._warn(data, f"{error.strerror or status_of(error)[1]}. The same command does this run again.")
         except Exception as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else status_of(error)[1]
+            why = status_of(error)[1]
             findings.missing["saved_bytes"] = why
-            warnings.warn(f"{data.key.method} could not be saved: {why}", UserWarning, stacklevel=2)
+            self._warn(data, why)
+
+    def _warn(self, data: RunData, why: str) -> None:
+        warnings.warn(f"{data.key.method} could not be saved: {why}", UserWarning, stacklevel=3)
 
     def _save(self, job: Job, data: RunData, findings: Findings) -> int:
         if self._problem:
