@@ -72,7 +72,10 @@ ONCE = {  # by what can't be written, for a moment: the exit code, and what the 
     "plan of a suite": (2, "the plan of a suite can't be kept in .*: No space left on device.*Free some space"),
     "claim": (2, "a run can't be claimed in .*: No space left on device.*Free some space"),
     "predictions": (0, "predictions can't be kept: No space left on device.*The same command does this run again"),
-    "saved model": (0, "clip_adapter could not be saved: No space left on device.*The same command does this run again"),
+    "saved model": (
+        0,
+        "clip_adapter could not be saved: No space left on device.*The same command does this run again",
+    ),
     "record": (
         2,
         "the record of a finished run can't be written to .*: No space left on device.*It is kept in .*move the record",
