@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Mapping
 from contextlib import chdir, redirect_stderr
@@ -71,7 +72,10 @@ def message(command: str, files: Mapping[str, str]) -> str:
                 main()
             except SystemExit:
                 sys.modules.pop("mine", None)
-    return said.getvalue()
+    text = said.getvalue()
+    for place, name in {folder: "~", sysconfig.get_path("stdlib"): "PYTHON"}.items():  # the page has no machine's own folders
+        text = text.replace(place, name)
+    return text
 
 
 def cell(text: str) -> str:

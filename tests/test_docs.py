@@ -46,6 +46,11 @@ def test_a_place_that_is_not_there_is_found():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_a_path_of_the_machine_that_wrote_it(page):
+    assert not re.findall(r"(?<![\w.~])/(?:tmp|home|root|Users|private)/\S+", page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_to_a_file_leads_to_one(page):
     text = page.read_text()
     pictures = re.findall(r'\bsrc(?:set)?="([^"]+)"', text)

@@ -13,10 +13,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+from in_process import InProcess
+
 import harness.cli.run
 import harness.runs.suite_runner
 from harness.__main__ import main
-from harness.runs.job import Place
 from harness.runs.runner import execute
 
 KINDS = {
@@ -29,28 +30,6 @@ KINDS = {
     ".jso.": "record",
     "/site/": "page of a report",
 }
-
-
-class Here:
-    """Stands for `Isolation`."""
-
-    def __init__(self, *args, **options):
-        self.done = []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
-
-    def check(self, job):
-        return Place()
-
-    def start(self, name, job):
-        self.done.append((name, execute(job)))
-
-    def wait(self, seconds):
-        return [self.done.pop()]
 
 
 class Fault:
@@ -95,7 +74,7 @@ def outcome(words, fault):
     sys.addaudithook(fault)
     sys.argv = ["adaptbench", *words]
     code, out, err = None, StringIO(), StringIO()
-    harness.runs.suite_runner.Isolation = Here
+    harness.runs.suite_runner.Isolation = lambda *_, **how: InProcess(execute)
     with redirect_stdout(out), redirect_stderr(err):
         try:
             main()

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fakes.in_process import InProcess
 
 from harness.cli.worker import worker_
 from harness.errors import ConfigError, DataError
@@ -17,7 +18,6 @@ from harness.records import from_json
 from harness.runs.executors import Order, Workers, apart, order, ray, read_order, seconds_of
 from harness.runs.executors.slurm import script, submit
 from harness.runs.identity import meanings, require_meanings
-from harness.runs.job import Place
 from harness.runs.store import Store
 from harness.runs.suite_runner import RunOptions, pending, run_suite
 
@@ -209,26 +209,6 @@ def hosts_apart(monkeypatch, a_record):
         job.predictions.write_bytes(b"answers")
         return replace(a_record("failed"), key=job.run.key, accuracy={})
 
-    class Processes:
-        def __init__(self, *_, **how):
-            self.jobs = {}
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exc):
-            pass
-
-        def check(self, job):
-            return Place()
-
-        def start(self, name, job):
-            self.jobs[name] = job
-
-        def wait(self, seconds):
-            name, job = self.jobs.popitem()
-            return [(name, hosts[0](job))]
-
     def process(command, folder, environment, log):
         try:
             worker_(Path(command[-1]))
@@ -237,7 +217,7 @@ def hosts_apart(monkeypatch, a_record):
 
     hosts = [done]
     fake_ray(monkeypatch)
-    monkeypatch.setattr("harness.runs.suite_runner.Isolation", Processes)
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda *_, **how: InProcess(lambda job: hosts[0](job)))
     monkeypatch.setattr(ray, "reaches", lambda token: not token.exists())
     monkeypatch.setattr(ray, "_process", process)
     return hosts

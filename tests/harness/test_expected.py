@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes.in_process import InProcess
 from test_terminal import on_terminal, screen
 
 from harness.meters.environment import cpu_threads, describe
 from harness.plan import Request, plan
 from harness.runs.forecast import Forecasts
-from harness.runs.job import Place
 from harness.runs.known import observations
 from harness.runs.observation import observed
 from harness.runs.store import Store
@@ -146,20 +146,11 @@ def test_plan_dry_run_and_the_time_left_have_one_source(results, adaptbench_here
     assert "This command would do 3 of them: about 50 s one after another" in limited
 
 
-class Instead:
+class Calibrations(InProcess):
     """Calibrates nothing: says what a record says, and of CoOp that it fails."""
 
     def __init__(self, record, asked):
         self._record, self._asked = record, asked
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
-
-    def check(self, job):
-        return Place()
 
     def calibrate(self, job):
         key = job.run.key
@@ -173,7 +164,7 @@ def test_each_kind_without_a_record_is_calibrated_once_and_kept(
     tmp_path, record_here, adaptbench_here, tiny_weights, tinyworld, monkeypatch
 ):
     asked, store = [], Store(tmp_path / "results")
-    monkeypatch.setattr("harness.runs.calibrator.Isolation", lambda compiler: Instead(record_here(30.0), asked))
+    monkeypatch.setattr("harness.runs.calibrator.Isolation", lambda compiler: Calibrations(record_here(30.0), asked))
     words = ["tinyworld:SUITE", "--methods=skip_tuning,coop,zero_shot", "--datasets=tiny-colours", "--seeds=1,2"]
     (known, *_) = plan(Request(suite="tiny", methods=["zero_shot"], datasets=["tiny-colours"], seeds=[9]), "tiny")
     store.write(replace(record_here(13.0), key=replace(known.key, device="cpu")))

@@ -113,7 +113,7 @@ def test_a_run_that_did_not_go_well_says_nothing(change, a_run):
 def test_other_settings_are_another_kind(a_run, tmp_path):
     found = expected(planned(seeds=[1], settings={"epochs": "3"}), a_run(), folder=tmp_path)
     assert found[0].source == "like runs"
-    assert found[0].seconds < 10.0
+    assert found[0].seconds == 9.25  # half of six epochs: of 1 s of steps and 0.5 s of loading
     found = expected(planned(seeds=[1], settings={"start_layer": "4"}), a_run(), folder=tmp_path)
     assert found[0].seconds is None
 

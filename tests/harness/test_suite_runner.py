@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fakes.in_process import InProcess
 
 from harness.errors import ConfigError, DataError
 from harness.meters.environment import cpu_threads, describe
@@ -115,28 +116,10 @@ def test_two_calls_at_a_time_with_two_jobs_each_do_every_run_once_and_as_one_doe
     assert os.listdir(shared.results / ".claims") == []
 
 
-class Instead:
-    """Stands for the processes of runs: each comes back at once, with what `write` makes of its key."""
-
-    def __init__(self, write):
-        self._write, self._jobs, self._given = write, {}, {}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
-
-    def check(self, job):
-        return Place()
-
-    def start(self, name, job):
-        self._jobs[name] = job
-        self._given[job.run.key.method, job.run.key.seed] = job.known_peaks
-
-    def wait(self, seconds):
-        name, job = self._jobs.popitem()
-        return [(name, self._write(job.run.key))]
+def instead(monkeypatch, write):
+    """In the place of processes, each run comes back at once with what `write` makes of its key."""
+    processes = InProcess(lambda job: write(job.run.key))
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: processes)
 
 
 def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp_path, a_record, monkeypatch):
@@ -146,7 +129,7 @@ def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp
         Store(options.results).write(replace(a_record(), key=key, accuracy={}, command="the other's"))
         return replace(a_record(), key=key)
 
-    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(write))
+    instead(monkeypatch, write)
     progress = Heard()
     outcome = run_suite(replace(REQUEST, methods=["zero_shot"]), options, progress)
     assert outcome == Outcome(planned=1, skipped=1)
@@ -161,16 +144,15 @@ def test_runs_come_seed_by_seed_and_hand_on_the_peaks_that_they_counted(tinyworl
     """One that failed, or took its own from another, hands on nothing."""
     given = []
 
-    def write(key):
-        known = processes._given[key.method, key.seed]
+    def done(job):
+        key, known = job.run.key, job.known_peaks
         given.append((key.method, key.seed, known and known.seed))
         windows = {"train": replace(a_record().windows["train"], peak_tensor_bytes=key.seed)}
         status = "failed" if (key.method, key.seed) == ("zero_shot", 1) else "ok"
         seed = known and known.seed
         return replace(a_record(), key=key, status=status, windows=windows, peaks_of_seed=seed, accuracy={})
 
-    processes = Instead(write)
-    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: processes)
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: InProcess(done))
     options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu")
     run_suite(replace(REQUEST, seeds=[1, 2, 3]), options, Heard())
     other = "tinyworld:Diverges"
@@ -183,9 +165,7 @@ def test_runs_come_seed_by_seed_and_hand_on_the_peaks_that_they_counted(tinyworl
 
 def test_a_run_that_would_hardly_end_in_time_is_not_begun(tinyworld, tmp_path, a_record, monkeypatch):
     taking = replace(a_record(), total_seconds=3600.0)
-    monkeypatch.setattr(
-        "harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(lambda key: replace(taking, key=key))
-    )
+    instead(monkeypatch, lambda key: replace(taking, key=key))
     options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu", work_seconds=3600.0)
     progress = Heard()
     assert run_suite(REQUEST, options, progress) == Outcome(planned=2, ok=1)
@@ -195,9 +175,7 @@ def test_a_run_that_would_hardly_end_in_time_is_not_begun(tinyworld, tmp_path, a
 
 
 def test_what_records_say_of_a_run_keeps_it_from_being_begun_too_late(tinyworld, tmp_path, a_record, monkeypatch):
-    monkeypatch.setattr(
-        "harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(lambda key: replace(a_record(), key=key))
-    )
+    instead(monkeypatch, lambda key: replace(a_record(), key=key))
     options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu", work_seconds=1800.0)
     (known,) = plan(replace(REQUEST, methods=["zero_shot"], seeds=[9]), "tiny")
     here = describe("cpu", cpu_threads())
@@ -259,16 +237,17 @@ def test_small_runs_get_a_thread_each_and_as_many_are_under_way_as_there_are_cor
 ):
     jobs = []
 
-    class Told(Instead):
+    class Told(InProcess):
         def check(self, job):
             return place
 
         def start(self, name, job):
-            jobs.append((len(self._jobs) + 1, job.threads))
+            jobs.append((len(self.jobs) + 1, job.threads))
             super().start(name, job)
 
     monkeypatch.setattr(
-        "harness.runs.suite_runner.Isolation", lambda limit, compiler: Told(lambda key: replace(a_record(), key=key))
+        "harness.runs.suite_runner.Isolation",
+        lambda limit, compiler: Told(lambda job: replace(a_record(), key=job.run.key)),
     )
     monkeypatch.setattr("harness.runs.suite_runner.cpu_threads", lambda: cores)
     request = replace(REQUEST, methods=["zero_shot"], seeds=[1, 2, 3, 4, 5], profile=timed)
@@ -329,7 +308,7 @@ def test_a_suite_about_time_says_that_another_is_at_work_and_tells_others_of_its
         seen.extend(worker for worker, _ in workers(here).values())
         return replace(a_record("failed"), key=key, accuracy={})
 
-    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(write))
+    instead(monkeypatch, write)
     with Claims(tmp_path / "other", neighbours=here) as other:
         other.compute_on(devices_of([None], []), alone=False)
         other.take(["a run"])
@@ -383,7 +362,7 @@ def test_a_results_folder_that_is_removed_ends_the_suite_and_what_was_found_is_k
         shutil.rmtree(options.results)
         return replace(a_record(), key=key)
 
-    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: Instead(write))
+    instead(monkeypatch, write)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(DataError, match=r"the folder was removed while the suite ran\. It is kept in") as gone:
         run_suite(REQUEST, options, Heard())

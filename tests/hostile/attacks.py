@@ -12,6 +12,7 @@ import os
 import pickle
 import struct
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from pathlib import Path
 from harness.records import to_json
 
 DEEP = 100_000
+ESCAPED = os.path.join(tempfile.gettempdir(), "adaptbench-escaped")
 TERMINAL = "\x1b]0;owned\x07\x1b[2J\u202e"
 
 
@@ -454,7 +456,7 @@ FILE, LINK, HARD = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 LONG = "/".join(["d" * 247] * 16)
 for name, members in {
     "../": [("../secret.txt", FILE, "", b"x")],
-    "an absolute name": [("/tmp/adaptbench-escaped", FILE, "", b"x")],
+    "an absolute name": [(ESCAPED, FILE, "", b"x")],
     "a/../../": [("a/../../secret.txt", FILE, "", b"x")],
     "backslashes": [("..\\secret.txt", FILE, "", b"x")],
     "a link outside": [("a", LINK, "../secret.txt", b"")],
@@ -535,7 +537,7 @@ def encrypted(data):
 
 for name, act in {
     "../": zipped(("../secret.txt", 0, b"x")),
-    "an absolute name": zipped(("/tmp/adaptbench-escaped", 0, b"x")),
+    "an absolute name": zipped((ESCAPED, 0, b"x")),
     "a drive": zipped(("C:/escaped", 0, b"x")),
     "a link": zipped(("a", 0o120777, b"../secret.txt")),
     "encrypted": zipped(("a", 0, b"x"), change=encrypted),

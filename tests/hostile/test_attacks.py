@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch  # noqa: F401  (what it starts and takes is no attack's)
-from hostile.attacks import ATTACKS
+from hostile.attacks import ATTACKS, ESCAPED
 
 from harness.clip import checkpoint  # noqa: F401
 from harness.errors import AdaptBenchError
@@ -46,7 +46,7 @@ def outside(tmp_path, monkeypatch):
     assert not (inside / "executed").exists()
     assert {path.name for path in tmp_path.iterdir()} <= {"secret.txt", "secret.png", "inside", "target", "record.json"}
     assert (tmp_path / "secret.txt").read_text() == "secret"
-    assert not os.path.exists("/tmp/adaptbench-escaped")
+    assert not os.path.exists(ESCAPED)
 
 
 def memory_bytes():
