@@ -73,7 +73,10 @@ def message(command: str, files: Mapping[str, str]) -> str:
             except SystemExit:
                 sys.modules.pop("mine", None)
     text = said.getvalue()
-    for place, name in {folder: "~", sysconfig.get_path("stdlib"): "PYTHON"}.items():  # the page has no machine's own folders
+    for place, name in {
+        folder: "~",
+        sysconfig.get_path("stdlib"): "PYTHON",
+    }.items():  # the page has no machine's own folders
         text = text.replace(place, name)
     return text
 
