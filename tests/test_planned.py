@@ -33,7 +33,7 @@ def measured(tinyworld):
     request = {"methods": ["zero_shot", "coop"], "datasets": ["tiny-colours"], "seeds": planned.SEEDS}
     runs = plan(Request(suite="tiny", **request), "tiny")
     records = [a_record(run, 10.0 if run.key.method == "zero_shot" else 20.0) for run in runs]
-    said = {"seconds": 12.0, "peak_rss_bytes": 200 << 20, "source": "calibration", "count": 1, "why": None}
+    said = {"seconds": 12.0, "peak_rss_bytes": 200 << 20, "source": "steps", "count": 1, "why": None}
     calibrated = [
         {**said, "peak_tensor_bytes": (100 if run.key.method == "zero_shot" else 150) << 20, "command": None}
         for run in runs

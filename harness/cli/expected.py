@@ -19,8 +19,6 @@ from harness.runs.known import observations
 from harness.runs.store import Store
 from harness.runs.suite_runner import RunOptions, require_threads
 
-_SHORT = {"records": "records", "calibration": "steps", "like runs": "similar"}
-
 
 def expected(runs: Sequence[PlannedRun], options: RunOptions, *, calibrated: bool) -> list[Forecast]:
     """What is expected of each run; `calibrated`: once a few steps of each kind of which there is no record have been done."""
@@ -76,7 +74,7 @@ def show(runs: Sequence[PlannedRun], forecasts: Sequence[Forecast]) -> None:
 
 def _cells(forecast: Forecast) -> tuple[str, ...]:
     bytes_ = (forecast.peak_tensor_bytes, forecast.peak_rss_bytes)
-    source = "-" if forecast.source is None else _SHORT[forecast.source]
+    source = forecast.source or "-"
     return _time(forecast.seconds), *map(_size, bytes_), source
 
 
@@ -92,8 +90,8 @@ def _explain(runs: Sequence[PlannedRun], forecasts: Sequence[Forecast]) -> None:
     sources = {forecast.source for forecast in forecasts}
     words = {
         "records": "records: by runs of the same kind (all but suite and seed alike), recorded here on this machine.",
-        "calibration": "steps: by a few steps of that kind (--calibrate).",
-        "like runs": "similar: by runs of the method with other data, scaled; of memory they tell nothing.",
+        "steps": "steps: by a few steps of that kind (--calibrate).",
+        "similar": "similar: by runs of the method with other data, scaled; of memory they tell nothing.",
     }
     say(
         console,

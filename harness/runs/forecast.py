@@ -21,12 +21,12 @@ from harness.plan import PlannedRun
 from harness.records import RunKey, RunRecord
 from harness.runs.observation import Observation, kind_of, observed
 
-Source = Literal["records", "calibration", "like runs"]
+Source = Literal["records", "steps", "similar"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What is expected of a run, and by what: `count` records of its kind, a calibration, or `count` runs like it.
+    """What is expected of a run, and by what: `count` records of its kind, the few steps of a calibration, or `count` similar runs.
 
     `why` is the reason of what is null: of everything, or of the bytes alone.
     """
@@ -151,7 +151,7 @@ class Forecasts:
         if recorded := [each for each in before if each.source == "record"]:
             return self._by(recorded, "records", way, self.slowdown)
         if before:
-            return self._by(before, "calibration", way, self.slowdown)
+            return self._by(before, "steps", way, self.slowdown)
         return self._by_like_runs(asked, way)
 
     def _by(self, known: Sequence[Observation], source: Source, way: _Way, slowdown: float) -> Forecast:
@@ -174,7 +174,7 @@ class Forecasts:
         like = _scaled(_nearest(usable, size[0]), key, *size, exponent=_exponent(usable))
         return Forecast(
             seconds=(1.0 if self._here else self.slowdown) * self._median([like], way),
-            source="like runs",
+            source="similar",
             count=len(usable),
             why="runs with other data tell nothing of memory",
         )

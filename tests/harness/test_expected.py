@@ -180,7 +180,7 @@ def test_each_kind_without_a_record_is_calibrated_once_and_kept(
     for out in (first.stdout, again.stdout):
         found = [(row["method"], row["expected"]["seconds"], row["expected"]["source"]) for row in json.loads(out)]
         assert found == [
-            *[("skip_tuning", 30.0, "calibration")] * 2,
+            *[("skip_tuning", 30.0, "steps")] * 2,
             *[("coop", None, None)] * 2,
             *[("zero_shot", 13.0, "records")] * 2,
         ]

@@ -112,7 +112,7 @@ def test_a_run_that_did_not_go_well_says_nothing(change, a_run):
 
 def test_other_settings_are_another_kind(a_run, tmp_path):
     found = expected(planned(seeds=[1], settings={"epochs": "3"}), a_run(), folder=tmp_path)
-    assert found[0].source == "like runs"
+    assert found[0].source == "similar"
     assert found[0].seconds == 9.25  # half of six epochs: of 1 s of steps and 0.5 s of loading
     found = expected(planned(seeds=[1], settings={"start_layer": "4"}), a_run(), folder=tmp_path)
     assert found[0].seconds is None
@@ -121,7 +121,7 @@ def test_other_settings_are_another_kind(a_run, tmp_path):
 def test_a_calibration_counts_where_there_is_no_record(a_run, tmp_path):
     calibration = replace(observed(a_run(20.0)), source="calibration")
     (found,) = expected(planned(seeds=[2]), folder=tmp_path, calibrations=[calibration])
-    assert (found.seconds, found.source, found.count) == (20.0, "calibration", 1)
+    assert (found.seconds, found.source, found.count) == (20.0, "steps", 1)
     assert expected(planned(seeds=[2]), folder=tmp_path, threads=7)[0].seconds is None, "as chosen, not as asked for"
     (found,) = expected(planned(seeds=[2]), a_run(10.0), folder=tmp_path)
     assert (found.seconds, found.source) == (10.0, "records")
@@ -155,7 +155,7 @@ def test_runs_with_other_data_are_scaled_by_what_is_known_of_it(a_run, tmp_path)
     (found,) = forecasts.of(runs)
     # set-up 1 and the rest 1 stay, training 6 and tests 2 double: twice the images at one number of classes
     assert found.seconds == pytest.approx(1 + 1 + 2 * 6 + 2 * 2)
-    assert (found.source, found.count) == ("like runs", 1)
+    assert (found.source, found.count) == ("similar", 1)
     assert (found.peak_tensor_bytes, found.why) == (None, "runs with other data tell nothing of memory")
 
 
