@@ -185,9 +185,8 @@ class SavePass:
         """What goes wrong takes nothing from what the run has found."""
         try:
             findings.facts.saved_bytes = self._save(job, data, findings)
-        except (
-            OSError
-        ) as error:  # no reason of the method's: the record has none, so that the same command does this run again
+        except OSError as error:
+            # No reason of the method's: the record has none, so that the same command does this run again.
             self._warn(data, f"{error.strerror or status_of(error)[1]}. The same command does this run again.")
         except Exception as error:
             why = status_of(error)[1]
