@@ -58,6 +58,12 @@ class Measured:
         return {entry["fullname"]: entry for entry in self.report["benchmarks"]}
 
 
+def pytest_environment() -> dict[str, str]:
+    """This process's environment for a pytest in one thread that is nobody's worker, also where this is one of pytest-xdist's."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    return own | ONE_THREAD
+
+
 def measure(tests: Path, only: str | None = None) -> Measured:
     """Run the benchmarks of `tests` in one thread; `only` is an expression as pytest's -k has them.
 
@@ -74,7 +80,7 @@ def measure(tests: Path, only: str | None = None) -> Measured:
             *(f"--gate-outcomes={outcomes}", f"--benchmark-json={report}", f"--benchmark-storage=file://{folder}"),
             *(("-k", only) if only else ()),
         ]
-        done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
+        done = subprocess.run(command, env=pytest_environment(), capture_output=True, text=True)
         found = json.loads(outcomes.read_text()) if outcomes.exists() else None
         entries = json.loads(report.read_text()) if report.exists() else {"benchmarks": []}
     if found is None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.gate import pytest_worker
-from harness.gate.measure import ONE_THREAD
+from harness.gate.measure import pytest_environment
 
 _PLUGIN = "adaptbench_gate_turns"
 _LAST_LINES = 12
@@ -147,7 +147,7 @@ class TimedProcess:
             "--benchmark-only",  # which outvotes --benchmark-skip
         ]
         words += ["--continue-on-collection-errors", f"--rootdir={self.side.folder}"]
-        environment = {**os.environ, **ONE_THREAD, **self.side.environment}
+        environment = {**pytest_environment(), **self.side.environment}
         environment |= {
             pytest_worker.PORT: str(self._server.getsockname()[1]),
             pytest_worker.TOKEN: self._token,

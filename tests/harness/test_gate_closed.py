@@ -47,9 +47,8 @@ FILE = f"{FOLDER}/test_tiny.py"
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """As outside pytest: a worker of pytest-xdist hands its mark down to every process it starts."""
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
-        monkeypatch.delenv(name, raising=False)
+    """As outside pytest."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
 
 def make(folder, tests=TESTS, addopts=""):
@@ -73,19 +72,15 @@ def run(*words):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A project whose baseline was written by --update; addopts that switch benchmarks off are outvoted."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYTEST_XDIST_WORKER", raising=False)
-        tests = make(tmp_path_factory.mktemp("tiny"), addopts="--benchmark-disable --benchmark-skip")
-        code, text = run(tests, "--update")
-        assert code == 0, text
-        return tests
+    tests = make(tmp_path_factory.mktemp("tiny"), addopts="--benchmark-disable --benchmark-skip")
+    code, text = run(tests, "--update")
+    assert code == 0, text
+    return tests
 
 
 @pytest.fixture(scope="module")
 def measured(tiny):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYTEST_XDIST_WORKER", raising=False)
-        return measure(tiny)
+    return measure(tiny)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A store of recorded gates: what is kept, that it is kept whole, and what may be seen against."""
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from harness.errors import AdaptBenchError, ConfigError
 from harness.gate import history
+from harness.gate.measure import pytest_environment
 from harness.gate.verdict import Verdict
 
 BENCHMARKS = """
@@ -41,9 +41,8 @@ def repository(tmp_path_factory):
     for command in (["init", "-q", "-b", "trunk"], ["add", "test_bench.py"], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *command], check=True)
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--benchmark-json=../report.json"]
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     command = [sys.executable, "-m", "pytest", *options, "test_bench.py"]
-    subprocess.run(command, cwd=folder, env=alone, check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, env=pytest_environment(), check=True, capture_output=True)
     return folder
 
 

@@ -341,7 +341,6 @@ def checkout(cache):
 def command(repository, cache, monkeypatch):
     """``adaptbench gate --base HEAD~1`` on the benchmark that the last commit made slower: its exit code and what it printed."""
     monkeypatch.setattr(timed, "base_checkout", partial(base_checkout, cache=cache))
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     benchmarks, software = repository / "sub" / "benchmarks", this_platform().software
     entry = {"fullname": "benchmarks/test_sums.py::test_committed", "extra_info": {}}
     baseline = {"adaptbench": {"project": "sub", "software": software}, "benchmarks": [entry]}
@@ -437,7 +436,9 @@ def test_an_uncommitted_change_is_said(repository, checkout):
             assert (side.folder / "pytest.ini").read_text() == before
     finally:
         file.write_text(before)
-    assert said == ["Head is the working tree with its uncommitted changes."]
+    assert (
+        said[0] == "Head is the working tree with its uncommitted changes."
+    )  # then perhaps that an environment is made
 
 
 @pytest.mark.parametrize("ref", ["no-such-branch", "--help", "HEAD:sub"])
