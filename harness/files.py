@@ -19,6 +19,9 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 MOST_TEXT_BYTES = 1 << 28
 """Lists of images are shorter: ImageNet's takes a quarter of it."""
 
+Version = tuple[int, int, int]
+"""Of a file: its number, when it was changed, and its size."""
+
 
 def cache_folder() -> Path:
     """Where what can be made again is kept: the user's cache folder, or what stands for it."""
@@ -45,6 +48,12 @@ def temporary_cache_folder() -> Path | None:
         if found.st_uid == user and stat.S_ISDIR(found.st_mode):
             return folder
     return None
+
+
+def version_of(path: Path) -> Version:
+    """What changes when a file is written anew. Raises OSError."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def require_regular(path: Path) -> None:

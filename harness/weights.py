@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from harness import plugins
 from harness.errors import ConfigError, did_you_mean
+from harness.files import Version
 
 LOCAL = "local-dir:"
 """How backbones begin that are folders with a config and a weights file, as open_clip writes them."""
@@ -18,6 +20,17 @@ CONFIG = "open_clip_config.json"
 
 _FOLDERS: dict[str, Path] = {}
 """Where the folders are of which a key knows the names alone."""
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """The digest of a backbone's weights at a precision, which holds as long as their file is of this version."""
+
+    backbone: str
+    precision: str
+    file: Path
+    version: Version
+    sha256: str
 
 
 def of_backbone(backbone: str, pretrained: str | None) -> tuple[str, str | None, str | None]:

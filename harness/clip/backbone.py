@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import copy, deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -24,9 +24,11 @@ from harness.clip.library import open_clip
 from harness.clip.opaque_text_tower import WholeTextTower
 from harness.clip.text_tower import TextTower
 from harness.errors import AdaptBenchError, BackboneError, did_you_mean
+from harness.files import version_of
 from harness.meters.gpu import calls_of
 from harness.meters.memory_tracker import in_host_memory, on_device
 from harness.suite import BackboneFiles, prompt
+from harness.weights import KnownWeights
 
 _DONE_HERE = ("initialized randomly", "Multiple checkpoints found")
 """What open_clip logs of weights that were asked to be random, or that are read here."""
@@ -65,6 +67,7 @@ class Backbone(nn.Module):
         self._tokenizer = tokenizer
         self.model = model.eval().requires_grad_(False)
         self.weights_sha256 = weights_sha256
+        self.known_weights: KnownWeights | None = None
         self._offloaded: list[nn.Parameter] = []
         fast = execution == "fast"
         self.image = ImageTower(model, fast)
@@ -188,16 +191,18 @@ def load(
     precision: str = "fp32",
     device: str = "cpu",
     hashed: bool = True,
+    known: KnownWeights | None = None,
 ) -> Backbone:
     """A backbone by registered name, or by open_clip model name with a pretrained tag or a local checkpoint.
 
     `pretrained` None means the weights that a backbone comes with (a registered one, local-dir: or hf-hub:), the word "random"
     random ones. What open_clip logs, and what is doubtful of a file, is warned of. Raises BackboneError for unknown names and tags,
-    for weights that don't load or that no training leaves, and for failed downloads. `hashed`: whether anyone reads their digest.
+    for weights that don't load or that no training leaves, and for failed downloads. `hashed`: whether anyone reads their digest;
+    `known` is what another process found for it.
     """
-    known = {*plugins.names("backbone"), *open_clip.list_models()}
-    if name not in known and not name.startswith((weights.HUB, weights.LOCAL)):
-        raise BackboneError(f"no backbone '{name}'.", did_you_mean(name, known))
+    names = {*plugins.names("backbone"), *open_clip.list_models()}
+    if name not in names and not name.startswith((weights.HUB, weights.LOCAL)):
+        raise BackboneError(f"no backbone '{name}'.", did_you_mean(name, names))
     model_name, source = name, pretrained
     if name.startswith(weights.LOCAL):
         folder = weights.folder_of(name)
@@ -206,31 +211,40 @@ def load(
         files: BackboneFiles = plugins.load("backbone", name)
         open_clip.add_model_config(files.config)
         source = pretrained or str(files.weights)
-    elif pretrained is None and name in known:
+    elif pretrained is None and name in names:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise BackboneError(
             f"the backbone '{name}' needs --pretrained.",
             f"Tags of open_clip for it: {tags}; or the path of a checkpoint (.safetensors, .pt), or 'random'.",
         )
+    file = _file(source)
+    own = KnownWeights(name, precision, file, version_of(file), "") if file else None
     with _said_by_open_clip():
         try:
             tokenizer = _tokenizer(model_name)
-            model = _model(model_name, source, precision, device)
+            model = _model(model_name, source, file, precision, device)
         except AdaptBenchError as error:
             raise BackboneError(f"the backbone '{name}' can't be loaded: {error.what}", error.advice) from error
         except Exception as error:  # of a library that is missing, a download, or whatever else open_clip does
             raise _not_loaded(name, source, error) from error
     if source != "random":
         checkpoint.require_sound(model, f"'{Path(source or name).name}'")
-    digest = _digest(model) if hashed and device != "meta" else None
+    digest = None
+    if hashed and device != "meta":
+        digest = known.sha256 if known and replace(known, sha256="") == own else _digest(model)
     backbone = Backbone(model, tokenizer, execution=execution, weights_sha256=digest)
+    backbone.known_weights = replace(own, sha256=digest) if own and digest else None
     backbone.image.fit(calls_of(torch.device(device)).memory_bytes(), number_bytes=4 if precision == "fp32" else 2)
     return backbone
 
 
-def _model(name: str, source: str | None, precision: str, device: str) -> Any:
+def _file(source: str | None) -> Path | None:
+    """The file that weights are read from here; None for what open_clip gets, and for random ones."""
+    return Path(source) if source and Path(source).is_file() and not source.endswith((".npz", ".npy")) else None
+
+
+def _model(name: str, source: str | None, path: Path | None, precision: str, device: str) -> Any:
     """open_clip's model on weights from a file, which is read here, from a tag or a hub, which open_clip gets, or "random"."""
-    path = Path(source) if source and Path(source).is_file() and not source.endswith((".npz", ".npy")) else None
     of_tag = path is None and source != "random"
     with warnings.catch_warnings(), checkpoint.Undrawn() if path else nullcontext():
         warnings.simplefilter("ignore", FutureWarning)

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.plan import PlannedRun
 from harness.records import Phase
 from harness.suite import Folders
-from harness.weights import LOCAL
+from harness.weights import LOCAL, KnownWeights
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Job:
     if anyone wants them, `saved` the one for the trained model. `features` is the folder in which runs leave the test features
     of frozen image towers for each other. `gpu` is the UUID of the only GPU that the run is to see; None for all there are.
     `prompts` are those of all runs that may be too long for the backbone, for whoever checks the job before the first run.
-    `known_peaks` are those that a run with another seed has counted, and this one need not where shapes alone decide them.
+    `known_peaks` are those that a run with another seed has counted, and this one need not where shapes alone decide them;
+    `known_weights` is the digest that the check before the first run has found.
     """
 
     run: PlannedRun
@@ -45,6 +46,7 @@ class Job:
     gpu: str | None = None
     prompts: tuple[str, ...] = ()
     known_peaks: KnownPeaks | None = None
+    known_weights: KnownWeights | None = None
 
 
 def may_optimize(run: PlannedRun) -> bool:
@@ -54,10 +56,14 @@ def may_optimize(run: PlannedRun) -> bool:
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs compute: the UUIDs of the GPUs they may use, none on a CPU, and the CPU threads that serve each of them best."""
+    """Where runs compute: the UUIDs of the GPUs they may use, none on a CPU, and the CPU threads that serve each of them best.
+
+    And what the weights are that they begin with, where these are of a file.
+    """
 
     gpus: tuple[str, ...] = ()
     threads: int = 1
+    weights: KnownWeights | None = None
 
 
 def repeat_command(run: PlannedRun, pretrained: str | None, device: str, threads: int | None = None) -> str:

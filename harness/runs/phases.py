@@ -48,7 +48,7 @@ def device_of(name: str) -> torch.device:
 
 def load_backbone(job: Job, device: torch.device, hashed: bool = False) -> Backbone:
     """The run's backbone."""
-    return backbone_of(job.run.key, job.pretrained, device, hashed)
+    return backbone_of(job.run.key, job.pretrained, device, hashed, job.known_weights)
 
 
 def setup(job: Job, device: torch.device, facts: Facts) -> Prepared:

@@ -97,11 +97,11 @@ def check(job: Job) -> Place:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run says it again
         backbone = backbones.load(
-            key.backbone, source, execution=key.execution, precision=key.precision, device=str(device), hashed=False
+            key.backbone, source, execution=key.execution, precision=key.precision, device=str(device)
         )
     if job.prompts:
         backbone.text.tokenize(job.prompts)
-    return Place(gpus(device), best_threads(backbone.largest_layer))
+    return Place(gpus(device), best_threads(backbone.largest_layer), backbone.known_weights)
 
 
 def _run(job: Job, findings: Findings, emit: Emit) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from harness.errors import ConfigError, DataError
-from harness.files import read_regular, require_regular, write_atomically
+from harness.files import Version, read_regular, require_regular, version_of, write_atomically
 from harness.records import MOST_RECORD_BYTES, RunKey, RunRecord, Status, from_json, key_from_json, key_json, to_json
 
 LEAST_FREE_BYTES = 16 << 20
@@ -25,10 +25,6 @@ _KEY = re.compile(rb'\{\n "schema_version": 1,\n "key": (\{\n.*?\n \}),\n', re.D
 _OUTCOME = re.compile(rb'\n "status": "(\w+)",\n.*?\n "total_seconds": ([-+.\w]+),\n', re.DOTALL)
 _LAST = b"\n}\n"
 _GLANCE_BYTES = 1 << 16
-
-
-Version = tuple[int, int, int]
-"""Of a file: its number, when it was changed, and its size."""
 
 
 class Glance(NamedTuple):
@@ -84,10 +80,9 @@ class Store:
     def version(self, name: str) -> Version | None:
         """What changes when a record is written anew; None if there is none."""
         try:
-            found = (self.folder / name).stat()
+            return version_of(self.folder / name)
         except FileNotFoundError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def glance(self, name: str) -> Glance:
         """What a record says first, without reading all of it. Raises DataError for a file that is no record of this name's run."""

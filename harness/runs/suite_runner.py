@@ -18,7 +18,7 @@ from harness.data import checks
 from harness.data.few_shot import classnames
 from harness.data.sizes import Sizes
 from harness.errors import AdaptBenchError, ConfigError, DataError
-from harness.files import cache_folder
+from harness.files import Version, cache_folder
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, doubts, plan
 from harness.records import NewerRecordError, RunKey, RunRecord, key_json, to_json
@@ -30,10 +30,11 @@ from harness.runs.identity import identified, meanings, require_meanings
 from harness.runs.job import Job, KnownPeaks, Place, may_optimize, repeat_command
 from harness.runs.known import observations
 from harness.runs.predictions import require_parquet
-from harness.runs.store import Store, Version
+from harness.runs.store import Store
 from harness.runs.todo import Todo
 from harness.runs.worker_process import Isolation, end_if_importing
 from harness.suite import ClassSubset, Folders, Test, prompt
+from harness.weights import KnownWeights
 
 CACHE = cache_folder()
 SHORT_BYTES = 75
@@ -223,7 +224,10 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
                 left = Todo(seed_by_seed(todo), replaced, store, claims)
                 free = slots(todo, place.gpus, jobs, options.share_device)
                 require_device_for(todo, devices_of(free, place.gpus), claims, options.share_device)
-                _Session(left, free, threads, isolation, options, progress, forecasts, note, outcome).run()
+                session = _Session(
+                    left, free, threads, place.weights, isolation, options, progress, forecasts, note, outcome
+                )
+                session.run()
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
     return outcome
@@ -242,12 +246,13 @@ class _InHand:
 class _Session:
     """The runs to do, as many at a time as there are slots, each of so many threads.
 
-    A slot is the UUID of a GPU, or None for whatever device there is.
+    A slot is the UUID of a GPU, or None for whatever device there is. `weights` are what the check before found them to be.
     """
 
     todo: Todo
     slots: list[str | None]
     threads: int
+    weights: KnownWeights | None
     isolation: Isolation
     options: RunOptions
     progress: Progress
@@ -312,7 +317,8 @@ class _Session:
             self.in_hand[name] = _InHand(self.started, slot)
             self.progress.started(self.started, run)
             job = job_of(run, self.todo.store, self.options, self.threads, slot)
-            self.isolation.start(name, replace(job, known_peaks=self.peaks.get(_but_for_seed(run.key))))
+            peaks = self.peaks.get(_but_for_seed(run.key))
+            self.isolation.start(name, replace(job, known_peaks=peaks, known_weights=self.weights))
             self._look_around()
 
     def _end(self, name: str, record: RunRecord) -> None:

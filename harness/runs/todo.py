@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from harness.files import Version
 from harness.plan import PlannedRun
 from harness.runs.claims import Claims
-from harness.runs.store import Store, Version
+from harness.runs.store import Store
 
 
 class Todo:

@@ -21,6 +21,7 @@ from harness.training.contract import check_model
 from harness.training.log import TrainingLog
 from harness.training.loop import Stepper
 from harness.training.reading import Feed, StagedImages, autocast
+from harness.weights import KnownWeights
 
 WARMUP_STEPS = 2
 
@@ -32,11 +33,23 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def backbone_of(key: RunKey, pretrained: str | None, device: torch.device, hashed: bool = True) -> Backbone:
+def backbone_of(
+    key: RunKey,
+    pretrained: str | None,
+    device: torch.device,
+    hashed: bool = True,
+    known: KnownWeights | None = None,
+) -> Backbone:
     """A run's backbone, of the tag or file `pretrained`. Random weights depend on the run's seed alone."""
     seed_everything(key.seed)
     return backbones.load(
-        key.backbone, pretrained, execution=key.execution, precision=key.precision, device=str(device), hashed=hashed
+        key.backbone,
+        pretrained,
+        execution=key.execution,
+        precision=key.precision,
+        device=str(device),
+        hashed=hashed,
+        known=known,
     )
 
 

@@ -37,7 +37,7 @@ class Pictures:
         digest = hashlib.sha256()
         for array in (self.images, self.labels.astype("<i8"), self.parts.astype("<i8")):
             digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 

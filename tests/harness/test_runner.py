@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from dataclasses import replace
 from multiprocessing import Pipe
 
@@ -14,7 +15,7 @@ from harness.records import from_json, to_json
 from harness.runs import events, passes
 from harness.runs.events import EpochEnded, PhaseStarted
 from harness.runs.job import KnownPeaks, may_optimize
-from harness.runs.runner import execute
+from harness.runs.runner import check, execute
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -76,6 +77,17 @@ def test_weights_are_hashed_once_in_a_run(job, monkeypatch):
     assert record.windows["test"].peak_tensor_bytes > 0, "the memory pass has loaded them again"
     assert len(hashed) == 1
     assert record.weights_sha256
+
+
+def test_weights_that_the_check_has_hashed_are_hashed_no_more_unless_their_file_has_changed(job, monkeypatch):
+    hashed, real = [], backbones._digest
+    place = check(job("zero_shot"))
+    monkeypatch.setattr(backbones, "_digest", lambda model: hashed.append(1) or real(model))
+    record = execute(replace(job("zero_shot"), known_weights=place.weights))
+    assert (record.weights_sha256, hashed) == (place.weights.sha256, [])
+    os.utime(place.weights.file)
+    assert execute(replace(job("zero_shot"), known_weights=place.weights)).weights_sha256 == place.weights.sha256
+    assert hashed == [1]
 
 
 def test_calls_come_in_the_order_of_the_contract(job, calls):

@@ -61,7 +61,7 @@ def run(job, backbone, monkeypatch):
     """`run("method", precision=...)`: the record of one epoch."""
     monkeypatch.setattr(
         "harness.clip.backbone.load",
-        lambda name, pretrained, *, execution, precision, device, hashed: backbone(precision, execution),
+        lambda name, pretrained, *, execution, precision, **_: backbone(precision, execution),
     )
     return lambda method, **request: execute(job(method, settings=SHORT.get(method, {"epochs": "1"}), **request))
 
