@@ -52,9 +52,14 @@ class Speedup:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % bootstrap interval of the median ratio."""
-        drawn = np.random.default_rng(0).choice(self.ratios, (RESAMPLES, len(self.ratios)))
-        low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
-        return float(low), float(high)
+        return bootstrap_interval(self.ratios)
+
+
+def bootstrap_interval(ratios: np.ndarray) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the median of ratios (N,)."""
+    drawn = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def measure(
