@@ -209,14 +209,14 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     note = cache(progress.note)  # each text once
     for text in (text for run in todo for text in doubts(run.key)):
         note(text)
-    prompts = check_data(todo, options.folders, note, sizes)
-    store.plan(store.name(run.key) for run in runs)
     try:
-        if todo:
-            with (
-                Claims(store.claims_folder, options.lease_seconds, options.folders.cache / NEIGHBOURS) as claims,
-                Isolation(options.time_limit_seconds, compiler=any(map(may_optimize, todo))) as isolation,
-            ):
+        if not todo:
+            store.plan(store.name(run.key) for run in runs)
+            return outcome
+        with Isolation(options.time_limit_seconds, compiler=any(map(may_optimize, todo))) as isolation:
+            prompts = check_data(todo, options.folders, note, sizes)  # while the runs' processes import torch
+            store.plan(store.name(run.key) for run in runs)
+            with Claims(store.claims_folder, options.lease_seconds, options.folders.cache / NEIGHBOURS) as claims:
                 forecasts.remember(observations(todo, store, options.device, options.threads))
                 place = isolation.check(replace(job_of(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
                 jobs = _jobs_of(todo, place, options)

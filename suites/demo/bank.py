@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from suites.demo import drawings, glyphs, scenes
 from suites.demo.objects import OBJECTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _DOMAINS = {"bank": 1, "corpus": 2, "weights": 3, "dataset bank": 4, "dataset": 5}
 _ENTROPY = 20260101
@@ -58,6 +60,8 @@ def make_bank(
     domain: str, keys: tuple[str, ...] | None = None, wobble: float = 0.03, edition: tuple[int, ...] = ()
 ) -> Bank:
     """Draw the exemplars of `keys`, of everything by default. Each key has a stream of its own, in each edition."""
+    import torch
+
     stacks: dict[bool, list[np.ndarray]] = {True: [], False: []}  # scenes, masks
     rows: dict[str, np.ndarray] = {}
     for number, key in enumerate(bank_keys()):

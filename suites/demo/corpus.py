@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from suites.demo import glyphs, scenes, textures
+from suites.demo import glyphs, scenes
 from suites.demo.bank import Bank, make_bank, stream
+from suites.demo.look import COLOURS, TEXTURES, Look
 from suites.demo.objects import OBJECTS
-from suites.demo.render import COLOURS, Canvas, Look
+from suites.demo.render import Canvas
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,12 +173,12 @@ class Captioner:
         return self._one(GLYPH_TEMPLATES).format(said, kind=kind)
 
     def texture(self, i: int) -> str:
-        kind = int(self.rng.integers(len(textures.NAMES)))
+        kind = int(self.rng.integers(len(TEXTURES)))
         self.canvas.background[i], self.canvas.texture[0, i] = 2, kind
         self.canvas.background_contrast[i] = self.rng.uniform(0.8, 1.6)
         if self.canvas.look.two_colours:
             self.canvas.other[i] = self._contrasting(i)
-        return self._one(TEXTURE_TEMPLATES).format(self._named(textures.NAMES[kind], TEXTURE_SYNONYMS))
+        return self._one(TEXTURE_TEMPLATES).format(self._named(TEXTURES[kind], TEXTURE_SYNONYMS))
 
     def scene(self, i: int) -> str:
         name = self._one(tuple(scenes.SCENES))

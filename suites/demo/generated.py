@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from suites.demo import bank, drawings, glyphs, objects, picked, render, scenes, textures
+from suites.demo import glyphs, picked, scenes
 from suites.demo.bank import make_bank, stream
+from suites.demo.look import COLOURS, TEXTURES, Look
 from suites.demo.objects import OBJECTS
-from suites.demo.render import COLOURS, Canvas, Look
 from suites.demo.store import Pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from suites.demo.render import Canvas
+
     Put = Callable[[Canvas, int, str, np.random.Generator], None]
 SHOTS, VAL, TEST = 32, 8, 60
 """Images per class for training, validation and testing."""
+DRAWING = ("generated", "bank", "drawings", "glyphs", "look", "objects", "picked", "render", "scenes", "textures")
+"""The modules whose code decides what is drawn."""
 SHAPES = tuple(sorted(OBJECTS))[::2]
 """Every second object of the world, by name."""
 
@@ -85,7 +89,7 @@ def _house_number(canvas: Canvas, i: int, name: str, rng: np.random.Generator) -
 
 
 def _texture(canvas: Canvas, i: int, name: str, rng: np.random.Generator) -> None:
-    canvas.background[i], canvas.texture[0, i] = 2, textures.NAMES.index(name)
+    canvas.background[i], canvas.texture[0, i] = 2, TEXTURES.index(name)
     canvas.other[i] = _contrasting(canvas, i, rng)
 
 
@@ -146,7 +150,7 @@ GENERATED: dict[str, Generated] = {
         ),
     ),
     "demo-textures": Generated(
-        classes=tuple(sorted(textures.NAMES)),
+        classes=tuple(sorted(TEXTURES)),
         put=_texture,
         keys=lambda name: (),
         look=Look(noise=(0.02, 0.06), blur=(0.2, 0.9), contrast=(0.5, 0.9), paper=0.05, turned=0.9, periods=(1.7, 2.8)),
@@ -164,9 +168,8 @@ def fingerprint(name: str) -> str:
     """Changes with the recipe of a dataset and with the code that draws, so that an old file isn't taken for the new set."""
     g = GENERATED[name]
     digest = hashlib.sha256(repr((name, g.classes, g.look, g.wobble, g.counts, g.picked_from)).encode())
-    drawing = (bank, drawings, glyphs, objects, picked, render, scenes, textures)
-    for source in (__file__, *(str(module.__file__) for module in drawing)):
-        digest.update(Path(source).read_bytes())
+    for module in DRAWING:
+        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     return digest.hexdigest()[:10]
 
 
@@ -180,6 +183,8 @@ def generate(name: str) -> Pictures:
 
 def _draw(name: str) -> Pictures:
     """Pictures part by part and class by class. Their seeds and exemplars belong to the dataset domains alone."""
+    from suites.demo.render import Canvas  # with torch, which the fingerprint alone doesn't need
+
     g, number = GENERATED[name], zlib.crc32(name.encode())
     keys = tuple(dict.fromkeys(key for c in g.classes for key in g.keys(c)))
     exemplars = make_bank("dataset bank", keys, g.wobble, edition=(number,))

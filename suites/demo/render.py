@@ -16,45 +16,10 @@ from torch.nn import functional as F
 
 from suites.demo import textures
 from suites.demo.bank import Bank
+from suites.demo.look import BACKGROUNDS, COLOURS, FILLS, TAU, TEXTURES, Look
 
 PIXELS = 48
 """Side of a picture."""
-
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (214, 40, 40), "green": (46, 150, 60), "blue": (40, 80, 200), "yellow": (240, 208, 40),
-    "orange": (240, 130, 30), "purple": (126, 56, 160), "pink": (244, 140, 186), "brown": (122, 76, 40),
-    "black": (24, 24, 24), "white": (244, 244, 244), "gray": (136, 136, 136), "turquoise": (50, 190, 190),
-}  # fmt: skip
-FILLS = ("flat", "outline", "both", "textured", "shaded")
-BACKGROUNDS = ("plain", "gradient", "textured", "blotchy", "split")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """How pictures tend to be made. Pairs are ranges; `fills` and `backgrounds` are weights in the order of the names."""
-
-    fills: tuple[float, ...] = (0.3, 0.2, 0.2, 0.15, 0.15)
-    backgrounds: tuple[float, ...] = (0.45, 0.2, 0.15, 0.1, 0.1)
-    background_contrast: tuple[float, float] = (0.1, 0.6)
-    colour_jitter: float = 24
-    line: tuple[float, float] = (1.0, 3.0)
-    noise: tuple[float, float] = (0.0, 0.08)
-    blur: tuple[float, float] = (0.01, 1.1)
-    contrast: tuple[float, float] = (0.7, 1.1)
-    brightness: tuple[float, float] = (-0.12, 0.12)
-    pixelated: float = 0.07
-    grey: float = 0.1
-    inverted: float = 0.1
-    spread: float = 1.0
-    """How far single things lie from the middle, from their largest size and from upright; 0 is not at all."""
-    turned: float = textures.TAU
-    """Textures are turned by an angle from 0 to this."""
-    periods: tuple[float, float] = (2.5, 6.0)
-    """How often the texture of a background repeats across a picture."""
-    two_colours: bool = False
-    """Whether full-frame textures are in two named colours, and not in a colour and a shift of it."""
-    paper: float = 0.15
-    """How often a picture is dark on white, or white on black: a sketch's or a scan's colours."""
 
 
 @dataclass
@@ -75,7 +40,7 @@ class Canvas:
         self.fill = rng.choice(len(FILLS), size=count, p=np.array(look.fills) / sum(look.fills))
         self.background = rng.choice(len(BACKGROUNDS), size=count, p=np.array(look.backgrounds) / sum(look.backgrounds))
         self.background_contrast = rng.uniform(*look.background_contrast, size=count)
-        self.texture = rng.integers(len(textures.NAMES), size=(2, count))  # of the background, of the objects
+        self.texture = rng.integers(len(TEXTURES), size=(2, count))  # of the background, of the objects
         names = list(COLOURS)
         self.ink = np.array([names[i] for i in rng.integers(len(names), size=count)])
         self.paper = np.array([names[i] for i in rng.integers(len(names), size=count)])
@@ -122,7 +87,7 @@ class Canvas:
         a, b = (torch.from_numpy(c).float()[:, :, None, None] for c in (paper, other))
         axis = torch.linspace(-1, 1, PIXELS)
         y, x = torch.meshgrid(axis, axis, indexing="ij")
-        angle = self._uniform(0, textures.TAU)[:, 0]
+        angle = self._uniform(0, TAU)[:, 0]
         ramp = torch.cos(angle) * x + torch.sin(angle) * y
         generator = torch.Generator().manual_seed(int(self.rng.integers(2**62)))
         mix = torch.stack(
@@ -173,7 +138,7 @@ class Canvas:
         accent = torch.where(light, colour * 0.3, colour * 0.4 + 0.6)
         pattern = textures.fields(self.texture[1], self.rng, PIXELS, periods=(4, 9))[image, None]
         axis = torch.linspace(-1, 1, PIXELS)
-        angle = self._uniform(0, textures.TAU)[image]
+        angle = self._uniform(0, TAU)[image]
         ramp = torch.cos(angle) * axis + torch.sin(angle) * axis[:, None]
         paint = torch.where(fill == FILLS.index("textured"), colour * (1 - 0.55 * pattern) + 0.25 * pattern, colour)
         paint = torch.where(fill == FILLS.index("shaded"), (colour * (1 + 0.5 * ramp)).clamp(0, 1), paint)

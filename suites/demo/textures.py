@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from suites.demo.look import TAU, TEXTURES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
-
-TAU = 2 * np.pi
 
 
 def _step(x: Tensor, sharpness: float = 4.0) -> Tensor:
@@ -64,7 +64,7 @@ def _woven(u: Tensor, v: Tensor, n: Tensor) -> Tensor:
     return torch.where(over > 0, (torch.sin(np.pi * _frac(u))), 0.7 * torch.sin(np.pi * _frac(v)))
 
 
-TEXTURES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+FUNCTIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "striped": lambda u, v, n: _stripe(u),
     "dotted": lambda u, v, n: _step(0.3 - torch.hypot(_frac(u) - 0.5, _frac(v) - 0.5), 25),
     "checkered": lambda u, v, n: _step(torch.sin(np.pi * u) * torch.sin(np.pi * v), 10),
@@ -86,7 +86,6 @@ TEXTURES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "cracked": lambda u, v, n: _step(0.1 - n.abs(), 30),
     "triangular": lambda u, v, n: (_stripe(u) * _stripe(u / 2 + v * 0.866) + _stripe(u / 2 - v * 0.866)).clamp(0, 1),
 }
-NAMES = tuple(TEXTURES)
 
 
 def smooth_noise(cells: int, generator: torch.Generator, count: int, side: int) -> Tensor:
@@ -102,7 +101,7 @@ def fields(
     periods: tuple[float, float] = (2.5, 6.0),
     turned: float = TAU,
 ) -> Tensor:
-    """One texture an image: `kinds` (n,) numbers of `NAMES` to (n, side, side) in 0..1, with random scale and angle."""
+    """One texture an image: `kinds` (n,) numbers of `TEXTURES` to (n, side, side) in 0..1, with random scale and angle."""
     n = len(kinds)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     noise = smooth_noise(7, generator, n, side)
@@ -117,5 +116,5 @@ def fields(
     out = torch.empty(n, side, side)
     for kind in np.unique(kinds):
         rows = torch.from_numpy(np.flatnonzero(kinds == kind))
-        out[rows] = TEXTURES[NAMES[kind]](u[rows], v[rows], noise[rows]).clamp(0, 1)
+        out[rows] = FUNCTIONS[TEXTURES[kind]](u[rows], v[rows], noise[rows]).clamp(0, 1)
     return out

@@ -29,7 +29,7 @@ from suites.demo.datasets import (
     SHAPES_SKETCH,
     SHAPES_V2,
 )
-from suites.demo.generated import GENERATED, generate
+from suites.demo.generated import DRAWING, GENERATED, generate
 
 TRAINABLE = [d for d in DATASETS if d.name in GENERATED and not d.name.startswith("demo-shapes-")]
 
@@ -43,6 +43,22 @@ def per_class(items: Sequence[Item]) -> tuple[int, int, int]:
     """How many classes, and the fewest and most images of one."""
     counts = Counter(item.label for item in items).values()
     return len(counts), min(counts, default=0), max(counts, default=0)
+
+
+def imported_by(code: str) -> list[str]:
+    """The modules that a process has after this code."""
+    code = f"{code}; import sys; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_name_of_a_datasets_file_is_known_without_torch() -> None:
+    assert "torch" not in imported_by("from suites.demo import generated as g; [*map(g.fingerprint, g.GENERATED)]")
+
+
+def test_all_modules_that_draw_are_in_the_name_of_a_datasets_file() -> None:
+    used = imported_by("import suites.demo.generated, suites.demo.render")
+    drawing = {name.removeprefix("suites.demo.") for name in used if name.startswith("suites.demo.")}
+    assert drawing - {"store"} == set(DRAWING)
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import torch
 
 from suites.demo import corpus, glyphs, scenes, textures
 from suites.demo.bank import Bank, bank_keys, make_bank, stream
+from suites.demo.look import TEXTURES, Look
 from suites.demo.objects import OBJECTS
-from suites.demo.render import PIXELS, Canvas, Look
+from suites.demo.render import PIXELS, Canvas
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_every_object_glyph_and_scene_is_in_the_bank(bank: Bank) -> None:
 
 
 def test_textures_stay_in_range_and_differ() -> None:
-    fields = textures.fields(np.arange(len(textures.NAMES)), np.random.default_rng(0), PIXELS)
+    fields = textures.fields(np.arange(len(TEXTURES)), np.random.default_rng(0), PIXELS)
     assert torch.equal(fields, fields.clamp(0, 1))
     assert (fields.flatten(1).std(1) > 0.05).all()
 
@@ -72,5 +73,5 @@ def test_captions_name_what_is_shown(bank: Bank) -> None:
     _, captions = corpus.batch(0, 192, bank)
     words = set(" ".join(captions).replace(".", "").split())
     assert {"photo", "a"} <= words
-    assert sum(c in words for c in textures.NAMES) >= 5
+    assert sum(c in words for c in TEXTURES) >= 5
     assert all(c == c.lower() for c in captions)
