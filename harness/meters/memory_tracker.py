@@ -111,9 +111,8 @@ class Ledger(CountingMode):
         """Count work that costs what `excess` says; `make` gives its results, and nothing else."""
         peak = self.peaks[self.phase]
         if self.live_bytes + excess.total_bytes > peak.total_bytes:
-            live = {
-                c: self.live.get(c, 0) + excess.category_bytes.get(c, 0) for c in {*self.live, *excess.category_bytes}
-            }
+            more = excess.category_bytes
+            live = {category: self.live.get(category, 0) + more.get(category, 0) for category in self.live | more}
             self.peaks[self.phase] = Peak(self.live_bytes + excess.total_bytes, live)
         allocated_bytes = self.allocated_bytes
         result = make()
