@@ -45,7 +45,11 @@ _OF_META = frozenset((
     _aten.clamp_min.default, _aten.sum.default, _aten.sum.dim_IntList, _aten.linalg_vector_norm.default,
     _aten._log_softmax.default, _aten._log_softmax_backward_data.default, _aten.slice_backward.default,
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
-    _aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward.default, _aten.native_layer_norm.default,
+    _aten.native_layer_norm_backward.default,
+    _aten.nll_loss_forward.default, _aten.nll_loss_backward.default, _aten.unbind.int, _aten.stack.default,
+    _aten.index_add.default, _aten.convolution.default, _aten.threshold_backward.default, _aten.add_.Tensor,
+    _aten.silu_.default,
 ))  # fmt: skip
 """Operators of which torch's kernel for tensors without contents says all: `FakeTensorMode` comes to the same by way of Python."""
 _FUSED_STEPS = {getattr(torch.ops.aten, f"_fused_{name}_") for name in ("sgd", "adam", "adamw")}
