@@ -76,7 +76,7 @@ def _without_pydantics_plugins() -> None:
 
 
 def _leave_all_to_the_system() -> None:
-    """At its end, Python looks for cycles among all objects, which takes a fifth of a plan. Triton calls leaked what isn't found."""
+    """At its end Python looks for cycles among all objects, for a fifth of a plan's time. Triton calls leaked what isn't found."""
     if "triton" not in sys.modules:
         gc.freeze()
 

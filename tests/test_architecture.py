@@ -207,6 +207,23 @@ def test_a_plan_is_made_without_torch_pandas_or_matplotlib(arguments):
     assert "importlib.metadata" not in loaded  # pydantic would look for plug-ins of its own
 
 
+ESTIMATE = """
+import atexit, contextlib, gc, io, os, sys
+sys.argv = ["adaptbench", "estimate", "coop", "--backbone", "demo-clip", "--classes", "5", "--json"]
+atexit.register(lambda: gc.get_freeze_count() or os._exit(3))  # else all of torch is looked through at the end
+from harness.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+    main()
+assert len(out.getvalue()) > 999
+"""
+
+
+def test_an_estimate_imports_neither_the_compiler_nor_triton():
+    loaded = loaded_after(ESTIMATE)
+    assert "torch" in loaded
+    assert not {"torch._dynamo", "triton"} & loaded
+
+
 HELP = """
 import sys
 sys.argv = ["adaptbench", "--help"]
