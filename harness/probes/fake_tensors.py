@@ -47,13 +47,13 @@ _OF_META = frozenset((
     _aten.clamp_min.default, _aten.sum.default, _aten.sum.dim_IntList, _aten.linalg_vector_norm.default,
     _aten._log_softmax.default, _aten._log_softmax_backward_data.default, _aten.slice_backward.default,
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
-    _aten._scaled_dot_product_flash_attention_for_cpu_backward.default, _aten.native_layer_norm.default,
-    _aten.native_layer_norm_backward.default,
-    _aten.nll_loss_forward.default, _aten.nll_loss_backward.default, _aten.unbind.int, _aten.stack.default,
-    _aten.index_add.default, _aten.convolution.default, _aten.threshold_backward.default, _aten.add_.Tensor,
-    _aten.silu_.default,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward.default, _aten.nll_loss_forward.default,
+    _aten.nll_loss_backward.default, _aten.unbind.int, _aten.stack.default, _aten.index_add.default,
+    _aten.threshold_backward.default, _aten.add_.Tensor, _aten.silu_.default,
 ))  # fmt: skip
 """Operators of which torch's kernel for tensors without contents says all: `FakeTensorMode` comes to the same by way of Python."""
+_OF_META_IN_FLOAT32 = frozenset((_aten.native_layer_norm.default, _aten.native_layer_norm_backward.default))
+"""The same where all operands are of float32: of other types, a CPU has a norm's statistics in its input's."""
 _FUSED_STEPS = tuple(
     getattr(getattr(_aten, f"_fused_{name}_"), kind)
     for name in ("sgd", "adam", "adamw")
@@ -168,7 +168,7 @@ class QuickFakes(FakeTensorMode):
         if func in _FUSED_STEPS:
             return None
         known = self.known.get(_key(func, args, kwargs), UNSEEN)
-        if known is UNSEEN and func not in _OF_META:
+        if known is UNSEEN and not _is_of_meta(func, operands):
             return UNSEEN
         with torch._C._DisableTorchDispatch():
             if known is not UNSEEN and known is not _VIEW:
@@ -223,6 +223,10 @@ class QuickFakes(FakeTensorMode):
             meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
             self._fake_of[tensor] = self.wrapped(meta)
         return self._fake_of[tensor]
+
+
+def _is_of_meta(func: Any, operands: Sequence[Tensor]) -> bool:
+    return func in _OF_META or (func in _OF_META_IN_FLOAT32 and all(t.dtype == torch.float32 for t in operands))
 
 
 def _kept(result: Any, operands: Sequence[Tensor]) -> Any:
