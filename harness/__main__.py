@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import platform
 import sys
 from contextlib import suppress
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -65,13 +67,26 @@ def _require_current_folder() -> None:
         raise ConfigError("the current folder was removed.", "Go to another one, and repeat the command.") from error
 
 
+def _without_pydantics_plugins() -> None:
+    """To look for some, pydantic would read once more what is installed. A user who names those to be left out gets the others."""
+    if os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__") == "__all__":
+        loader: Any = ModuleType("pydantic.plugin._loader")
+        loader.get_plugins = tuple
+        sys.modules[loader.__name__] = loader  # whose import is what takes long
+
+
+def _leave_all_to_the_system() -> None:
+    """At its end Python looks for cycles among all objects, for a fifth of a plan's time. Triton calls leaked what isn't found."""
+    if "triton" not in sys.modules:
+        gc.freeze()
+
+
 def main() -> None:
     """Entry point: every error a user can put right is one message and exit code 2."""
     print_whatever_comes()
-    gc.set_threshold(50_000, 20, 20)  # imports make a hundred thousand objects, and no garbage
-    os.environ.setdefault(
-        "PYDANTIC_DISABLE_PLUGINS", "__all__"
-    )  # to look for some is to read what is installed once more
+    gc.set_threshold(200_000, 20, 20)  # imports make some hundred thousand objects, and no garbage
+    atexit.register(_leave_all_to_the_system)
+    _without_pydantics_plugins()
     try:
         _require_current_folder()
         with output_that_may_fail():

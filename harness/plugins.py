@@ -13,12 +13,12 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
 from harness.errors import ConfigError, did_you_mean, located
+from harness.installed import EntryPoint, entry_points
 
 OURS = ("harness", "methods", "suites", "reports")
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def load(kind: Kind, name: str) -> Any:
     if entry is None and kind == "dataset" and is_source(name):
         return load("source", source)(rest)
     if entry is None and rest:
-        entry = EntryPoint(name=name, value=name, group="")
+        entry = EntryPoint("", name, name)
     if entry is None:
         raise ConfigError(
             f"no {kind} '{name}'.",
@@ -70,10 +70,10 @@ def load(kind: Kind, name: str) -> Any:
             f"the {kind} '{name}' can't be imported from '{entry.module}': {_why(error)}.", _advice(entry.module, error)
         ) from error
     try:
-        return _of_kind(kind, name, getattr(module, entry.attr))
+        return _of_kind(kind, name, getattr(module, entry.attribute))
     except AttributeError:
         raise ConfigError(
-            f"the module '{entry.module}' has no '{entry.attr}' (for the {kind} '{name}').",
+            f"the module '{entry.module}' has no '{entry.attribute}' (for the {kind} '{name}').",
             f"It has: {', '.join(n for n in vars(module) if not n.startswith('_')) or 'nothing public'}.",
         ) from None
 
@@ -199,5 +199,6 @@ def _table(kind: Kind) -> tuple[EntryPoint, ...]:
 @lru_cache
 def _tables(folders: tuple[str, ...]) -> Mapping[str, tuple[EntryPoint, ...]]:
     """What is installed in the folders of modules, by kind; read anew for each name, it took most of a report's time."""
-    found = entry_points()
-    return {kind: tuple(found.select(group=_group(kind))) for kind in get_args(Kind)}
+    groups = {kind: _group(kind) for kind in get_args(Kind)}
+    found = entry_points(folders, groups.values())
+    return {kind: tuple(entry for entry in found if entry.group == group) for kind, group in groups.items()}

@@ -182,31 +182,54 @@ def test_the_words_need_no_third_party_but_pydantic():
 
 
 PLAN = """
-import contextlib, importlib.metadata, io, sys
-sys.argv = ["adaptbench", "plan", "base2new", "--json", "--results", "nowhere"]
-scan, scans = importlib.metadata.entry_points, []
-importlib.metadata.entry_points = lambda **group: scans.append(group) or scan(**group)
+import atexit, contextlib, gc, io, os, sys
+sys.argv = ["adaptbench", "plan", "base2new", *ARGUMENTS]
+import harness.installed
+scan, scans = harness.installed.entry_points, []
+harness.installed.entry_points = lambda *of: scans.append(of) or scan(*of)
+atexit.register(lambda: gc.get_freeze_count() or os._exit(3))  # else all is looked through at the end
 from harness.__main__ import main
+collected = gc.get_stats()
 with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
     main()
-import json
-assert len(json.loads(out.getvalue())) > 0
-assert scans == [{}]  # pydantic would look for plug-ins of its own
+assert len(out.getvalue()) > 999
+assert len(scans) == 1
+assert gc.get_stats() == collected
 """
 
 
-def test_a_plan_is_made_without_torch_pandas_or_matplotlib():
-    loaded = loaded_after(PLAN)
+@pytest.mark.parametrize("arguments", [["--json"], []], ids=["json", "table"])
+def test_a_plan_is_made_without_torch_pandas_or_matplotlib(arguments):
+    loaded = loaded_after(PLAN.replace("*ARGUMENTS", f"*{[*arguments, '--results', 'nowhere']}"))
     assert not loaded & {"torch", "numpy", "pandas", "matplotlib", "PIL", "sklearn", "jinja2"}
     assert not {module for module in loaded if module.startswith(("harness.runs", "harness.cli.run", "reports"))}
-    assert "harness.records" not in loaded
+    assert not loaded & {"harness.records", "rich.table", "rich._emoji_codes"}
+    assert "importlib.metadata" not in loaded  # pydantic would look for plug-ins of its own
+
+
+ESTIMATE = """
+import atexit, contextlib, gc, io, os, sys
+sys.argv = ["adaptbench", "estimate", "coop", "--backbone", "demo-clip", "--classes", "5", "--json"]
+atexit.register(lambda: gc.get_freeze_count() or os._exit(3))  # else all of torch is looked through at the end
+from harness.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+    main()
+assert len(out.getvalue()) > 999
+"""
+
+
+def test_an_estimate_imports_neither_the_compiler_nor_triton():
+    loaded = loaded_after(ESTIMATE)
+    assert "torch" in loaded
+    assert not {"torch._dynamo", "triton"} & loaded
 
 
 HELP = """
-import importlib.metadata, sys
+import sys
 sys.argv = ["adaptbench", "--help"]
-scan, scans = importlib.metadata.entry_points, []
-importlib.metadata.entry_points = lambda: scans.append(1) or scan()
+import harness.installed
+scan, scans = harness.installed.entry_points, []
+harness.installed.entry_points = lambda *of: scans.append(of) or scan(*of)
 from harness.__main__ import main
 try:
     main()
@@ -218,13 +241,13 @@ except SystemExit:
 def test_help_imports_no_command():
     """Their sentences are read off their sources; of a module's packages, which are imported to find it, only the outermost."""
     loaded = loaded_after(HELP)
-    ours = {"__main__", "cli", "cli.commands", "cli.terminal", "errors", "plugins", "visible"}
+    ours = {"__main__", "cli", "cli.commands", "cli.terminal", "errors", "installed", "plugins", "visible"}
     packages = {"harness", "harness.gate", "reports", "reports.trends", "suites", "suites.datasets"}
     rooms = ("harness", "methods", "suites", "reports")
     assert {module for module in loaded if module.split(".")[0] in rooms} == packages | {
         f"harness.{name}" for name in ours
     }
-    assert "pydantic" not in loaded
+    assert not loaded & {"pydantic", "importlib.metadata"}
 
 
 COMPLETE = """
@@ -252,7 +275,7 @@ def test_the_fork_server_starts_no_threads_and_touches_no_gpu():
     )
     modules = loaded_after(code)
     assert {"torch", "open_clip", "torchvision", "harness.runs.runner"} <= modules
-    assert not {"torch._dynamo", "sympy", "timm"} & modules
+    assert not {"torch._dynamo", "sympy", "timm", "triton"} & modules
 
 
 def test_the_compiler_is_imported_once_it_is_called():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from harness.cli.terminal import Console
@@ -60,25 +59,38 @@ class Growing:
         if self._title:
             self._console.print(Text(self._title, style="bold"))
         if self._widths:
-            self._print([Text(name, style="bold") for name in self._columns])
+            self._print(self._columns, "bold")
 
     def add(self, row: Sequence[str]) -> None:
         """Print a row."""
         if not self._begun:
             self.head()
         if self._widths:
-            self._print([Text(cell) for cell in row])
+            self._print(row)
             return
         named = [f"{name}: {cell}" for name, cell in zip(self._columns[1:], row[1:], strict=True) if cell]
         self._console.print(Text(row[0], style="bold"))
         self._console.print(Padding(Text("; ".join(named)), (0, 0, 0, _GAP)))
 
-    def _print(self, cells: Sequence[Text]) -> None:
+    def _print(self, cells: Sequence[str], style: str = "") -> None:
+        widths, right = self._widths or (), [name in self._right for name in self._columns]
+        if all(map(_is_plain, cells, widths)):
+            sized = zip(cells, widths, right, strict=True)
+            filled = [(cell.rjust(width) if last else cell.ljust(width), style) for cell, width, last in sized]
+            self._console.print(Text(" " * _GAP).join(Text(*cell) for cell in filled), soft_wrap=True)
+            return
+        from rich.table import Table
+
         line = Table.grid(padding=(0, _GAP, 0, 0))
-        for name, width in zip(self._columns, self._widths or (), strict=True):
-            line.add_column(width=width, justify="right" if name in self._right else "left", overflow="fold")
-        line.add_row(*cells)
+        for width, last in zip(widths, right, strict=True):
+            line.add_column(width=width, justify="right" if last else "left", overflow="fold")
+        line.add_row(*(Text(cell, style) for cell in cells))
         self._console.print(line)
+
+
+def _is_plain(cell: str, width: int) -> bool:
+    """Whether a cell is as wide as it is long, and fits: rich's own tables take ten times as long."""
+    return len(cell) <= width and cell.isascii() and cell.isprintable()
 
 
 def _narrowed(widths: Sequence[int], least: Sequence[int], room: int) -> list[int] | None:

@@ -71,7 +71,7 @@ def echo(text: str, *, err: bool = False, end: str = "\n") -> None:
 
 def say(where: Console, text: str | Text) -> None:
     """Print a text as it is: wrapped at words on a terminal, one line in a log."""
-    where.print(text, markup=False, highlight=False, soft_wrap=not where.is_terminal)
+    where.print(text, markup=False, emoji=False, highlight=False, soft_wrap=not where.is_terminal)
 
 
 @contextmanager

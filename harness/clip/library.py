@@ -17,8 +17,10 @@ from typing import Any
 
 import torch
 
+from harness.absent import absent
+
 __all__ = ["open_clip"]
-_COMPILER, _UTILS, _TIMM = "torch._dynamo", "torch._dynamo.utils", "timm"
+_COMPILER, _UTILS = "torch._dynamo", "torch._dynamo.utils"
 
 
 def _disable(fn: Any = None, recursive: bool = True, **_: Any) -> Any:
@@ -51,20 +53,7 @@ def _stand_in() -> Iterator[None]:
         del sys.modules[_COMPILER], sys.modules[_UTILS], torch._dynamo
 
 
-@contextmanager
-def _no_timm() -> Iterator[None]:
-    """As if timm were not installed, unless it is imported already."""
-    if _TIMM in sys.modules:
-        yield
-        return
-    sys.modules[_TIMM] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[_TIMM]
-
-
-with suppress(ImportError, AttributeError), _stand_in(), _no_timm():  # of a version that asks more of it
+with suppress(ImportError, AttributeError), _stand_in(), absent("timm"):  # of a version that asks more of it
     import open_clip
 import open_clip  # noqa: E402
 

@@ -6,6 +6,7 @@ nothing else counts. Nothing is recomputed.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +14,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import flop_registry
 
+from harness.absent import absent
 from harness.meters.dispatch_mode import CountingMode
 from harness.meters.gpu import calls_of
+
+logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # it warns that Triton's kernels are not counted
+with absent("triton"):  # it takes long to import, and at a process's end
+    from torch.utils.flop_counter import flop_registry
 
 GEMM_SIZE = 4096
 """Side of the square matrices whose product gives a machine's peak."""

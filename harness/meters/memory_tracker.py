@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -70,7 +71,7 @@ class Ledger(CountingMode):
         self.host_peak_bytes = 0
         self._host_apart = host_apart
         self.birth: Category = "activations"
-        self._seen: dict[int, list[Any]] = {}  # a storage's finalizer, bytes and category
+        self._seen: dict[int, list[Any]] = {}  # a weak reference to a storage, its bytes and category
         self._hooks: dict[int, Any] = {}
         self.reset_peak()
         for tensor in existing:
@@ -111,9 +112,8 @@ class Ledger(CountingMode):
         """Count work that costs what `excess` says; `make` gives its results, and nothing else."""
         peak = self.peaks[self.phase]
         if self.live_bytes + excess.total_bytes > peak.total_bytes:
-            live = {
-                c: self.live.get(c, 0) + excess.category_bytes.get(c, 0) for c in {*self.live, *excess.category_bytes}
-            }
+            more = excess.category_bytes
+            live = {category: self.live.get(category, 0) + more.get(category, 0) for category in self.live | more}
             self.peaks[self.phase] = Peak(self.live_bytes + excess.total_bytes, live)
         allocated_bytes = self.allocated_bytes
         result = make()
@@ -146,11 +146,11 @@ class Ledger(CountingMode):
         if key in self._seen:
             return 0
         size = _rounded(storage.nbytes())
-        self._seen[key] = [weakref.finalize(storage, self._drop, key), size, category]
+        self._seen[key] = [weakref.ref(storage, partial(self._drop, key)), size, category]
         self._count(size, category)
         return size
 
-    def _drop(self, key: int) -> None:
+    def _drop(self, key: int, storage: object) -> None:
         _, size, category = self._seen.pop(key)
         self._count(-size, category)
 
@@ -160,8 +160,9 @@ class Ledger(CountingMode):
             self.host_peak_bytes = max(self.host_peak_bytes, self.live[category])
         if category != "host" or not self._host_apart:
             self.live_bytes += size
-        peak = self.peaks.setdefault(self.phase, Peak())
-        if self.live_bytes > peak.total_bytes:
+        if self.phase not in self.peaks:
+            self.peaks[self.phase] = Peak()
+        if self.live_bytes > self.peaks[self.phase].total_bytes:
             self.peaks[self.phase] = Peak(self.live_bytes, dict(self.live))
 
     def __enter__(self) -> Ledger:
@@ -173,8 +174,7 @@ class Ledger(CountingMode):
         super().__exit__(*exc)
         for hook in self._hooks.values():
             hook.remove()
-        for finalizer, _, _ in self._seen.values():
-            finalizer.detach()
+        self._seen.clear()
 
     def watch(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Count these as parameters, and what a backward pass leaves on them as gradients."""

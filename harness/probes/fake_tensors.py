@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -30,10 +31,11 @@ REAL_ELEMENTS = 1 << 20
 """A new tensor of up to so many elements is real, until it meets a fake one."""
 
 
-_CPU = torch.device("cpu")
+_CPU, _META = torch.device("cpu"), torch.device("meta")
 _aten = torch.ops.aten
 _DEVICE = torch.ops.prim.device.default
-_SORT = _aten.sort
+_SCALAR = _aten._local_scalar_dense.default
+_SORTS = (_aten.sort.default, _aten.sort.stable)
 _OF_META = frozenset((
     _aten.view.default, _aten._unsafe_view.default, _aten.expand.default, _aten.transpose.int, _aten.t.default,
     _aten.permute.default, _aten.slice.Tensor, _aten.select.int, _aten.unsqueeze.default, _aten.squeeze.dim,
@@ -45,10 +47,18 @@ _OF_META = frozenset((
     _aten.clamp_min.default, _aten.sum.default, _aten.sum.dim_IntList, _aten.linalg_vector_norm.default,
     _aten._log_softmax.default, _aten._log_softmax_backward_data.default, _aten.slice_backward.default,
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
-    _aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward.default, _aten.nll_loss_forward.default,
+    _aten.nll_loss_backward.default, _aten.unbind.int, _aten.stack.default, _aten.index_add.default,
+    _aten.threshold_backward.default, _aten.add_.Tensor, _aten.silu_.default,
 ))  # fmt: skip
 """Operators of which torch's kernel for tensors without contents says all: `FakeTensorMode` comes to the same by way of Python."""
-_FUSED_STEPS = {getattr(torch.ops.aten, f"_fused_{name}_") for name in ("sgd", "adam", "adamw")}
+_OF_META_IN_FLOAT32 = frozenset((_aten.native_layer_norm.default, _aten.native_layer_norm_backward.default))
+"""The same where all operands are of float32: of other types, a CPU has a norm's statistics in its input's."""
+_FUSED_STEPS = tuple(
+    getattr(getattr(_aten, f"_fused_{name}_"), kind)
+    for name in ("sgd", "adam", "adamw")
+    for kind in ("default", "tensor_lr")
+)
 """They change contents alone, in place. torch knows no shape of theirs, and would run them on real zeros."""
 
 
@@ -72,10 +82,10 @@ class Control(EagerMode):
             return args[0].fake_device if isinstance(args[0], FakeTensor) else func(*args)
         kwargs = kwargs or {}
         tensors = tensors_in(args, kwargs)
-        if any(isinstance(t, FakeTensor) for t in tensors):
-            if func is torch.ops.aten._local_scalar_dense.default:
+        if FakeTensor in map(type, tensors):
+            if func is _SCALAR:
                 return _plausible(tensors[0].dtype)
-            if self._fakes is not None and func.overloadpacket is not _SORT:
+            if self._fakes is not None and func not in _SORTS:
                 result = self._fakes.quick(func, args, kwargs, tensors)
                 if result is not UNSEEN:
                     for mode in self._counting:
@@ -84,7 +94,7 @@ class Control(EagerMode):
                         mode.after(func, args, kwargs, result)
                     return result
             result = func(*args, **kwargs)
-            return _as_they_stand(*result) if func.overloadpacket is _SORT else result
+            return _as_they_stand(*result) if func in _SORTS else result
         if any(t.is_meta or t.numel() > REAL_ELEMENTS for t in tensors) or (not tensors and _is_large(args)):
             return func(*args, **kwargs)
         with unset_fake_temporarily():
@@ -155,16 +165,16 @@ class QuickFakes(FakeTensorMode):
 
     def quick(self, func: Any, args: Any, kwargs: Any, operands: Sequence[Tensor]) -> Any:
         """What an operator gives for operands of which some are fake, or UNSEEN."""
-        if func.overloadpacket in _FUSED_STEPS:
+        if func in _FUSED_STEPS:
             return None
         known = self.known.get(_key(func, args, kwargs), UNSEEN)
-        if known is UNSEEN and func not in _OF_META:
+        if known is UNSEEN and not _is_of_meta(func, operands):
             return UNSEEN
         with torch._C._DisableTorchDispatch():
             if known is not UNSEEN and known is not _VIEW:
                 return self._again(known, operands)
             args, kwargs = self._faked((args, kwargs), operands)
-            with in_kernel_invocation_manager(self):
+            with nullcontext() if known is _VIEW else in_kernel_invocation_manager(self):  # a view reads no contents
                 result = func(*args, **kwargs)
             result = self._as_given(_mapped(result, self.wrapped), operands)
         if known is UNSEEN:
@@ -184,7 +194,7 @@ class QuickFakes(FakeTensorMode):
     def _again(self, known: Any, operands: Sequence[Tensor]) -> Any:
         if type(known) is _New:
             shape, stride, dtype = known
-            return self.wrapped(torch.empty_strided(shape, stride, dtype=dtype, device="meta"))
+            return self.wrapped(torch.empty_strided(shape, stride, dtype=dtype, device=_META))
         if isinstance(known, int):
             return operands[known]
         return None if known is None else tuple(self._again(each, operands) for each in known)
@@ -199,11 +209,11 @@ class QuickFakes(FakeTensorMode):
 
     def _faked(self, values: Any, operands: Sequence[Tensor]) -> Any:
         """The same with real operands replaced by fake ones."""
-        return values if all(isinstance(t, FakeTensor) for t in operands) else _mapped(values, self._as_fake)
+        return _mapped(values, self._as_fake) if any(type(t) is not FakeTensor for t in operands) else values
 
     def _as_given(self, result: Any, operands: Sequence[Tensor]) -> Any:
         """A result, real where it is the fake of a real operand."""
-        real = [t for t in operands if not isinstance(t, FakeTensor)]
+        real = [t for t in operands if type(t) is not FakeTensor]
         return next((t for t in real if self._fake_of.get(t) is result), result)
 
     def _as_fake(self, tensor: Tensor) -> Tensor:
@@ -213,6 +223,10 @@ class QuickFakes(FakeTensorMode):
             meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
             self._fake_of[tensor] = self.wrapped(meta)
         return self._fake_of[tensor]
+
+
+def _is_of_meta(func: Any, operands: Sequence[Tensor]) -> bool:
+    return func in _OF_META or (func in _OF_META_IN_FLOAT32 and all(t.dtype == torch.float32 for t in operands))
 
 
 def _kept(result: Any, operands: Sequence[Tensor]) -> Any:
@@ -251,7 +265,7 @@ def _described(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.shape, value.stride(), value.storage_offset(), value.dtype
     if isinstance(value, list | tuple):
-        return tuple(_described(v) for v in value)
+        return tuple([_described(v) for v in value])
     return float if isinstance(value, float) else (type(value), value)
 
 

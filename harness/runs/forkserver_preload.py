@@ -1,6 +1,5 @@
 """What the fork server imports once, so that a run's process starts with it. Nothing here may touch CUDA or start threads."""
 
-import atexit
 import gc
 import os
 
@@ -16,5 +15,4 @@ if os.environ.get(SAFE_PATH[0]) == SAFE_PATH[1]:
 clip_tokenizer()
 gc.collect()
 gc.enable()
-gc.freeze()  # a run's own collections need not look through all of torch
-atexit.register(gc.unfreeze)  # else extension modules report what is frozen as leaked
+gc.freeze()  # a run's own collections need not look through all of torch, nor the server's at its end

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.clip.backbone import Backbone
-from harness.method import Classes, ClassFeatureModel, ImageSource, LinearHead
+from harness.method import Classes, ClassFeatureModel, ImageSource, LinearHead, alike
 from methods._deep import full_precision
 from methods._text import averaged_features
 from methods.lp_plus_plus import LPPlusPlus
@@ -118,7 +119,9 @@ def descend(images: Tensor, labels: Tensor, text: Tensor, start: Weights, method
     similarity, truth = images @ text.T, F.one_hot(labels, len(text)).to(images.dtype)
     velocity, bias_velocity = torch.zeros_like(weight), torch.zeros_like(bias)
     alpha_gradient = torch.zeros_like(alpha)
-    for step in range(1, method.steps + 1):
+    starts = range(1, method.steps + 1, method.alpha_period)
+    periods = [range(start, min(start + method.alpha_period, method.steps + 1)) for start in starts]
+    for step in chain.from_iterable(alike(periods)):
         error = (blended(images, text, (weight, bias, alpha)).softmax(dim=-1) - truth) / len(images)
         velocity = method.momentum * velocity + error.T @ images
         bias_velocity = method.momentum * bias_velocity + error.sum(dim=0)

@@ -5,13 +5,13 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
-from importlib.metadata import entry_points
 
 import pytest
 
 from harness import plugins
 from harness.data.few_shot import classnames
 from harness.errors import ConfigError
+from harness.installed import entry_points
 from harness.plan import Request, build_method, conflicts_of, doubts, plan
 from harness.recipe import Recipe, resolve
 from harness.runs.job import repeat_command
@@ -286,7 +286,7 @@ class TestPlugIns:
 
     def test_what_is_installed_is_read_once(self, monkeypatch):
         reads = []
-        monkeypatch.setattr(plugins, "entry_points", lambda: reads.append(1) or entry_points())
+        monkeypatch.setattr(plugins, "entry_points", lambda *of: reads.append(1) or entry_points(*of))
         plugins._tables.cache_clear()
         for name in plugins.names("method"):
             assert plugins.load("method", name)

@@ -50,3 +50,16 @@ def test_an_empty_table_has_its_head():
     console = on(80)
     tables.show(console, COLUMNS, [], title="nothing")
     assert console.file.getvalue().split() == ["nothing", "method", "dataset", "what", "it", "is"]
+
+
+@pytest.mark.parametrize("method", ["coop", "Ｃｏ", "of\ttabs"], ids=["plain", "wide", "tab"])
+@pytest.mark.parametrize("style", [None, "truecolor"], ids=["plain", "colours"])
+def test_a_row_of_plain_cells_that_fit_is_what_rich_makes_of_it(method, style, monkeypatch):
+    row, printed = (method, "4", "it learns"), []
+    for quick in (True, False):
+        console = Console(file=StringIO(), force_terminal=True, width=60, color_system=style, _environ={})
+        monkeypatch.setattr(tables, "_is_plain", tables._is_plain if quick else lambda cell, width: False)
+        table = tables.Growing(console, COLUMNS, [15, 9, 12], right=("dataset",))
+        table.add(row)
+        printed.append(console.file.getvalue())
+    assert printed[0] == printed[1]

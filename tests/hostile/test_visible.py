@@ -87,6 +87,10 @@ def test_colours_of_our_own_stay():
     assert "\\x1b[31mred" in shown.replace("\n", "")
 
 
+def test_a_word_between_colons_is_no_picture():
+    assert drawn(lambda console: say(console, "there is no folder data:bug:")) == "there is no folder data:bug:\n"
+
+
 def test_what_is_echoed_is_made_visible(capsys):
     echo(HOSTILE)
     assert HIDDEN.findall(capsys.readouterr().out) == []
