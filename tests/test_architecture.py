@@ -278,6 +278,14 @@ def test_the_fork_server_starts_no_threads_and_touches_no_gpu():
     assert not {"torch._dynamo", "sympy", "timm", "triton"} & modules
 
 
+@pytest.mark.parametrize("compiler", ["", "torch._dynamo, "])
+def test_a_fork_server_ends_without_a_word(compiler):
+    """As it does by itself where a mere thread has started it."""
+    code = f"import harness.runs.forkserver_leash, {compiler}harness.runs.forkserver_preload"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 def test_the_compiler_is_imported_once_it_is_called():
     """And is then the real one, also for what took it from the stand-in while it was imported."""
     code = (

@@ -1,7 +1,9 @@
 """What the fork server imports once, so that a run's process starts with it. Nothing here may touch CUDA or start threads."""
 
+import atexit
 import gc
 import os
+import sys
 
 import torch  # noqa: F401
 
@@ -16,3 +18,5 @@ clip_tokenizer()
 gc.collect()
 gc.enable()
 gc.freeze()  # a run's own collections need not look through all of torch, nor the server's at its end
+if "triton" in sys.modules:  # of the compiler's, which calls leaked what isn't looked through then
+    atexit.register(gc.unfreeze)
