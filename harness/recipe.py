@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, fields, replace
+from functools import cache, cached_property
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from harness.errors import ConfigError
@@ -72,6 +73,11 @@ class Recipe:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Values of the method's own fields in this row of its recipe table (MaPLe's depth in transfer suites)."""
 
+    @cached_property
+    def text(self) -> str:
+        """All of it as JSON: equal recipes have equal texts."""
+        return _adapter().dump_json(self).decode()
+
     @property
     def trains(self) -> bool:
         return self.epochs > 0 or bool(self.iterations) or bool(self.iterations_per_shot)
@@ -88,6 +94,11 @@ class Recipe:
             return self
         iterations = shots * self.iterations_per_shot if self.iterations is None else self.iterations
         return replace(self, iterations=iterations, iterations_per_shot=None)
+
+
+@cache
+def _adapter() -> TypeAdapter[Recipe]:
+    return TypeAdapter(Recipe)
 
 
 def resolve(

@@ -233,14 +233,19 @@ def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
 
 @contextmanager
 def _without_collecting() -> Iterator[None]:
-    """Records hold no circle of references: looking for one again and again takes a quarter of the time to read thousands."""
+    """Records hold no circle of references: looking for one again and again takes a quarter of the time to read thousands.
+
+    Afterwards they count as looked at.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if enabled:
             gc.enable()
+        gc.unfreeze()
 
 
 def page_path(output: Path) -> Path:

@@ -78,7 +78,7 @@ def _learning_rates(recipe: Recipe, epochs: int, steps: int) -> list[float]:
 
 
 def _classes(test: str, results: Sequence[ClassResult]) -> Iterator[Trace]:
-    known = sorted(r.accuracy_percent for r in results if r.accuracy_percent is not None)
+    known = sorted([r.accuracy_percent for r in results if r.accuracy_percent is not None])
     if known:
         words = f"from {known[0]:.0f} to {known[-1]:.0f} %, the middle one {known[len(known) // 2]:.0f} %"
         title = f"Accuracy by class, sorted: {shown(test, 40)}"
@@ -121,7 +121,8 @@ def _line_of(points: int) -> str:
 
 def _bars(values: Sequence[float], most: float) -> Markup:
     drawn = _thinned(values)
-    return Markup(_bars_of(len(drawn)) % tuple([40 - (max(38 * v / most, 0.4) if most else 0.4) for v in drawn]))
+    heights = [38 * v / most for v in drawn] if most else [0.0] * len(drawn)
+    return Markup(_bars_of(len(drawn)) % tuple([40 - (height if height > 0.4 else 0.4) for height in heights]))
 
 
 @cache
@@ -136,5 +137,5 @@ def _thinned(values: Sequence[float]) -> list[float]:
     if size == 1:
         return list(values)
     rest = values[len(values) // size * size :]
-    found = [sum(group) / size for group in zip(*[iter(values)] * size, strict=False)]
+    found = [total / size for total in map(sum, zip(*[iter(values)] * size, strict=False))]
     return [*found, sum(rest) / len(rest)] if rest else found

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from markupsafe import Markup, escape
 
-from reports.format.cells import Cell, Column, Table
+from reports.format.cells import ABSENT, Cell, Column, Table, TextTable
 from reports.format.styles import Style
 
 OFTEN = 1 << 14
@@ -39,21 +39,39 @@ def show(table: Table, kind: str = "", sortable: bool = True, lines: Sequence[st
     )
 
 
-def plain(table: Table) -> str:
+def plain(table: TextTable) -> str:
     """A small table that is only looked at: its rows can be neither sorted nor chosen."""
-    caption = escaped(table.caption)
-    kinds = [' class="number"' if column.numeric else "" for column in table.columns]
-    heads = "".join(
-        f'<th scope="col"{kind}>{escaped(c.title)}</th>' for c, kind in zip(table.columns, kinds, strict=True)
-    )
-    body = "".join(_plain_row(kinds, cells) for cells in table.rows)
-    notes = "".join(f"<li>{escape(text)}</li>" for text in table.notes)
+    numeric = [of_numbers for _, of_numbers in table.heads]
+    body = "".join([_plain_row(numeric, texts) for texts in table.rows])
+    found = f"{_plain_start(table.caption, table.heads)}{body}</tbody></table></div>\n{_legend(table)}"
+    if not table.notes:
+        return found
+    notes = "".join([f"<li>{escaped(text)}</li>" for text in table.notes])
+    return f'{found}<ol class="notes">{notes}</ol>'
+
+
+@lru_cache(maxsize=OFTEN)
+def _plain_start(title: str, columns: tuple[tuple[str, bool], ...]) -> str:
+    caption = escaped(title)
+    kinds = {True: ' class="number"', False: ""}
+    heads = "".join(f'<th scope="col"{kinds[numeric]}>{escaped(head)}</th>' for head, numeric in columns)
     return (
         f'<div class="scroll" role="group" tabindex="0" aria-label="{caption}">\n'
-        f'<table class="wordy"><caption>{caption}</caption>\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n{_legend(table)}"
-        + (f'<ol class="notes">{notes}</ol>' if notes else "")
+        f'<table class="wordy"><caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n'
     )
+
+
+def _plain_row(numeric: Sequence[bool], texts: Sequence[str | int]) -> str:
+    cells = [
+        f'<td class="number">{_plain_text(text)}</td>' if of_numbers else
+        f'<td class="roomy">{escaped(text)}</td>' if type(text) is str and len(text) > 40 else f"<td>{_plain_text(text)}</td>"
+        for of_numbers, text in zip(numeric[1:], texts[1:], strict=True)
+    ]  # fmt: skip
+    return f'<tr><th scope="row">{_plain_text(texts[0])}</th>{"".join(cells)}</tr>\n'
+
+
+def _plain_text(text: str | int) -> str:
+    return escaped(text) if isinstance(text, str) else f"{ABSENT}<sup>{text}</sup>"
 
 
 def rows(table: Table, lines: Iterable[Sequence[Cell]]) -> Markup:
@@ -87,20 +105,8 @@ def _head(column: Column) -> str:
     return f'<th scope="col" class="{kind}"{row}{first}{names}>{title}{unit}</th>\n'
 
 
-def _legend(table: Table) -> str:
+def _legend(table: Table | TextTable) -> str:
     return f'<p class="legend">{escape(table.legend)}</p>' if table.legend else ""
-
-
-def _plain_row(kinds: Sequence[str], cells: Sequence[Cell]) -> str:
-    rest = "".join(_plain_cell(*pair) for pair in zip(kinds[1:], cells[1:], strict=True))
-    return f'<tr><th scope="row">{escaped(cells[0].text)}</th>{rest}</tr>\n'
-
-
-def _plain_cell(kind: str, cell: Cell) -> str:
-    if not kind and len(cell.text) > 40:
-        kind = ' class="roomy"'
-    note = f"<sup>{cell.note}</sup>" if cell.note else ""
-    return f"<td{kind}>{escaped(cell.text)}{note}</td>"
 
 
 def _row(table: Table, cells: Sequence[Cell]) -> str:

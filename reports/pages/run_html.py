@@ -7,13 +7,13 @@ from functools import lru_cache
 
 from markupsafe import Markup
 
-from harness.visible import block
+from harness.visible import joined
 from reports.charts.sparklines import Trace
 from reports.format.cells import Column, Table
 from reports.format.text import shown
 from reports.html.markup import OFTEN, cell, escaped, heading, plain, show, table_cell
 from reports.pages.run_page import RunView
-from reports.results.classes import Classes, ClassResult
+from reports.results.classes import Classes
 
 _CLASS_COLUMNS = [Column("Class", numeric=False), Column("Accuracy", "%"), Column("Images"),
                   Column("Most often taken for", numeric=False)]  # fmt: skip
@@ -31,11 +31,11 @@ def run_fields(run: RunView, environment: str, places: Sequence[tuple[str, str, 
     recipe = _folded("Recipe and settings", _preformatted(run.recipe)) if run.recipe else ""
     tables = [_folded(escaped(caption), f"\n{table}\n") + "\n" for caption, table in class_tables(run.classes)]
     return {
-        "title": block(escaped(run.title)),
+        "title": joined(escaped(run.title)),
         "places": " · ".join(leading),
-        "summary": block(escaped(run.summary)),
-        "details": block(run_details(run)),
-        "folded": block(f"{recipe}{_folded('Environment', _preformatted(environment))}\n"),
+        "summary": joined(escaped(run.summary)),
+        "details": joined(run_details(run)),
+        "folded": joined(f"{recipe}{_folded('Environment', _preformatted(environment))}\n"),
         "classes": "".join(tables),
     }
 
@@ -104,15 +104,16 @@ def class_tables(classes: Classes) -> Iterator[tuple[str, Markup]]:
         table = Table(
             f"classes{i}", f"Classes of {shown(test, 60)}", _CLASS_COLUMNS, features=("filter",), kind="wordy"
         )
-        lines = [_class_line(table, found) for found in results]
+        lines = [
+            f"<tr>\n{heading(name)}\n{_empty(table) if percent is None else _score(percent)}\n{_images(images)}\n"
+            f"{_taken_for(other, mistaken)}\n</tr>"
+            for name, images, percent, mistaken, other in results
+        ]
         yield table.caption, show(table, lines=lines)
 
 
-def _class_line(table: Table, found: ClassResult) -> str:
-    percent = found.accuracy_percent
-    score = table_cell(table, _CLASS_COLUMNS[1], table.absent("No image.")) if percent is None else _score(percent)
-    taken_for = _taken_for(found.other, found.mistaken)
-    return f"<tr>\n{heading(found.name)}\n{score}\n{_images(found.images)}\n{taken_for}\n</tr>"
+def _empty(table: Table) -> str:
+    return table_cell(table, _CLASS_COLUMNS[1], table.absent("No image."))
 
 
 @lru_cache(maxsize=OFTEN)

@@ -287,7 +287,7 @@ def _configuration(key: RunKey) -> str:
 
 def recipe_json(recipe: Recipe) -> str:
     """A canonical text of a recipe."""
-    return _RECIPE.dump_json(recipe).decode()
+    return recipe.text
 
 
 def recipe_from_json(text: str) -> Recipe:

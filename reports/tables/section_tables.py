@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -76,9 +77,9 @@ def seed_table(name: str, results: SectionResults, styles: dict[str, Style]) -> 
             table.rows.append([
                 Cell(row.label, style=styles[row.label]),
                 Cell(str(seed), seed),
-                _number(table, scores.get(own), units.percent, GAP),
-                *(_number(table, found[own], cost.text, cost.reason(row, results.peak)) if whole else table.absent(GAP)
-                  for cost, found in costs),
+                _number(table, scores.get(own), units.percent, lambda: GAP),
+                *(_number(table, found[own], cost.text, partial(cost.reason, row, results.peak)) if whole
+                  else table.absent(GAP) for cost, found in costs),
             ])  # fmt: skip
     return table
 
@@ -185,5 +186,5 @@ def stands_out(value: float, among: pd.Series, text: Callable[[float], str], bet
     return low != high and text(value) == (high if better > 0 else low)
 
 
-def _number(table: Table, value: float | None, text: Callable[[float], str], why: str) -> Cell:
-    return table.absent(why) if value is None or pd.isna(value) else Cell(text(value), value)
+def _number(table: Table, value: float | None, text: Callable[[float], str], why: Callable[[], str]) -> Cell:
+    return table.absent(why()) if value is None or pd.isna(value) else Cell(text(value), value)
