@@ -102,9 +102,16 @@ class SectionResults:
         """
         if metric == "h":
             return tangent_h(self.paired_runs("base", unit), self.paired_runs("new", unit))
-        wanted = self.scores[self.scores["metric"] == metric]
-        runs = wanted[(wanted["unit"] == unit) | (unit is None)].groupby(["row", "dataset", "seed"])["percent"]
+        wanted = self._scores_of.get((metric, unit), self.scores[:0])
+        runs = wanted.groupby(["row", "dataset", "seed"])["percent"]
         return runs.mean().where(runs.count() == runs.size()).unstack(["dataset", "seed"])
+
+    @cached_property
+    def _scores_of(self) -> dict[tuple[str, str | None], pd.DataFrame]:
+        """By metric and unit; by metric and None for those of all units."""
+        by_metric = {(metric, None): found for metric, found in self.scores.groupby("metric")}
+        by_unit = {pair: found for pair, found in self.scores.groupby(["metric", "unit"])}
+        return cast(dict[tuple[str, str | None], pd.DataFrame], by_metric | by_unit)
 
     @cached_property
     def comparisons(self) -> dict[statistics.Pair, float]:

@@ -167,13 +167,14 @@ def doubts(section: Section) -> list[str]:
 
 def origins(records: Iterable[RunRecord]) -> dict[str, set[str]]:
     """By fact that figures may depend on (weights, commit, machine, software): its values in the finished runs."""
-    finished = [r for r in records if r.status == "ok"]
-    facts = [
+    every = [
         {"Weights": r.weights_sha256 and r.weights_sha256[:12]}
         | _facts(r.environment)
         | {"Commit": r.environment.commit and r.environment.commit[:12]}
-        for r in finished
+        for r in records
+        if r.status == "ok"
     ]
+    facts = {tuple(found.items()): found for found in every}.values()
     names = dict.fromkeys(name for found in facts for name in found if name not in ("Device", "Host (hash)"))
     return {short(visible(name), 60): {found.get(name) or "unknown" for found in facts} for name in names}
 
