@@ -80,6 +80,7 @@ def rendered(
         raise ConfigError(f"{output} is one page, and --pages makes many.", "Name a folder: -o SITE.")
     records, problems = _read_and_warn(results)
     many = len(records) >= MANY and output.suffix != ".html" if pages is None else pages
+    gc.freeze()
     try:
         found = in_numbers(records)
         path = write(output, _rendered(found, problems, many))
@@ -92,6 +93,8 @@ def rendered(
         _warn(unfit)
         found = in_numbers(records)
         path = write(output, _rendered(found, [*problems, *unfit], many))
+    finally:
+        gc.unfreeze()
     return path, found, len(records)
 
 
@@ -235,7 +238,7 @@ def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
 def _without_collecting() -> Iterator[None]:
     """Records hold no circle of references: looking for one again and again takes a quarter of the time to read thousands.
 
-    Afterwards they count as looked at.
+    Afterwards they count as looked at, as all that was there before.
     """
     enabled = gc.isenabled()
     gc.disable()

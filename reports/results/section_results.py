@@ -110,7 +110,7 @@ class SectionResults:
     def _scores_of(self) -> dict[tuple[str, str | None], pd.DataFrame]:
         """By metric and unit; by metric and None for those of all units."""
         by_metric = {(metric, None): found for metric, found in self.scores.groupby("metric")}
-        by_unit = {pair: found for pair, found in self.scores.groupby(["metric", "unit"])}
+        by_unit = dict(iter(self.scores.groupby(["metric", "unit"])))
         return cast(dict[tuple[str, str | None], pd.DataFrame], by_metric | by_unit)
 
     @cached_property
