@@ -63,11 +63,19 @@ def _plain_start(title: str, columns: tuple[tuple[str, bool], ...]) -> str:
 
 def _plain_row(numeric: Sequence[bool], texts: Sequence[str | int]) -> str:
     cells = [
-        f'<td class="number">{_plain_text(text)}</td>' if of_numbers else
-        f'<td class="roomy">{escaped(text)}</td>' if type(text) is str and len(text) > 40 else f"<td>{_plain_text(text)}</td>"
+        _number(text) if of_numbers else f"<td{_roomy(text)}>{_plain_text(text)}</td>"
         for of_numbers, text in zip(numeric[1:], texts[1:], strict=True)
-    ]  # fmt: skip
+    ]
     return f'<tr><th scope="row">{_plain_text(texts[0])}</th>{"".join(cells)}</tr>\n'
+
+
+@lru_cache(maxsize=OFTEN)
+def _number(text: str | int) -> str:
+    return f'<td class="number">{_plain_text(text)}</td>'
+
+
+def _roomy(text: str | int) -> str:
+    return ' class="roomy"' if isinstance(text, str) and len(text) > 40 else ""
 
 
 def _plain_text(text: str | int) -> str:
@@ -82,17 +90,24 @@ def rows(table: Table, lines: Iterable[Sequence[Cell]]) -> Markup:
 @lru_cache(maxsize=OFTEN)
 def heading(text: str) -> str:
     """The first cell of a row, where it is a text alone."""
-    return f'<th scope="row">{_content(_LOOSE, Cell(text))}</th>'
+    return f'<th scope="row">{_alone(text)}</th>'
 
 
-@lru_cache(maxsize=OFTEN, typed=True)
 def cell(text: str, value: float | None = None, numeric: bool = True) -> str:
     """Any other cell that is a text and its number alone."""
-    return table_cell(_LOOSE, Column("", numeric=numeric), Cell(text, value))
+    data = "" if value is None else f' data-value="{value}"'
+    return (
+        f'<td class="{"number" if numeric else "text"}{" roomy" if len(text) > 40 else ""}"{data}>{_alone(text)}</td>'
+    )
 
 
-_LOOSE = Table("", "", [])
-"""Of cells that are the same in every table."""
+def _alone(text: str) -> str:
+    absent = ' class="absent"' if text == ABSENT else ""
+    return f"<span{_whole(text)}><bdi{absent}>{escaped(text)}</bdi></span>"
+
+
+def _whole(text: str) -> str:
+    return ' class="whole"' if len(text) < 26 else ""
 
 
 def _head(column: Column) -> str:
@@ -141,8 +156,7 @@ def _content(table: Table, cell: Cell) -> str:
     else:
         words = f'<bdi class="absent">{text}</bdi>' if cell.absent else f"<bdi>{text}</bdi>"
         linked = f'<a href="{escaped(cell.href)}">{words}</a>' if cell.href else words
-        whole = ' class="whole"' if len(cell.text) < 26 else ""
-        shown = f"<span{whole}>{_swatch(cell.style) if cell.style else ''}{linked}</span>"
+        shown = f"<span{_whole(cell.text)}>{_swatch(cell.style) if cell.style else ''}{linked}</span>"
     if cell.tied or cell.tags or cell.note or cell.details:
         shown += _additions(table, cell)
     return shown

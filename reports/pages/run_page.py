@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from harness.recipe import Recipe
@@ -17,7 +16,7 @@ from reports.charts.sparklines import Trace, traces
 from reports.format import units
 from reports.format.cells import TextTable
 from reports.format.text import short, shown
-from reports.results.classes import Classes, by_class
+from reports.results.classes import Classes, by_class, known
 from reports.results.costs import adapts, utilisation_percent
 from reports.results.frames import harmonic_mean
 from reports.results.sections import canonical, recipe_from_json, recipe_json
@@ -40,7 +39,7 @@ class RunView:
     facts: list[tuple[str, str]]
     reason: str
     traceback: str
-    phases: list[tuple[str, str, Markup]]
+    phases: list[tuple[str, str, str]]
     windows: TextTable
     traces: list[Trace]
     tests: TextTable
@@ -124,7 +123,7 @@ def _number(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
 
 
-def _phases(record: RunRecord) -> list[tuple[str, str, Markup]]:
+def _phases(record: RunRecord) -> list[tuple[str, str, str]]:
     """Each phase with its time and a bar on one time line."""
     total = sum([w.seconds for w in record.windows.values()])
     bars, start = [], 0.0
@@ -136,8 +135,8 @@ def _phases(record: RunRecord) -> list[tuple[str, str, Markup]]:
     return bars
 
 
-def _bar(start: float, width: float) -> Markup:
-    return Markup(f'<rect x="{start:.2f}" y="1" width="{max(width, 0.3):.2f}" height="8"/>')
+def _bar(start: float, width: float) -> str:
+    return f'<rect x="{start:.2f}" y="1" width="{max(width, 0.3):.2f}" height="8"/>'
 
 
 WINDOW: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -192,13 +191,14 @@ _OF_TESTS = (("Test", False), ("Accuracy", True), ("Correct", True), ("Classes",
 def _tests(record: RunRecord, classes: Classes) -> TextTable:
     table = TextTable("Tests", _OF_TESTS)
     for test, found in record.accuracy.items():
-        known = sorted([(r.accuracy_percent, r.name) for r in classes.get(test, ()) if r.accuracy_percent is not None])
+        results = classes.get(test)
+        lowest = sorted(known(results.accuracy_percents, results.names))[:WORST] if results else ()
         table.rows.append([
             shown(test, 60),
             units.percent(found.accuracy_percent),
             f"{found.correct:,} of {found.images:,}",
             str(found.classes),
-            ", ".join([f"{short(name, 40)}: {percent:.0f} %" for percent, name in known[:WORST]])
+            ", ".join([f"{short(name, 40)}: {percent:.0f} %" for percent, name in lowest])
             or table.absent("The record holds no result by class."),
         ])  # fmt: skip
     return table

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from harness.records import RunRecord, TestRecord
 from reports.format.text import shown
 
 
-class ClassResult(NamedTuple):
-    """A class in a test; `mistaken` of its images were taken for `other`, its most frequent wrong answer."""
+@dataclass(slots=True)
+class ByClass:
+    """A test's results, each class at its place: its images, and how many of them were `mistaken` for `others`, its most frequent
+    wrong answer.
+    """
 
-    name: str
-    images: int
-    accuracy_percent: float | None
-    mistaken: int
-    other: str
+    names: Sequence[str]
+    images: Sequence[int]
+    accuracy_percents: Sequence[float | None]
+    mistaken: Sequence[int]
+    others: Sequence[str]
 
 
-Classes = Mapping[str, list[ClassResult]]
+Classes = Mapping[str, ByClass]
 """Every class of every test that has a confusion matrix, by test."""
 
 
@@ -29,22 +32,27 @@ def by_class(record: RunRecord) -> Classes:
     return {test: results for test, found in record.accuracy.items() if (results := _results(found))}
 
 
-def _results(found: TestRecord) -> list[ClassResult]:
+def known(percents: Sequence[float | None], names: Sequence[str]) -> list[tuple[float, str]]:
+    """Accuracy and name of the classes that have images."""
+    return [pair for pair in zip(percents, names, strict=True) if pair[0] is not None]
+
+
+def _results(found: TestRecord) -> ByClass | None:
     if not found.confusion:
-        return []
-    names = _names(found.class_names, found.classes)
+        return None
     images, right, mistaken, other = ([0] * found.classes for _ in range(4))
     for true, predicted, count in found.confusion:
         if true >= found.classes:
-            return []
+            return None
         images[true] += count
         if true == predicted:
             right[true] += count
         elif count > mistaken[true]:
             mistaken[true], other[true] = count, predicted
+    names = _names(found.class_names, found.classes)
     percents = [100 * correct / of if of else None for correct, of in zip(right, images, strict=True)]
     others = [_name_of(names, answer) if wrong else "" for answer, wrong in zip(other, mistaken, strict=True)]
-    return list(map(ClassResult._make, zip(names, images, percents, mistaken, others, strict=False)))
+    return ByClass(names[: found.classes], images, percents, mistaken, others)
 
 
 @lru_cache(maxsize=1024)
