@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from reports.format import units
@@ -182,7 +183,8 @@ def _cost_cell(table: Table, row: Row, cost: Quantity, results: SectionResults) 
 
 def stands_out(value: float, among: pd.Series, text: Callable[[float], str], better: int = 1) -> bool:
     """Whether a value reads as the best of `among`, and not just because all of them read alike."""
-    low, high = text(among.min()), text(among.max())
+    known = among.to_numpy(float)
+    low, high = text(np.fmin.reduce(known)), text(np.fmax.reduce(known))
     return low != high and text(value) == (high if better > 0 else low)
 
 
