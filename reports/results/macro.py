@@ -40,16 +40,18 @@ def _counted(record: RunRecord) -> tuple[Maybe, Maybe]:
 
 def _of_classes(test: TestRecord) -> tuple[float, float]:
     """The mean accuracy and the mean F1 of a test's classes."""
-    true, answered, right = _counts(test)
+    try:
+        true, answered, right = _counts(test, test.classes)
+    except IndexError:  # of classes that the test doesn't have, as no file's are
+        true, answered, right = _counts(test, 1 + max(max(pair) for *pair, _ in test.confusion))
     accuracies = [hits / images for hits, images in zip(right, true, strict=True) if images]
     f1s = [2 * hits / both for hits, both in zip(right, map(add, true, answered), strict=True) if both]
     return 100 * fmean(accuracies), 100 * fmean(f1s)
 
 
-def _counts(test: TestRecord) -> tuple[list[int], list[int], list[int]]:
+def _counts(test: TestRecord, classes: int) -> tuple[list[int], list[int], list[int]]:
     """Images by class: how many there are, how many were answered as it, and how many of them rightly."""
-    *labels, _ = zip(*test.confusion, strict=True)
-    true, answered, right = ([0] * (1 + max(map(max, labels))) for _ in range(3))
+    true, answered, right = ([0] * classes for _ in range(3))
     for of, predicted, count in test.confusion:
         true[of] += count
         answered[predicted] += count
