@@ -34,7 +34,7 @@ def by_class(record: RunRecord) -> Classes:
 
 def known(percents: Sequence[float | None], names: Sequence[str]) -> list[tuple[float, str]]:
     """Accuracy and name of the classes that have images."""
-    return [pair for pair in zip(percents, names, strict=True) if pair[0] is not None]
+    return [(percent, name) for percent, name in zip(percents, names, strict=True) if percent is not None]
 
 
 def _results(found: TestRecord) -> ByClass | None:

@@ -46,7 +46,7 @@ def run_frame(section: Section, peak: PeakField) -> pd.DataFrame:
     """One line a finished run, with its figures."""
     names = [q.name for q in quantities.QUANTITIES]
     finished = [(row, r) for row in section.rows for r in row.records if r.status == "ok"]
-    figures = [quantities.figures(r, peak) | _unlike(row) for row, r in finished]
+    figures = [{**quantities.figures(r, peak), **_unlike(row)} for row, r in finished]
     columns = {
         "row": [row.label for row, _ in finished],
         "dataset": [r.key.dataset for _, r in finished],

@@ -109,13 +109,11 @@ class SectionResults:
     def _paired(self, metric: str) -> dict[str | None, pd.Series]:
         """A metric's runs by unit; by None those over all units."""
         if metric not in self._paired_of:
-            wanted = self.scores[self.scores["metric"] == metric]
-            runs = [
-                wanted.groupby(by)["percent"] for by in (["row", "dataset", "seed"], ["unit", "row", "dataset", "seed"])
-            ]
+            wanted, by = self.scores[self.scores["metric"] == metric], ["row", "dataset", "seed"]
+            runs = (wanted.groupby(by)["percent"], wanted.groupby(["unit", *by])["percent"])
             over_all, on_each = (found.mean().where(found.count() == found.size()) for found in runs)
-            by_unit = {str(unit): found.droplevel("unit") for unit, found in on_each.groupby(level="unit")}
-            self._paired_of[metric] = {None: over_all, **by_unit}
+            units = {str(unit): found.droplevel("unit") for unit, found in on_each.groupby(level="unit")}
+            self._paired_of[metric] = {None: over_all, **dict[str | None, pd.Series](units)}
         return self._paired_of[metric]
 
     @cached_property

@@ -77,7 +77,7 @@ class Condition:
             template=key.template or "",
             steps="" if key.steps is None else str(key.steps),
             simulated=key.simulated,
-            contents=", ".join(sorted(_datasets(record) & set(changed))),
+            contents=", ".join(sorted(_datasets(record).intersection(changed))) if changed else "",
         )
 
 
