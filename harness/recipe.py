@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, fields, replace
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from harness.errors import ConfigError
 from harness.settings import AtLeastOne, Conflicts, Count, Decay, NotNegative, Positive, PositiveShare
 from harness.suite import PUBLISHED, Setting
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _IF_SET = ("iterations", "iterations_per_shot", "schedule_period_epochs", "learning_rates")
 LENGTHS = frozenset(("epochs", "iterations", "iterations_per_shot"))
@@ -98,6 +101,8 @@ class Recipe:
 
 @cache
 def _adapter() -> TypeAdapter[Recipe]:
+    from pydantic import TypeAdapter  # here: `--help` doesn't wait for it
+
     return TypeAdapter(Recipe)
 
 

@@ -112,8 +112,10 @@ class SectionResults:
             wanted, by = self.scores[self.scores["metric"] == metric], ["row", "dataset", "seed"]
             runs = (wanted.groupby(by)["percent"], wanted.groupby(["unit", *by])["percent"])
             over_all, on_each = (found.mean().where(found.count() == found.size()) for found in runs)
-            units = {str(unit): found.droplevel("unit") for unit, found in on_each.groupby(level="unit")}
-            self._paired_of[metric] = {None: over_all, **dict[str | None, pd.Series](units)}
+            self._paired_of[metric] = {None: over_all}
+            self._paired_of[metric].update(
+                (str(unit), found.droplevel("unit")) for unit, found in on_each.groupby(level="unit")
+            )
         return self._paired_of[metric]
 
     @cached_property
