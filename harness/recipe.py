@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, fields, replace
-from typing import Any, Literal
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -12,6 +13,9 @@ from pydantic.dataclasses import dataclass
 from harness.errors import ConfigError
 from harness.settings import AtLeastOne, Conflicts, Count, Decay, NotNegative, Positive, PositiveShare
 from harness.suite import PUBLISHED, Setting
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _IF_SET = ("iterations", "iterations_per_shot", "schedule_period_epochs", "learning_rates")
 LENGTHS = frozenset(("epochs", "iterations", "iterations_per_shot"))
@@ -72,6 +76,11 @@ class Recipe:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Values of the method's own fields in this row of its recipe table (MaPLe's depth in transfer suites)."""
 
+    @cached_property
+    def text(self) -> str:
+        """All of it as JSON: equal recipes have equal texts."""
+        return _adapter().dump_json(self).decode()
+
     @property
     def trains(self) -> bool:
         return self.epochs > 0 or bool(self.iterations) or bool(self.iterations_per_shot)
@@ -88,6 +97,13 @@ class Recipe:
             return self
         iterations = shots * self.iterations_per_shot if self.iterations is None else self.iterations
         return replace(self, iterations=iterations, iterations_per_shot=None)
+
+
+@cache
+def _adapter() -> TypeAdapter[Recipe]:
+    from pydantic import TypeAdapter  # here: `--help` doesn't wait for it
+
+    return TypeAdapter(Recipe)
 
 
 def resolve(

@@ -61,6 +61,7 @@ class RunKey:
 
 
 KEY_ADAPTER = TypeAdapter(RunKey)
+_DEFAULTS = {f.name: f.default for f in fields(RunKey) if f.default is not MISSING}
 
 
 def key_json(key: RunKey) -> str:
@@ -68,7 +69,6 @@ def key_json(key: RunKey) -> str:
 
     An optional field at its default is left out: a field that a later version adds leaves the texts of older keys as they were.
     """
-    defaults = {f.name: f.default for f in fields(RunKey) if f.default is not MISSING}
     values = KEY_ADAPTER.dump_python(key, mode="json")
-    given = {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
+    given = {name: value for name, value in values.items() if name not in _DEFAULTS or value != _DEFAULTS[name]}
     return json.dumps(given, sort_keys=True, separators=(",", ":"))

@@ -26,11 +26,13 @@ def visible(text: str) -> str:
     HTML escaping is the template's; this is for what escaping leaves alone. Joiners stay where scripts and emoji need them,
     between characters beyond Latin.
     """
-    return _HIDDEN.sub(_written_out, text)
+    return text if text.isascii() and text.isprintable() else _HIDDEN.sub(_written_out, text)
 
 
 def block(text: str) -> str:
     """`visible`, for a text of several lines, or a whole page: line ends and tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
     text = text.replace("\r\n", "\n")
     beyond_ascii = text.encode(errors="surrogatepass").translate(None, delete=_SEEN_ASCII)
     if not _HIDDEN_IN_LINES.search(
@@ -38,6 +40,11 @@ def block(text: str) -> str:
     ):  # a page is ASCII, but for a few letters
         return text
     return _HIDDEN_IN_LINES.sub(_written_out, text)
+
+
+def joined(text: str) -> str:
+    """`block` of texts put together of which each is `visible`: all that it can change are joiners, which stand elsewhere now."""
+    return block(text) if any(joiner in text for joiner in _JOINERS) else text
 
 
 def csv_cell(text: str) -> str:

@@ -227,7 +227,7 @@ def _steps(axes: Axes, front: Sequence[Point]) -> list[Bbox]:
 def drawn(figure: Figure) -> FigureCanvasAgg:
     """A canvas on which the figure has its final layout, so that pixels mean something."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return canvas
 

@@ -31,6 +31,10 @@ SAME_PLACE_PIXELS = 3
 """Points this near one another look like one, and a label stands by both."""
 
 
+Corners = tuple[float, float, float, float]
+"""Left, bottom, right and top of a box, in pixels."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """How far from its point a label stands, and how many times as far from it every other point has to be."""
@@ -60,13 +64,13 @@ def place_labels(
     that has no room there either is left out: its point tells name and figures when it is pointed at, focused or touched.
     """
     with any_script():
-        taken = [*taken, *(box for p in points for box in _around(axes, p))]
+        lines = [_corners(box) for box in (*taken, *(box for p in points for box in _around(axes, p)))]
         labels = [box.padded(3, 2) for box in words]
         for point in sorted(points, key=lambda p: (-p.y, p.x)):
             for reach in REACHES:
-                if box := _placed(canvas, axes, point, points, taken, labels, reach):
+                if box := _placed(canvas, axes, point, points, lines, labels, reach):
                     labels.append(box.padded(3, 5))  # letters of the page's own fonts take more room
-                    taken += _leader(box, _pixels(axes, point)) if reach.line else []
+                    lines += map(_corners, _leader(box, _pixels(axes, point))) if reach.line else ()
                     break
 
 
@@ -75,7 +79,7 @@ def _placed(
     axes: Axes,
     point: Point,
     points: Sequence[Point],
-    taken: Sequence[Bbox],
+    lines: Sequence[Corners],
     labels: Sequence[Bbox],
     reach: Reach,
 ) -> Bbox | None:
@@ -85,7 +89,8 @@ def _placed(
     boxes = [
         _box(size, own, across, up, _offset(across, up, reach) * canvas.figure.dpi / 72) for across, up in reach.places
     ]
-    cover = [_covered(box, taken, labels, axes.get_window_extent()) for box in boxes]
+    frame = axes.get_window_extent()
+    cover = [_covered(box, lines, labels, frame) for box in boxes]
     apart = [_belongs(box, own, others, reach) and not (reach.line and _crosses(box, own, labels)) for box in boxes]
     cover = [c if alone else inf for c, alone in zip(cover, apart, strict=True)]
     chosen = cover.index(min(cover))
@@ -179,10 +184,16 @@ def _distance(box: Bbox, point: tuple[float, float]) -> float:
     return hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
 
 
-def _covered(box: Bbox, taken: Sequence[Bbox], labels: Sequence[Bbox], frame: Bbox) -> float:
+def _covered(box: Bbox, lines: Sequence[Corners], labels: Sequence[Bbox], frame: Bbox) -> float:
     """Pixels of a label that lie on something else; infinite on another label, or outside of the frame."""
     outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
     if outside or any(box.overlaps(other) for other in labels):
         return inf
-    overlaps = (Bbox.intersection(box, other) for other in taken)
-    return sum(o.width * o.height for o in overlaps if o)
+    left, bottom, right, top = _corners(box)
+    sides = [(min(right, x1) - max(left, x0), min(top, y1) - max(bottom, y0)) for x0, y0, x1, y1 in lines]
+    return sum(width * height for width, height in sides if width >= 0 and height >= 0)
+
+
+def _corners(box: Bbox) -> Corners:
+    (x0, y0), (x1, y1) = box.get_points().tolist()
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)

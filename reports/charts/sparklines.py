@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-
-from markupsafe import Markup
+from operator import add
 
 from harness.recipe import Recipe
 from harness.records import RunRecord
 from harness.training.schedule import learning_rate
 from reports.format import units
 from reports.format.text import plural, shown
-from reports.results.classes import Classes, ClassResult
+from reports.results.classes import ByClass, Classes
 from reports.results.sections import recipe_from_json, recipe_json
 
 POINTS = 80
 """At most so many points of a curve are drawn, each the mean of its neighbours."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trace:
     """A small curve or row of bars: its picture, what its axes run between (`x` from left, `y` from below), and that in words."""
 
     title: str
-    svg: Markup
+    svg: str
     x: tuple[str, str]
     y: tuple[str, str]
     words: str
@@ -77,8 +76,8 @@ def _learning_rates(recipe: Recipe, epochs: int, steps: int) -> list[float]:
     return [learning_rate(recipe, recipe.learning_rate, e, e * steps // epochs, steps) for e in range(epochs)]
 
 
-def _classes(test: str, results: Sequence[ClassResult]) -> Iterator[Trace]:
-    known = sorted(r.accuracy_percent for r in results if r.accuracy_percent is not None)
+def _classes(test: str, results: ByClass) -> Iterator[Trace]:
+    known = sorted([percent for percent in results.accuracy_percents if percent is not None])
     if known:
         words = f"from {known[0]:.0f} to {known[-1]:.0f} %, the middle one {known[len(known) // 2]:.0f} %"
         title = f"Accuracy by class, sorted: {shown(test, 40)}"
@@ -108,7 +107,7 @@ def _curve(
     drawn = _thinned(values)
     low, high = 0.0 if from_zero else min(drawn), max(drawn)
     down = 36 / ((high - low) or 1.0)
-    line = Markup(_line_of(len(drawn)) % tuple([38 - down * (v - low) for v in drawn]))
+    line = _line_of(len(drawn)) % tuple([38 - down * (v - low) for v in drawn])
     return Trace(title, line, (f"{noun} 1", f"{noun} {len(values):,}"), (text(low), text(high)), words)
 
 
@@ -119,9 +118,10 @@ def _line_of(points: int) -> str:
     return '<polyline points="' + "".join(f"{i * across:.1f},%.1f " for i in range(points)) + '"/>'
 
 
-def _bars(values: Sequence[float], most: float) -> Markup:
+def _bars(values: Sequence[float], most: float) -> str:
     drawn = _thinned(values)
-    return Markup(_bars_of(len(drawn)) % tuple([40 - (max(38 * v / most, 0.4) if most else 0.4) for v in drawn]))
+    heights = [38 * v / most for v in drawn] if most else [0.0] * len(drawn)
+    return _bars_of(len(drawn)) % tuple([40 - (height if height > 0.4 else 0.4) for height in heights])
 
 
 @cache
@@ -135,6 +135,9 @@ def _thinned(values: Sequence[float]) -> list[float]:
     size = -(-len(values) // POINTS)
     if size == 1:
         return list(values)
-    rest = values[len(values) // size * size :]
-    found = [sum(group) / size for group in zip(*[iter(values)] * size, strict=False)]
+    whole = len(values) // size * size
+    totals, rest = values[:whole:size], values[whole:]
+    for i in range(1, size):
+        totals = list(map(add, totals, values[i:whole:size]))
+    found = [total / size for total in totals]
     return [*found, sum(rest) / len(rest)] if rest else found

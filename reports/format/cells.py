@@ -84,3 +84,23 @@ class Table:
     def absent(self, why: str) -> Cell:
         """An empty cell that says why it is empty."""
         return Cell(ABSENT, note=self.note(why))
+
+
+@dataclass(slots=True)
+class TextTable:
+    """A small table that is only looked at: rows of texts, of which the first is the row's heading; a site has tens of thousands.
+
+    `heads`: each column's title, and whether it holds numbers. A number among a row's texts is an empty cell, by its footnote.
+    """
+
+    caption: str
+    heads: tuple[tuple[str, bool], ...]
+    rows: list[list[str | int]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    legend: str = ""
+
+    def absent(self, why: str) -> int:
+        """An empty cell that says why it is empty; equal reasons share a footnote."""
+        if why not in self.notes:
+            self.notes.append(why)
+        return self.notes.index(why) + 1

@@ -113,6 +113,8 @@ def _three_digits(value: float) -> str:
 
 
 def _checked(value: float) -> float:
+    if type(value) is float and 0 <= value < math.inf:
+        return value
     if value is None or isinstance(value, bool):
         raise TypeError(f"no number: {value!r}")
     if not math.isfinite(value) or value < 0:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from markupsafe import Markup, escape
 
-from reports.format.cells import Cell, Column, Table
+from reports.format.cells import ABSENT, Cell, Column, Table, TextTable
 from reports.format.styles import Style
 
 OFTEN = 1 << 14
@@ -39,21 +39,47 @@ def show(table: Table, kind: str = "", sortable: bool = True, lines: Sequence[st
     )
 
 
-def plain(table: Table) -> str:
+def plain(table: TextTable) -> str:
     """A small table that is only looked at: its rows can be neither sorted nor chosen."""
-    caption = escaped(table.caption)
-    kinds = [' class="number"' if column.numeric else "" for column in table.columns]
-    heads = "".join(
-        f'<th scope="col"{kind}>{escaped(c.title)}</th>' for c, kind in zip(table.columns, kinds, strict=True)
-    )
-    body = "".join(_plain_row(kinds, cells) for cells in table.rows)
-    notes = "".join(f"<li>{escape(text)}</li>" for text in table.notes)
+    numeric = [of_numbers for _, of_numbers in table.heads]
+    body = "".join([_plain_row(numeric, texts) for texts in table.rows])
+    found = f"{_plain_start(table.caption, table.heads)}{body}</tbody></table></div>\n{_legend(table)}"
+    if not table.notes:
+        return found
+    notes = "".join([f"<li>{escaped(text)}</li>" for text in table.notes])
+    return f'{found}<ol class="notes">{notes}</ol>'
+
+
+@lru_cache(maxsize=OFTEN)
+def _plain_start(title: str, columns: tuple[tuple[str, bool], ...]) -> str:
+    caption = escaped(title)
+    kinds = {True: ' class="number"', False: ""}
+    heads = "".join(f'<th scope="col"{kinds[numeric]}>{escaped(head)}</th>' for head, numeric in columns)
     return (
         f'<div class="scroll" role="group" tabindex="0" aria-label="{caption}">\n'
-        f'<table class="wordy"><caption>{caption}</caption>\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n{_legend(table)}"
-        + (f'<ol class="notes">{notes}</ol>' if notes else "")
+        f'<table class="wordy"><caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n'
     )
+
+
+def _plain_row(numeric: Sequence[bool], texts: Sequence[str | int]) -> str:
+    cells = [
+        _number(text) if of_numbers else f"<td{_roomy(text)}>{_plain_text(text)}</td>"
+        for of_numbers, text in zip(numeric[1:], texts[1:], strict=True)
+    ]
+    return f'<tr><th scope="row">{_plain_text(texts[0])}</th>{"".join(cells)}</tr>\n'
+
+
+@lru_cache(maxsize=OFTEN)
+def _number(text: str | int) -> str:
+    return f'<td class="number">{_plain_text(text)}</td>'
+
+
+def _roomy(text: str | int) -> str:
+    return ' class="roomy"' if isinstance(text, str) and len(text) > 40 else ""
+
+
+def _plain_text(text: str | int) -> str:
+    return escaped(text) if isinstance(text, str) else f"{ABSENT}<sup>{text}</sup>"
 
 
 def rows(table: Table, lines: Iterable[Sequence[Cell]]) -> Markup:
@@ -64,17 +90,24 @@ def rows(table: Table, lines: Iterable[Sequence[Cell]]) -> Markup:
 @lru_cache(maxsize=OFTEN)
 def heading(text: str) -> str:
     """The first cell of a row, where it is a text alone."""
-    return f'<th scope="row">{_content(_LOOSE, Cell(text))}</th>'
+    return f'<th scope="row">{_alone(text)}</th>'
 
 
-@lru_cache(maxsize=OFTEN, typed=True)
 def cell(text: str, value: float | None = None, numeric: bool = True) -> str:
     """Any other cell that is a text and its number alone."""
-    return table_cell(_LOOSE, Column("", numeric=numeric), Cell(text, value))
+    data = "" if value is None else f' data-value="{value}"'
+    return (
+        f'<td class="{"number" if numeric else "text"}{" roomy" if len(text) > 40 else ""}"{data}>{_alone(text)}</td>'
+    )
 
 
-_LOOSE = Table("", "", [])
-"""Of cells that are the same in every table."""
+def _alone(text: str) -> str:
+    absent = ' class="absent"' if text == ABSENT else ""
+    return f"<span{_whole(text)}><bdi{absent}>{escaped(text)}</bdi></span>"
+
+
+def _whole(text: str) -> str:
+    return ' class="whole"' if len(text) < 26 else ""
 
 
 def _head(column: Column) -> str:
@@ -87,20 +120,8 @@ def _head(column: Column) -> str:
     return f'<th scope="col" class="{kind}"{row}{first}{names}>{title}{unit}</th>\n'
 
 
-def _legend(table: Table) -> str:
+def _legend(table: Table | TextTable) -> str:
     return f'<p class="legend">{escape(table.legend)}</p>' if table.legend else ""
-
-
-def _plain_row(kinds: Sequence[str], cells: Sequence[Cell]) -> str:
-    rest = "".join(_plain_cell(*pair) for pair in zip(kinds[1:], cells[1:], strict=True))
-    return f'<tr><th scope="row">{escaped(cells[0].text)}</th>{rest}</tr>\n'
-
-
-def _plain_cell(kind: str, cell: Cell) -> str:
-    if not kind and len(cell.text) > 40:
-        kind = ' class="roomy"'
-    note = f"<sup>{cell.note}</sup>" if cell.note else ""
-    return f"<td{kind}>{escaped(cell.text)}{note}</td>"
 
 
 def _row(table: Table, cells: Sequence[Cell]) -> str:
@@ -135,8 +156,7 @@ def _content(table: Table, cell: Cell) -> str:
     else:
         words = f'<bdi class="absent">{text}</bdi>' if cell.absent else f"<bdi>{text}</bdi>"
         linked = f'<a href="{escaped(cell.href)}">{words}</a>' if cell.href else words
-        whole = ' class="whole"' if len(cell.text) < 26 else ""
-        shown = f"<span{whole}>{_swatch(cell.style) if cell.style else ''}{linked}</span>"
+        shown = f"<span{_whole(cell.text)}>{_swatch(cell.style) if cell.style else ''}{linked}</span>"
     if cell.tied or cell.tags or cell.note or cell.details:
         shown += _additions(table, cell)
     return shown

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.records import RunRecord
-from harness.visible import block, visible
+from harness.visible import block, joined, visible
 from reports.charts.section_charts import Chart, section_charts, unmetered
 from reports.findings.finding import Overview
 from reports.findings.limits import Limits, limits
@@ -80,7 +80,7 @@ def page_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> str
     styles, titles = row_styles(found), run_titles(found)
     links = {id(record): f"#run{i}" for i, record in enumerate(_runs(found), 1)}
     runs = run_views(found, titles)
-    details = packed([block(run_details(run)) for run in runs]) if len(runs) >= PACKED_FROM else []
+    details = packed([joined(run_details(run)) for run in runs]) if len(runs) >= PACKED_FROM else []
     shown = frame(found, styles, titles, links, problems)
     return render("page.html.j2", **shown, runs=runs, run_details=run_details, packed=details, at_once=AT_ONCE)
 

@@ -7,13 +7,13 @@ from functools import lru_cache
 
 from markupsafe import Markup
 
-from harness.visible import block
+from harness.visible import joined
 from reports.charts.sparklines import Trace
 from reports.format.cells import Column, Table
 from reports.format.text import shown
 from reports.html.markup import OFTEN, cell, escaped, heading, plain, show, table_cell
 from reports.pages.run_page import RunView
-from reports.results.classes import Classes, ClassResult
+from reports.results.classes import Classes
 
 _CLASS_COLUMNS = [Column("Class", numeric=False), Column("Accuracy", "%"), Column("Images"),
                   Column("Most often taken for", numeric=False)]  # fmt: skip
@@ -31,11 +31,11 @@ def run_fields(run: RunView, environment: str, places: Sequence[tuple[str, str, 
     recipe = _folded("Recipe and settings", _preformatted(run.recipe)) if run.recipe else ""
     tables = [_folded(escaped(caption), f"\n{table}\n") + "\n" for caption, table in class_tables(run.classes)]
     return {
-        "title": block(escaped(run.title)),
+        "title": joined(escaped(run.title)),
         "places": " · ".join(leading),
-        "summary": block(escaped(run.summary)),
-        "details": block(run_details(run)),
-        "folded": block(f"{recipe}{_folded('Environment', _preformatted(environment))}\n"),
+        "summary": joined(escaped(run.summary)),
+        "details": joined(run_details(run)),
+        "folded": joined(f"{recipe}{_folded('Environment', _preformatted(environment))}\n"),
         "classes": "".join(tables),
     }
 
@@ -98,33 +98,63 @@ def _preformatted(text: str) -> str:
     return f'<pre tabindex="0">{escaped(text)}</pre>'
 
 
-def class_tables(classes: Classes) -> Iterator[tuple[str, Markup]]:
+def class_tables(classes: Classes) -> Iterator[tuple[str, str]]:
     """A caption and a table for each test: a line a class, its accuracy, and the class that its images are most often taken for."""
     for i, (test, results) in enumerate(classes.items(), 1):
-        table = Table(
-            f"classes{i}", f"Classes of {shown(test, 60)}", _CLASS_COLUMNS, features=("filter",), kind="wordy"
-        )
-        lines = [_class_line(table, found) for found in results]
-        yield table.caption, show(table, lines=lines)
+        percents = results.accuracy_percents
+        unknown = None in percents
+        scores = [_unknown(i) if p is None else _score(p) for p in percents] if unknown else map(_score, percents)
+        cells = zip(map(_name, results.names), scores, map(_images, results.images),
+                    map(_taken_for, results.others, results.mistaken), strict=True)  # fmt: skip
+        caption, start, end = _class_table(i, test, len(percents), unknown)
+        yield caption, f"{start}{_BETWEEN.join(map(''.join, cells))}{end}"
 
 
-def _class_line(table: Table, found: ClassResult) -> str:
-    percent = found.accuracy_percent
-    score = table_cell(table, _CLASS_COLUMNS[1], table.absent("No image.")) if percent is None else _score(percent)
-    taken_for = _taken_for(found.other, found.mistaken)
-    return f"<tr>\n{heading(found.name)}\n{score}\n{_images(found.images)}\n{taken_for}\n</tr>"
+_BETWEEN = "\n"
+
+
+@lru_cache(maxsize=1024)
+def _class_table(number: int, test: str, lines: int, unknown: bool) -> tuple[str, str, str]:
+    """Its caption, and what stands before and behind so many lines; unknown: whether some class has no image."""
+    table = _of_classes(number, test)
+    if unknown:
+        table.absent(_NO_IMAGE)
+    marks = ["\ue000"] * lines
+    start, end = show(table, lines=marks).split(_BETWEEN.join(marks))
+    return table.caption, start, end
+
+
+@lru_cache(maxsize=1024)
+def _unknown(number: int) -> str:
+    table = _of_classes(number, "")
+    return f"{table_cell(table, _CLASS_COLUMNS[1], table.absent(_NO_IMAGE))}\n"
+
+
+def _of_classes(number: int, test: str) -> Table:
+    caption = f"Classes of {shown(test, 60)}"
+    return Table(f"classes{number}", caption, _CLASS_COLUMNS, features=("filter",), kind="wordy")
+
+
+_NO_IMAGE = "No image."
+
+
+@lru_cache(maxsize=OFTEN)
+def _name(text: str) -> str:
+    """The start of a row, up to its second cell."""
+    return f"<tr>\n{heading(text)}\n"
 
 
 @lru_cache(maxsize=OFTEN)
 def _score(percent: float) -> str:
-    return cell(f"{percent:.1f}", percent)
+    return f"{cell(f'{percent:.1f}', percent)}\n"
 
 
 @lru_cache(maxsize=OFTEN)
 def _images(number: int) -> str:
-    return cell(f"{number:,}", number)
+    return f"{cell(f'{number:,}', number)}\n"
 
 
 @lru_cache(maxsize=OFTEN)
 def _taken_for(other: str, mistaken: int) -> str:
-    return cell(f"{other} ({mistaken:,})" if mistaken else "no other", numeric=False)
+    """The last cell of a row, and the end of it."""
+    return f"{cell(f'{other} ({mistaken:,})' if mistaken else 'no other', numeric=False)}\n</tr>"

@@ -4,49 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness.records import RunRecord, TestRecord
 from reports.format.text import shown
 
 
 @dataclass(slots=True)
-class ClassResult:
-    """A class in a test; `mistaken` of its images were taken for `other`, its most frequent wrong answer."""
+class ByClass:
+    """A test's results, each class at its place: its images, and how many of them were `mistaken` for `others`, its most frequent
+    wrong answer.
+    """
 
-    name: str
-    images: int
-    accuracy_percent: float | None
-    mistaken: int = 0
-    other: str = ""
+    names: Sequence[str]
+    images: Sequence[int]
+    accuracy_percents: Sequence[float | None]
+    mistaken: Sequence[int]
+    others: Sequence[str]
 
 
-Classes = Mapping[str, list[ClassResult]]
+Classes = Mapping[str, ByClass]
 """Every class of every test that has a confusion matrix, by test."""
 
 
 def by_class(record: RunRecord) -> Classes:
     """The results of a record's tests class by class; a matrix with classes that the test doesn't have is none."""
-    return {test: _results(found) for test, found in record.accuracy.items() if _known(found)}
+    return {test: results for test, found in record.accuracy.items() if (results := _results(found))}
 
 
-def _known(found: TestRecord) -> bool:
-    return bool(found.confusion) and max(found.confusion)[0] < found.classes
+def known(percents: Sequence[float | None], names: Sequence[str]) -> list[tuple[float, str]]:
+    """Accuracy and name of the classes that have images."""
+    return [(percent, name) for percent, name in zip(percents, names, strict=True) if percent is not None]
 
 
-def _results(found: TestRecord) -> list[ClassResult]:
-    names = [shown(name, 60) for name in found.class_names]
-    names += [str(i) for i in range(len(names), found.classes)]
+def _results(found: TestRecord) -> ByClass | None:
+    if not found.confusion:
+        return None
     images, right, mistaken, other = ([0] * found.classes for _ in range(4))
     for true, predicted, count in found.confusion:
+        if true >= found.classes:
+            return None
         images[true] += count
         if true == predicted:
             right[true] += count
         elif count > mistaken[true]:
             mistaken[true], other[true] = count, predicted
-    return [
-        ClassResult(name, of, 100 * correct / of if of else None, wrong, _name_of(names, answer) if wrong else "")
-        for name, of, correct, wrong, answer in zip(names, images, right, mistaken, other, strict=False)
-    ]
+    names = _names(found.class_names, found.classes)
+    percents = [100 * correct / of if of else None for correct, of in zip(right, images, strict=True)]
+    others = [_name_of(names, answer) if wrong else "" for answer, wrong in zip(other, mistaken, strict=True)]
+    return ByClass(names[: found.classes], images, percents, mistaken, others)
+
+
+@lru_cache(maxsize=1024)
+def _names(given: tuple[str, ...], classes: int) -> tuple[str, ...]:
+    return (*(shown(name, 60) for name in given), *map(str, range(len(given), classes)))
 
 
 def _name_of(names: Sequence[str], label: int) -> str:

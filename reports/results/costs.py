@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from statistics import median
 from typing import Literal
 
@@ -49,7 +50,13 @@ def train_seconds(record: RunRecord) -> Maybe:
 
 def step_seconds(record: RunRecord) -> Maybe:
     """The median optimiser step after warm-up."""
-    steps = record.step_seconds[_warm_up(record.step_seconds) :]
+    return _steady(record.step_seconds)
+
+
+@lru_cache(maxsize=1)
+def _steady(steps: tuple[float, ...]) -> Maybe:
+    """Several figures of a run ask for it, one after the other."""
+    steps = steps[_warm_up(steps) :]
     return median(steps) if steps else None
 
 
@@ -99,8 +106,8 @@ def machine_was_busier(record: RunRecord) -> str:
 
 
 def _of_the_product(record: RunRecord) -> Maybe:
-    flops, seconds = step_flops(record), step_seconds(record)
-    peak = record.profile and record.profile.gemm_flops_per_second
+    flops, peak = step_flops(record), record.profile and record.profile.gemm_flops_per_second
+    seconds = step_seconds(record) if flops and peak else None
     return 100 * flops / seconds / peak if flops and seconds and peak else None
 
 

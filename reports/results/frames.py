@@ -45,14 +45,15 @@ def ranking(section: Section, scores: pd.DataFrame) -> tuple[tuple[str, ...], st
 def run_frame(section: Section, peak: PeakField) -> pd.DataFrame:
     """One line a finished run, with its figures."""
     names = [q.name for q in quantities.QUANTITIES]
-    lines = [
-        {"row": row.label, "dataset": r.key.dataset, "seed": r.key.seed, **quantities.figures(r, peak), **_unlike(row)}
-        for row in section.rows
-        for r in row.records
-        if r.status == "ok"
-    ]
-    frame = pd.DataFrame(lines, columns=["row", "dataset", "seed", *names])
-    return frame.astype(dict.fromkeys(names, float))
+    finished = [(row, r) for row in section.rows for r in row.records if r.status == "ok"]
+    figures = [{**quantities.figures(r, peak), **_unlike(row)} for row, r in finished]
+    columns = {
+        "row": [row.label for row, _ in finished],
+        "dataset": [r.key.dataset for _, r in finished],
+        "seed": [r.key.seed for _, r in finished],
+        **{name: np.array([found[name] for found in figures], float) for name in names},
+    }
+    return pd.DataFrame(columns)
 
 
 def _unlike(row: Row) -> dict[str, None]:

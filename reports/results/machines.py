@@ -44,7 +44,8 @@ def unlike(main: Timing | None, records: Iterable[RunRecord]) -> str:
     """Why a row has no times beside those of `main`; empty where all its runs are of that kind."""
     if main is None:
         return ""
-    others = [{found[i] for found in timings(records)} - {own} for i, own in enumerate(main)]
+    kinds = timings(records)
+    others = [{found[i] for found in kinds} - {own} for i, own in enumerate(main)]
     facts = [
         f"{fact} ({few(found)} instead of {few([own])})"
         for fact, found, own in zip(TIMED_BY, others, main, strict=True)

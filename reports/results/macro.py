@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from operator import add
 from statistics import fmean
 
 from harness.records import RunRecord, TestRecord
@@ -40,17 +40,18 @@ def _counted(record: RunRecord) -> tuple[Maybe, Maybe]:
 
 def _of_classes(test: TestRecord) -> tuple[float, float]:
     """The mean accuracy and the mean F1 of a test's classes."""
-    true, answered, right = _counts(test)
-    both = {each: true[each] + answered[each] for each in {*true, *answered}}
-    accuracy = fmean([right[each] / count for each, count in true.items() if count])
-    return 100 * accuracy, 100 * fmean([2 * right[each] / count for each, count in both.items() if count])
+    try:
+        true, answered, right = _counts(test, test.classes)
+    except IndexError:  # of classes that the test doesn't have, as no file's are
+        true, answered, right = _counts(test, 1 + max(max(pair) for *pair, _ in test.confusion))
+    accuracies = [hits / images for hits, images in zip(right, true, strict=True) if images]
+    f1s = [2 * hits / both for hits, both in zip(right, map(add, true, answered), strict=True) if both]
+    return 100 * fmean(accuracies), 100 * fmean(f1s)
 
 
-def _counts(test: TestRecord) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
+def _counts(test: TestRecord, classes: int) -> tuple[list[int], list[int], list[int]]:
     """Images by class: how many there are, how many were answered as it, and how many of them rightly."""
-    true: defaultdict[int, int] = defaultdict(int)
-    answered: defaultdict[int, int] = defaultdict(int)
-    right: defaultdict[int, int] = defaultdict(int)
+    true, answered, right = ([0] * classes for _ in range(3))
     for of, predicted, count in test.confusion:
         true[of] += count
         answered[predicted] += count

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import Literal
 
 from harness.records import Phase, RunRecord
@@ -157,8 +158,8 @@ class Quantity:
 
     def _recorded_reason(self, records: Sequence[RunRecord], peak: PeakField) -> str:
         default = self.read.of.name if isinstance(self.read, Ratio) else self.name
-        pattern = (self.missing or default).format(peak=peak)
-        said = {why for r in records for name, why in r.missing.items() if fnmatchcase(name, pattern)}
+        fits = re.compile(translate((self.missing or default).format(peak=peak))).match
+        said = {why for r in records for name, why in r.missing.items() if fits(name)}
         return visible("; ".join(sorted(said)))
 
 

@@ -76,10 +76,12 @@ class SectionResults:
 
     def on(self, label: str, unit: str) -> pd.Series | None:
         """A row's line on a unit; None where no run finished."""
-        if (label, unit) not in self.units.index:
-            return None
-        found = cast(pd.Series, self.units.loc[(label, unit), :])
-        return found if found["seeds"] else None
+        found = self._lines.get((label, unit))
+        return found if found is not None and found["seeds"] else None
+
+    @cached_property
+    def _lines(self) -> dict[tuple[str, str], pd.Series]:
+        return cast(dict[tuple[str, str], pd.Series], dict(self.units.iterrows()))
 
     @cached_property
     def by_run(self) -> dict[tuple[str, str, int], float]:
@@ -102,9 +104,23 @@ class SectionResults:
         """
         if metric == "h":
             return tangent_h(self.paired_runs("base", unit), self.paired_runs("new", unit))
-        wanted = self.scores[self.scores["metric"] == metric]
-        runs = wanted[(wanted["unit"] == unit) | (unit is None)].groupby(["row", "dataset", "seed"])["percent"]
-        return runs.mean().where(runs.count() == runs.size()).unstack(["dataset", "seed"])
+        return self._paired(metric).get(unit, self._paired(metric)[None][:0]).unstack(["dataset", "seed"])
+
+    def _paired(self, metric: str) -> dict[str | None, pd.Series]:
+        """A metric's runs by unit; by None those over all units."""
+        if metric not in self._paired_of:
+            wanted, by = self.scores[self.scores["metric"] == metric], ["row", "dataset", "seed"]
+            runs = (wanted.groupby(by)["percent"], wanted.groupby(["unit", *by])["percent"])
+            over_all, on_each = (found.mean().where(found.count() == found.size()) for found in runs)
+            self._paired_of[metric] = {None: over_all}
+            self._paired_of[metric].update(
+                (str(unit), found.droplevel("unit")) for unit, found in on_each.groupby(level="unit")
+            )
+        return self._paired_of[metric]
+
+    @cached_property
+    def _paired_of(self) -> dict[str, dict[str | None, pd.Series]]:
+        return {}
 
     @cached_property
     def comparisons(self) -> dict[statistics.Pair, float]:
@@ -133,7 +149,8 @@ class SectionResults:
         """The figures on a unit that are their rows' own, of the rows of which every seed finished there."""
         found = self._by_unit.get(unit, self._nothing)[metric]
         counts_for = self.counts_for(metric, unit)
-        return found.drop(index=[row for row in found.index if self.borrowed(row, counts_for, unit)])
+        borrowed = [row for row in found.index if self.borrowed(row, counts_for, unit)]
+        return found.drop(index=borrowed) if borrowed else found
 
     def ties_on(self, unit: str) -> Ties:
         """What a unit's seeds tell apart, among the rows that have every seed of the best one there."""

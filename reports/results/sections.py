@@ -77,7 +77,7 @@ class Condition:
             template=key.template or "",
             steps="" if key.steps is None else str(key.steps),
             simulated=key.simulated,
-            contents=", ".join(sorted(_datasets(record) & set(changed))),
+            contents=", ".join(sorted(_datasets(record).intersection(changed))) if changed else "",
         )
 
 
@@ -287,7 +287,7 @@ def _configuration(key: RunKey) -> str:
 
 def recipe_json(recipe: Recipe) -> str:
     """A canonical text of a recipe."""
-    return _RECIPE.dump_json(recipe).decode()
+    return recipe.text
 
 
 def recipe_from_json(text: str) -> Recipe:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from harness.records import RunRecord
 from harness.visible import visible
 from reports.format.styles import Style, distinct_styles
-from reports.format.text import plural, short
+from reports.format.text import plural, short, shown
 from reports.results.section_results import SectionResults
 from reports.results.sections import REFERENCE, Section, grouped
 
@@ -36,7 +36,7 @@ def run_titles(found: Sequence[SectionResults]) -> dict[int, str]:
             if not section.again for row in section.rows for record in row.records]  # fmt: skip
     titles: dict[int, str] = {}
     for title, alike in grouped(runs, lambda run: run[0]).items():
-        apart = _telling([own for _, own, _ in alike])
+        apart = _telling([own for _, own, _ in alike]) if len(alike) > 1 else ()
         titles |= {
             id(record): ", ".join([title, *(own[name] for name in apart if own[name])]) for _, own, record in alike
         }
@@ -46,7 +46,7 @@ def run_titles(found: Sequence[SectionResults]) -> dict[int, str]:
 def run_title(label: str, record: RunRecord) -> str:
     """A run by its row's label, its dataset, shots and seed."""
     key = record.key
-    return f"{label} on {short(visible(key.dataset), 60)}, {plural(key.shots, 'shot')}, seed {key.seed}"
+    return f"{label} on {shown(key.dataset, 60)}, {plural(key.shots, 'shot')}, seed {key.seed}"
 
 
 def conditions(section: Section) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
+from types import NoneType
 from typing import Any
 
 from harness import plugins
@@ -109,6 +110,8 @@ def _own_fields(method: str) -> set[str]:
 
 def _plain(value: Any) -> Any:
     """As JSON has it, since records were read from it."""
+    if type(value) in (str, int, float, bool, NoneType):
+        return value
     return json.loads(json.dumps(value))
 
 

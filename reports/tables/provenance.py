@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -15,7 +16,7 @@ from harness.visible import block, visible
 from reports.format import units
 from reports.format.cells import Cell, Column, Table
 from reports.format.styles import Style
-from reports.format.text import few, listed, plural, short
+from reports.format.text import few, listed, plural, short, shown
 from reports.results.machines import TIMED_BY, timing
 from reports.results.sections import Section, canonical, grouped, plain, recipe_json
 
@@ -56,12 +57,15 @@ def machine_table(records: Iterable[RunRecord]) -> Table:
 
 def environment_text(environment: Environment) -> str:
     """Every known fact of an environment, a line each."""
-    facts = {
-        **_facts(environment),
-        "Load average": environment.load_average,
-        "Runs at once": environment.concurrent_runs,
-    }
-    return "\n".join(f"{visible(n)}: {short(visible(str(fact)), 200)}" for n, fact in facts.items() if fact is not None)
+    own = {"Load average": environment.load_average, "Runs at once": environment.concurrent_runs}
+    lines = [f"{name}: {shown(str(fact), 200)}" for name, fact in own.items() if fact is not None]
+    return "\n".join([*_lines(tuple(_facts(environment).items())), *lines])
+
+
+@lru_cache(maxsize=1024)
+def _lines(facts: tuple[tuple[str, str | None], ...]) -> list[str]:
+    """What the runs of a machine have in common."""
+    return [f"{visible(name)}: {shown(fact, 200)}" for name, fact in facts if fact is not None]
 
 
 def recipe_table(name: str, section: Section, styles: dict[str, Style]) -> Table:
@@ -163,13 +167,14 @@ def doubts(section: Section) -> list[str]:
 
 def origins(records: Iterable[RunRecord]) -> dict[str, set[str]]:
     """By fact that figures may depend on (weights, commit, machine, software): its values in the finished runs."""
-    finished = [r for r in records if r.status == "ok"]
-    facts = [
+    every = [
         {"Weights": r.weights_sha256 and r.weights_sha256[:12]}
         | _facts(r.environment)
         | {"Commit": r.environment.commit and r.environment.commit[:12]}
-        for r in finished
+        for r in records
+        if r.status == "ok"
     ]
+    facts = {tuple(found.items()): found for found in every}.values()
     names = dict.fromkeys(name for found in facts for name in found if name not in ("Device", "Host (hash)"))
     return {short(visible(name), 60): {found.get(name) or "unknown" for found in facts} for name in names}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from reports.format import units
@@ -76,9 +78,9 @@ def seed_table(name: str, results: SectionResults, styles: dict[str, Style]) -> 
             table.rows.append([
                 Cell(row.label, style=styles[row.label]),
                 Cell(str(seed), seed),
-                _number(table, scores.get(own), units.percent, GAP),
-                *(_number(table, found[own], cost.text, cost.reason(row, results.peak)) if whole else table.absent(GAP)
-                  for cost, found in costs),
+                _number(table, scores.get(own), units.percent, lambda: GAP),
+                *(_number(table, found[own], cost.text, partial(cost.reason, row, results.peak)) if whole
+                  else table.absent(GAP) for cost, found in costs),
             ])  # fmt: skip
     return table
 
@@ -181,9 +183,10 @@ def _cost_cell(table: Table, row: Row, cost: Quantity, results: SectionResults) 
 
 def stands_out(value: float, among: pd.Series, text: Callable[[float], str], better: int = 1) -> bool:
     """Whether a value reads as the best of `among`, and not just because all of them read alike."""
-    low, high = text(among.min()), text(among.max())
+    known = among.to_numpy(float)
+    low, high = text(np.fmin.reduce(known)), text(np.fmax.reduce(known))
     return low != high and text(value) == (high if better > 0 else low)
 
 
-def _number(table: Table, value: float | None, text: Callable[[float], str], why: str) -> Cell:
-    return table.absent(why) if value is None or pd.isna(value) else Cell(text(value), value)
+def _number(table: Table, value: float | None, text: Callable[[float], str], why: Callable[[], str]) -> Cell:
+    return table.absent(why()) if value is None or pd.isna(value) else Cell(text(value), value)

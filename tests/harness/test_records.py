@@ -134,6 +134,18 @@ def test_a_name_that_stands_twice_is_told(record):
         from_json(data, "a.json")
 
 
+@pytest.mark.parametrize("twice", [b'"a1": "", "a1": ""', b'"a1": "", "\\u00611": ""', b'"a1" : "", "a1"\n: ""'])
+def test_a_name_that_stands_twice_is_told_whatever_was_read_before(record, twice):
+    before, missing, after = to_json(record).partition(b'"missing": {')
+    texts = [
+        before + missing + names + after[after.index(b"}") :] for names in (b'"a1": "", "a2": ""', b'"a1": ""', twice)
+    ]
+    for once in texts[:2]:
+        from_json(once, "a.json")
+    with pytest.raises(DataError, match="'a1' stands twice in one object"):
+        from_json(texts[2], "a.json")
+
+
 def test_a_record_of_a_later_version_is_told_from_a_broken_one(record):
     document = json.loads(to_json(record)) | {"schema_version": 2, "news": []}
     with pytest.raises(

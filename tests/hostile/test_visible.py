@@ -15,7 +15,7 @@ from harness.cli.progress import summary
 from harness.cli.terminal import Console, echo, say
 from harness.errors import DataError
 from harness.records import from_json, to_json
-from harness.visible import block, csv_cell, visible
+from harness.visible import block, csv_cell, joined, visible
 from reports.export.records import as_csv, as_latex, as_markdown, configuration, metrics
 from reports.pages.page import page
 
@@ -171,3 +171,8 @@ def test_an_exported_formula_is_inert_and_numbers_stay_numbers(record):
     rows = list(csv.DictReader(io.StringIO(as_csv([record("=cmd()", "-2+x", reason="@SUM(A1)", base=80.5)]).decode())))
     assert (rows[0]["method"], rows[0]["dataset"], rows[0]["reason"]) == ("'=cmd()", "'-2+x", "'@SUM(A1)")
     assert float(rows[0]["accuracy_percent"]) == 80.5
+
+
+@pytest.mark.parametrize("text", ["<b>\u200d</b>", "क\u200dष", "<b>ok</b>\n", "\u200c"])
+def test_of_visible_texts_put_together_joiners_alone_are_looked_at(text):
+    assert joined(text) == block(text)

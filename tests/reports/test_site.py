@@ -11,8 +11,10 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
+import pydantic_core
 import pytest
 
+from harness import records
 from harness.records import from_json, to_json
 from reports import __main__ as command
 from reports import pages
@@ -183,26 +185,31 @@ def counted(monkeypatch):
     return count
 
 
-def test_a_record_is_opened_once_parsed_without_python_and_its_folder_listed_once(record, tmp_path, counted):
+def test_a_record_is_opened_once_parsed_without_python_and_its_folder_listed_once(
+    record, tmp_path, counted, monkeypatch
+):
+    monkeypatch.setattr(records, "_shapes", set())
     files = {str(tmp_path / f"{i}.json"): text for i, text in enumerate(full_records(record, 2, 2, 2))}
     for path, text in files.items():
         Path(path).write_bytes(text)
     opened, listed, loads = counted(os, "open"), counted(os, "scandir"), counted(json, "loads")
+    parsed = counted(pydantic_core, "from_json")
     found, problems = command.read([tmp_path])
     assert len(found) == 8
     assert not problems
     assert [str(args[0]) for args in opened] == list(files)
     assert [str(args[0]) for args in listed] == [str(tmp_path)]
     assert not loads, "Python's reader is for names that stand twice"
+    assert len(parsed) == 1, "to look at names, once for all records of a shape"
 
 
 @pytest.mark.parametrize("seeds", [2, 8])
 def test_what_is_made_once_and_what_for_each_run(record, counted, seeds):
-    records = [from_json(text, "memory") for text in full_records(record, methods=2, datasets=2, seeds=seeds)]
+    found = [from_json(text, "memory") for text in full_records(record, methods=2, datasets=2, seeds=seeds)]
     confusions, texts = counted(macro, "_counts"), counted(sections, "key_json")
     rendered = counted(html_document, "render")
     others = [counted(module, "render") for module in (pages.site, pages.listings)]
-    dict(site(records))
+    dict(site(found))
     runs = 4 * seeds
     assert len(confusions) == 2 * runs, "each test once, for two figures"
     assert len(texts) == runs, "a key's text sorts records; no two of these may be the same run"
