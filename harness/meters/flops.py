@@ -6,6 +6,7 @@ nothing else counts. Nothing is recomputed.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +14,22 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+from harness.clip.products import ONEDNN
 from harness.meters.dispatch_mode import CountingMode
 from harness.meters.gpu import calls_of
 
 GEMM_SIZE = 4096
 """Side of the square matrices whose product gives a machine's peak."""
+
+
+if ONEDNN is not None:
+
+    @register_flop_formula(ONEDNN)
+    def _onednn_flops(rows: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
+        """What torch counts of the same product by MKL."""
+        return 2 * math.prod(rows) * weight[0]
 
 
 class FlopCount(CountingMode):
