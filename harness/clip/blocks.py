@@ -32,6 +32,10 @@ class Rows(Protocol):
         """Attention of the queries' rows (*, Q, H, D / H) over keys and values of all rows (*, K, H, D / H): (*, Q, D)."""
         ...
 
+    def sight(self, dtype: torch.dtype) -> fused.Sight | None:
+        """What each row sees, where the block computes all rows of equal sequences; None where it doesn't."""
+        ...
+
     def uniform(self, length: int, x: Tensor) -> Tensor:
         """Random numbers in [0, 1) for the rows of x, drawn for whole sequences of `length` rows.
 
@@ -59,6 +63,9 @@ class AllRows:
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attention(q, k, v, causal=self.causal)
 
+    def sight(self, dtype: torch.dtype) -> fused.Sight | None:
+        return fused.Sight(self.causal)
+
     def uniform(self, length: int, x: Tensor) -> Tensor:
         return torch.rand(x.shape[0], length, x.shape[-1], device=x.device)[:, : x.shape[1]]
 
@@ -72,6 +79,9 @@ class FirstRow:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attention(q, k, v)
+
+    def sight(self, dtype: torch.dtype) -> fused.Sight | None:
+        return None
 
     def uniform(self, length: int, x: Tensor) -> Tensor:
         return AllRows(causal=False).uniform(length, x)
@@ -99,6 +109,9 @@ def run_block(block: Any, x: Tensor, rows: Rows, *, update: QkvUpdate | None = N
         mixed = rows.attend(*_heads(block, x, rows, update))
         x = rows.queries(x) + block.ls_1(block.attn.out_proj(mixed))
         return x + block.ls_2(_mlp(block.mlp, block.ln_2(x), lean))
+    sight = rows.sight(x.dtype) if update is None and fused.is_one_node(x, layers) else None
+    if sight is not None:
+        return fused.whole_block(x, layers, sight)
     asking = rows.queries(x)
     heads = _fused_heads(layers, x, asking) if update is None else _heads(block, x, rows, update)
     mixed = rows.attend(*heads)

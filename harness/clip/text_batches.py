@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from harness.clip.blocks import AllRows, QkvUpdate, attention, run_block
+from harness.clip.fused import Sight
 
 MOST_DENSE_ROWS = 256
 """Up to so many packed rows, attention over all of them under a mask takes less time than over each text's own, padded, whatever
@@ -316,6 +317,9 @@ class PackedRows:
         first = _attention(q[..., :shared, :], k[..., :shared, :], v[..., :shared, :], heads, causal=True)
         return torch.cat([first, layout.pack_own(own)], dim=-2)
 
+    def sight(self, dtype: torch.dtype) -> Sight | None:
+        return Sight(bias=self.layout.bias(dtype)) if self.layout.is_dense else None
+
     def uniform(self, length: int, x: Tensor) -> Tensor:
         assert self.layout.shared == 0, "texts that draw numbers of their own must be `apart`"
         drawn = torch.rand(len(self.layout.lengths), length, x.shape[-1], device=x.device)
@@ -328,6 +332,9 @@ class EndRows(PackedRows):
 
     def queries(self, x: Tensor) -> Tensor:
         return x.index_select(-2, self.layout.ends)
+
+    def sight(self, dtype: torch.dtype) -> Sight | None:
+        return None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         layout = self.layout

@@ -7,6 +7,7 @@ nothing else counts. Nothing is recomputed.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +17,24 @@ import torch
 from torch import Tensor
 
 from harness.absent import absent
+from harness.clip.products import ONEDNN, product
 from harness.meters.dispatch_mode import CountingMode
 from harness.meters.gpu import calls_of
 
 logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # it warns that Triton's kernels are not counted
 with absent("triton"):  # it takes long to import, and at a process's end
-    from torch.utils.flop_counter import flop_registry
+    from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 GEMM_SIZE = 4096
 """Side of the square matrices whose product gives a machine's peak."""
+
+
+if ONEDNN is not None:
+
+    @register_flop_formula(ONEDNN)
+    def _onednn_flops(rows: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
+        """What torch counts of the same product by MKL."""
+        return 2 * math.prod(rows) * weight[0]
 
 
 class FlopCount(CountingMode):
@@ -56,13 +66,13 @@ def _shapes(values: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def gemm_flops_per_second(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
-    """The fastest of `repeats` products of two square matrices, here and now, after one that doesn't count."""
+    """The fastest of `repeats` products of two square matrices, as the fast execution has them, after one that doesn't count."""
     a, b = (torch.randn(GEMM_SIZE, GEMM_SIZE, device=device).to(dtype) for _ in "ab")
     calls, seconds = calls_of(device), []
     for _ in range(1 + repeats):
         calls.synchronise()
         start = time.perf_counter()
-        a @ b
+        product(a, b)
         calls.synchronise()
         seconds.append(time.perf_counter() - start)
     return 2 * GEMM_SIZE**3 / min(seconds[1:])

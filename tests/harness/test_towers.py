@@ -1,5 +1,6 @@
 """Staged towers against open_clip's own forward, in float64, in both executions."""
 
+from copy import deepcopy
 from functools import cache
 
 import open_clip
@@ -7,13 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from harness.clip import fused, text_batches
+from harness.clip import fused, products, text_batches
 from harness.clip.backbone import Backbone
 from harness.clip.blocks import AllRows, run_block
 from harness.clip.image_tower import ImageTower
-from harness.clip.text_batches import Layout, Tokens
+from harness.clip.products import product
+from harness.clip.text_batches import Layout, PackedRows, Tokens
 from harness.clip.text_tower import TextTower
 from harness.errors import BackboneError, ConfigError
+from harness.meters.dispatch_mode import EagerMode
+from harness.meters.flops import FlopCount
 
 TEXTS = ["a photo of a dog.", "cat", "a photo of the very long-haired dachshund, a type of pet."]
 tokenizer_of = cache(open_clip.get_tokenizer)  # reads its vocabulary each time
@@ -257,6 +261,45 @@ def test_layers_are_fused_only_where_they_are_open_clips_and_nobody_watches(acti
     arguments = [x, *plain.parameters()]
     actual, expected = (run_block(plain, x, AllRows(causal=True), lean=lean) for lean in (True, False))
     same_with_gradients(actual, expected, arguments)
+
+
+@pytest.mark.parametrize(
+    "rows", [AllRows(causal=True), AllRows(causal=False), PackedRows(Layout(1, (2, 2), torch.device("cpu")))], ids=str
+)
+def test_a_block_of_which_nothing_is_trained_is_one_node(rows, clip):
+    block, x = deepcopy(clip.visual.transformer.resblocks[0]).requires_grad_(False), randn(2, 5, 32).requires_grad_()
+    actual, expected = (run_block(block, x, rows, lean=lean) for lean in (True, False))
+    assert type(actual.grad_fn).__name__ == "_WholeBlockBackward"
+    same_with_gradients(actual, expected, [x])
+    with torch.no_grad():
+        same(run_block(block, x, rows, lean=True), expected)
+    block.ln_1.bias.requires_grad_(True)
+    assert type(run_block(block, x, rows, lean=True).grad_fn).__name__ == "_AfterAttentionBackward"
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(1, 1), (1.7, 1.7), (0.6, 1)])
+def test_a_large_product_is_onednns_where_mkl_halves_vectors_and_counts_as_many_flops(alpha, beta, monkeypatch):
+    if products.ONEDNN is None:
+        pytest.skip("this torch has no oneDNN")
+    rows, matrix, bias = torch.randn(128, 128), torch.randn(128, 128), torch.randn(128)
+    found = {}
+    for onednn in (True, False):
+        monkeypatch.setattr(products, "mkl_halves_vectors", lambda onednn=onednn: onednn)
+        with FlopCount(lambda: "here") as flops, Count() as count:
+            found[onednn] = product(rows, matrix, bias, alpha=alpha, beta=beta), product(rows, matrix)
+        assert flops.by_phase["here"] == 2 * 2 * 128**3
+        assert count.onednn == (2 if onednn else 0)
+        assert len(product(rows[:1], matrix)) == 1
+    for ours, theirs in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+class Count(EagerMode):
+    onednn = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.onednn += func.overloadpacket is products.ONEDNN
+        return func(*args, **(kwargs or {}))
 
 
 def test_a_text_keeps_a_row_of_its_own_of_what_all_share():
