@@ -59,6 +59,8 @@ _READY_SECONDS = 0.02
 """How often a fork server that is starting is looked at."""
 _LOOK_SECONDS = 1.0
 """How often runs that have a time limit are looked at."""
+_EXEC_SECONDS = 0.05
+"""While a program takes the place of another in a process, that has no environment: a moment, longer on a busy machine."""
 _LONGEST_SOCKET_NAME = 103
 """In bytes, on the system that allows the fewest (macOS)."""
 
@@ -432,6 +434,8 @@ def _end_marked(mark: str) -> list[str]:
     names = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
+            if not process.environ() and process.exe():
+                time.sleep(_EXEC_SECONDS)
             if process.environ().get(_MARK) == mark:
                 names.append(process.name())
                 process.kill()
