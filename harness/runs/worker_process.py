@@ -432,8 +432,9 @@ def _end_left_behind(process: psutil.Process) -> list[str]:
 def _end_marked(mark: str) -> list[str]:
     """End whatever a run has started that is dead by now; the names of these programs."""
     names = []
-    for process in psutil.process_iter():
+    for number in psutil.pids():  # psutil's iterator may have kept an earlier process of the same number
         with suppress(psutil.Error, OSError):
+            process = psutil.Process(number)
             if not process.environ() and process.exe():
                 time.sleep(_EXEC_SECONDS)
             if process.environ().get(_MARK) == mark:
