@@ -164,7 +164,7 @@ def _margins(by_seed: pd.DataFrame) -> dict[str, float]:
 
 def _whole(how: str) -> Callable[[pd.Series], float]:
     """A sum, mean or maximum that is absent where one of its parts is."""
-    return lambda column: getattr(column, how)(skipna=False)
+    return lambda column: getattr(column.to_numpy(), how)()
 
 
 def _with_differences(summary: pd.DataFrame) -> pd.DataFrame:

@@ -87,7 +87,7 @@ def _device(environment: Environment) -> str:
     return ("cuda" if environment.gpu else "cpu") if kind == "auto" else kind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """One line of every table of its section. `label` is unique there, printable, and at most 64 characters long.
 
@@ -99,7 +99,7 @@ class Row:
     records: tuple[RunRecord, ...]
     untimed: str = ""
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int, ...]:
         return tuple(sorted({r.key.seed for r in self.records}))
 
