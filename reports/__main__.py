@@ -260,8 +260,8 @@ def page_path(output: Path) -> Path:
     return output if output.suffix == ".html" else output / "index.html"
 
 
-def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
-    """Writes each (path, text) below the folder `output`, whole or not at all, and returns the path of ``index.html``.
+def write(output: Path, files: Iterable[tuple[str, str | bytes]]) -> Path:
+    """Writes each (path, text or its UTF-8) below the folder `output`, whole or not at all, and returns the path of ``index.html``.
 
     Where `output` ends in .html it is that file. Raises ConfigError where it can't be written.
     """
@@ -269,13 +269,16 @@ def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
     folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        made = {folder}
-        for name, text in files:
-            path = target if name == "index.html" else folder / name
-            if path.parent not in made:
-                _make_folder(path.parent)
-                made.add(path.parent)
-            write_atomically(path, text.encode(), sync=path == target)  # thousands of pages need not wait for the disk
+        made = {""}
+        for name, content in files:
+            is_first, (inside, _, _) = name == "index.html", name.rpartition("/")
+            if inside not in made:
+                _make_folder(folder / inside)
+                made.add(inside)
+            data = content.encode() if isinstance(content, str) else content
+            write_atomically(
+                target if is_first else folder / name, data, sync=is_first
+            )  # thousands need not wait for the disk
     except OSError as error:
         raise ConfigError(
             f"the report can't be written to {output}: {error.strerror}.", "Name another place: -o SITE."
@@ -321,7 +324,9 @@ def _without_unfit(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[
     return fit, unfit
 
 
-def _rendered(found: Sequence[SectionResults], problems: Sequence[Problem], pages: bool) -> Iterable[tuple[str, str]]:
+def _rendered(
+    found: Sequence[SectionResults], problems: Sequence[Problem], pages: bool
+) -> Iterable[tuple[str, str | bytes]]:
     if pages:
         from reports.pages.site import site_of
 
