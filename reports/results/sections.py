@@ -302,4 +302,7 @@ def plain(value: Any) -> str:
 
 def canonical(value: Any) -> str:
     """Equal values give equal texts."""
-    return json.dumps(value, sort_keys=True, default=str)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=str)
