@@ -63,14 +63,14 @@ def require_regular(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
-def read_regular(path: Path, most_bytes: int = MOST_TEXT_BYTES, *, links: bool = True) -> bytes:
+def read_regular(path: Path | str, most_bytes: int = MOST_TEXT_BYTES, *, links: bool = True) -> bytes:
     """The content of a regular file of `most_bytes` at most; without `links`, of no symbolic link. Raises OSError."""
     try:
         file = os.open(path, os.O_RDONLY | _AT_ONCE | (0 if links else _NO_LINK))
     except OSError as error:
         if links or error.errno != errno.ELOOP:
             raise
-        path.stat()  # of a link that leads nowhere, that there is no file
+        os.stat(path)  # of a link that leads nowhere, that there is no file
         raise OSError(errno.ELOOP, "it is a symbolic link", str(path)) from error
     try:
         found = os.fstat(file)
@@ -97,7 +97,7 @@ def printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+def write_atomically(path: Path | str, data: bytes, *, sync: bool = True) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
 
     Without `sync` that holds for crashes of the process alone, not of the machine: for files that are quickly made again.
@@ -135,12 +135,12 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         raise
 
 
-def _beside(path: Path) -> str:
+def _beside(path: Path | str) -> str:
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name[:40]}.{secrets.token_hex(8)}.part")
 
 
-def put(part: Path | str, path: Path, *, sync: bool = True) -> None:
+def put(part: Path | str, path: Path | str, *, sync: bool = True) -> None:
     """Have a file that is whole take the place of `path`, in the same file system, and be on the disk before."""
     if sync:
         with open(part, "rb") as file:

@@ -141,7 +141,7 @@ def compared(before: Path, after: Path, output: Path | None = None) -> tuple[lis
             f"{before} and {after} are the same folder: nothing would differ.",
             "Name two: adaptbench compare before after",
         )
-    shared = {path.resolve() for path in _files([before])} & {path.resolve() for path in _files([after])}
+    shared = {Path(path).resolve() for path in _files([before])} & {Path(path).resolve() for path in _files([after])}
     if shared:
         raise ConfigError(
             f"{before} and {after} hold the same records, such as {min(shared).name}: nothing would differ.",
@@ -230,11 +230,11 @@ def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     with _without_collecting():
         for path in _files(folders):
             try:
-                records.append(from_json(record_bytes(path), str(path)))
+                records.append(from_json(record_bytes(path), path))
             except DataError as error:
-                problems.append(Problem(str(path), str(error)))
+                problems.append(Problem(path, str(error)))
             except OSError as error:
-                problems.append(Problem(str(path), f"{path} can't be read: {error.strerror}."))
+                problems.append(Problem(path, f"{path} can't be read: {error.strerror}."))
     return records, problems
 
 
@@ -336,17 +336,17 @@ def _rendered(
     return [("index.html", page_of(found, problems))]
 
 
-def _files(folders: Sequence[Path]) -> list[Path]:
+def _files(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(
                 f"there is no results folder {folder}.", "Name the folder that `adaptbench run` wrote to (--results)."
             )
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for folder in folders:
         for path, is_link, resolved in _json_files(str(folder), os.path.realpath(folder)):
             if not (is_link and resolved in found):
-                found[resolved] = Path(path)
+                found[resolved] = path.removeprefix(f"{os.curdir}{os.sep}")
     return list(found.values())
 
 

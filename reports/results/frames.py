@@ -128,7 +128,9 @@ def summary_frame(
         kept = scores[(scores["row"] == row.label) & scores["unit"].isin(done)]
         by_seed = kept.groupby(["seed", "metric"])["percent"].mean().unstack("metric").reindex(columns=list(metrics))
         line.update(_averages(by_seed))
-        line.update(_costs_over_seeds(runs[(runs["row"] == row.label) & runs["dataset"].isin(kept["dataset"].unique())]))
+        line.update(
+            _costs_over_seeds(runs[(runs["row"] == row.label) & runs["dataset"].isin(kept["dataset"].unique())])
+        )
         lines[row.label] = line
     return _with_differences(pd.DataFrame.from_dict(lines, orient="index"))
 

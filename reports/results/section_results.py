@@ -149,7 +149,7 @@ class SectionResults:
     def rivals(self, unit: str, metric: str) -> pd.Series:
         """The figures on a unit that are their rows' own, of the rows of which every seed finished there."""
         if (unit, metric) not in self._rivals:
-            found = (self._by_unit[unit] if unit in self._by_unit else self._nothing)[metric]
+            found = self._by_unit.get(unit, self._nothing)[metric]
             counts_for = self.counts_for(metric, unit)
             borrowed = [row for row in found.index if self.borrowed(row, counts_for, unit)]
             self._rivals[unit, metric] = found.drop(index=borrowed) if borrowed else found
@@ -231,7 +231,7 @@ class SectionResults:
     def _complete_runs(self, metric: str) -> pd.DataFrame:
         return self.paired_runs(metric).loc[list(self.complete.index)]
 
-    @property
+    @cached_property
     def _nothing(self) -> pd.DataFrame:
         return self.units.iloc[:0].droplevel("unit")
 
