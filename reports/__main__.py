@@ -271,14 +271,13 @@ def write(output: Path, files: Iterable[tuple[str, str | bytes]]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         made = {""}
         for name, content in files:
-            is_first, (inside, _, _) = name == "index.html", name.rpartition("/")
+            inside, first = name.rpartition("/")[0], name == "index.html"
             if inside not in made:
                 _make_folder(folder / inside)
                 made.add(inside)
+            path = target if first else os.path.join(folder, name)
             data = content.encode() if isinstance(content, str) else content
-            write_atomically(
-                target if is_first else folder / name, data, sync=is_first
-            )  # thousands need not wait for the disk
+            write_atomically(path, data, sync=first)  # thousands of pages need not wait for the disk
     except OSError as error:
         raise ConfigError(
             f"the report can't be written to {output}: {error.strerror}.", "Name another place: -o SITE."
