@@ -16,6 +16,7 @@ import platformdirs
 
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 MOST_TEXT_BYTES = 1 << 28
 """Lists of images are shorter: ImageNet's takes a quarter of it."""
 
@@ -62,14 +63,14 @@ def require_regular(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
-def read_regular(path: Path, most_bytes: int = MOST_TEXT_BYTES, *, links: bool = True) -> bytes:
+def read_regular(path: Path | str, most_bytes: int = MOST_TEXT_BYTES, *, links: bool = True) -> bytes:
     """The content of a regular file of `most_bytes` at most; without `links`, of no symbolic link. Raises OSError."""
     try:
         file = os.open(path, os.O_RDONLY | _AT_ONCE | (0 if links else _NO_LINK))
     except OSError as error:
         if links or error.errno != errno.ELOOP:
             raise
-        path.stat()  # of a link that leads nowhere, that there is no file
+        os.stat(path)  # of a link that leads nowhere, that there is no file
         raise OSError(errno.ELOOP, "it is a symbolic link", str(path)) from error
     try:
         found = os.fstat(file)
@@ -96,20 +97,24 @@ def printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+def write_atomically(path: Path | str, data: bytes, *, sync: bool = True) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
 
     Without `sync` that holds for crashes of the process alone, not of the machine: for files that are quickly made again.
     """
     part = _beside(path)
     try:
-        with part.open("xb", buffering=0) as file:  # with the user's umask
+        file = os.open(part, _NEW, 0o666)  # with the user's umask
+        try:
             left = memoryview(data)
             while left:
-                left = left[file.write(left) :]
+                left = left[os.write(file, left) :]
+        finally:
+            os.close(file)
         put(part, path, sync=sync)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(part)
         raise
 
 
@@ -120,7 +125,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     Its name is no other writer's, also of those on other machines that share the folder. A symbolic link at `path` is replaced,
     not followed.
     """
-    part = _beside(path)
+    part = Path(_beside(path))
     part.open("x").close()  # with the user's umask
     try:
         yield part
@@ -130,13 +135,14 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         raise
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
+def _beside(path: Path | str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name[:40]}.{secrets.token_hex(8)}.part")
 
 
-def put(part: Path, path: Path, *, sync: bool = True) -> None:
+def put(part: Path | str, path: Path | str, *, sync: bool = True) -> None:
     """Have a file that is whole take the place of `path`, in the same file system, and be on the disk before."""
     if sync:
-        with part.open("rb") as file:
+        with open(part, "rb") as file:
             os.fsync(file.fileno())
     os.replace(part, path)

@@ -71,4 +71,7 @@ def key_json(key: RunKey) -> str:
     """
     values = KEY_ADAPTER.dump_python(key, mode="json")
     given = {name: value for name, value in values.items() if name not in _DEFAULTS or value != _DEFAULTS[name]}
-    return json.dumps(given, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(given)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -141,7 +141,7 @@ def compared(before: Path, after: Path, output: Path | None = None) -> tuple[lis
             f"{before} and {after} are the same folder: nothing would differ.",
             "Name two: adaptbench compare before after",
         )
-    shared = {path.resolve() for path in _files([before])} & {path.resolve() for path in _files([after])}
+    shared = {Path(path).resolve() for path in _files([before])} & {Path(path).resolve() for path in _files([after])}
     if shared:
         raise ConfigError(
             f"{before} and {after} hold the same records, such as {min(shared).name}: nothing would differ.",
@@ -230,11 +230,11 @@ def read(folders: Sequence[Path]) -> tuple[list[RunRecord], list[Problem]]:
     with _without_collecting():
         for path in _files(folders):
             try:
-                records.append(from_json(record_bytes(path), str(path)))
+                records.append(from_json(record_bytes(path), path))
             except DataError as error:
-                problems.append(Problem(str(path), str(error)))
+                problems.append(Problem(path, str(error)))
             except OSError as error:
-                problems.append(Problem(str(path), f"{path} can't be read: {error.strerror}."))
+                problems.append(Problem(path, f"{path} can't be read: {error.strerror}."))
     return records, problems
 
 
@@ -260,8 +260,8 @@ def page_path(output: Path) -> Path:
     return output if output.suffix == ".html" else output / "index.html"
 
 
-def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
-    """Writes each (path, text) below the folder `output`, whole or not at all, and returns the path of ``index.html``.
+def write(output: Path, files: Iterable[tuple[str, str | bytes]]) -> Path:
+    """Writes each (path, text or its UTF-8) below the folder `output`, whole or not at all, and returns the path of ``index.html``.
 
     Where `output` ends in .html it is that file. Raises ConfigError where it can't be written.
     """
@@ -269,13 +269,15 @@ def write(output: Path, files: Iterable[tuple[str, str]]) -> Path:
     folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        made = {folder}
-        for name, text in files:
-            path = target if name == "index.html" else folder / name
-            if path.parent not in made:
-                _make_folder(path.parent)
-                made.add(path.parent)
-            write_atomically(path, text.encode(), sync=path == target)  # thousands of pages need not wait for the disk
+        made = {""}
+        for name, content in files:
+            inside, first = name.rpartition("/")[0], name == "index.html"
+            if inside not in made:
+                _make_folder(folder / inside)
+                made.add(inside)
+            path = target if first else os.path.join(folder, name)
+            data = content.encode() if isinstance(content, str) else content
+            write_atomically(path, data, sync=first)  # thousands of pages need not wait for the disk
     except OSError as error:
         raise ConfigError(
             f"the report can't be written to {output}: {error.strerror}.", "Name another place: -o SITE."
@@ -321,7 +323,9 @@ def _without_unfit(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[
     return fit, unfit
 
 
-def _rendered(found: Sequence[SectionResults], problems: Sequence[Problem], pages: bool) -> Iterable[tuple[str, str]]:
+def _rendered(
+    found: Sequence[SectionResults], problems: Sequence[Problem], pages: bool
+) -> Iterable[tuple[str, str | bytes]]:
     if pages:
         from reports.pages.site import site_of
 
@@ -331,17 +335,17 @@ def _rendered(found: Sequence[SectionResults], problems: Sequence[Problem], page
     return [("index.html", page_of(found, problems))]
 
 
-def _files(folders: Sequence[Path]) -> list[Path]:
+def _files(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(
                 f"there is no results folder {folder}.", "Name the folder that `adaptbench run` wrote to (--results)."
             )
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for folder in folders:
         for path, is_link, resolved in _json_files(str(folder), os.path.realpath(folder)):
             if not (is_link and resolved in found):
-                found[resolved] = Path(path)
+                found[resolved] = path.removeprefix(f"{os.curdir}{os.sep}")
     return list(found.values())
 
 

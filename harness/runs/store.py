@@ -180,7 +180,7 @@ def _folders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
 
 
-def record_bytes(path: Path) -> bytes:
+def record_bytes(path: Path | str) -> bytes:
     """The content of a record's file. Raises DataError for a link, a pipe, or a file beyond all size, and FileNotFoundError."""
     with _advised(path):
         return read_regular(path, MOST_RECORD_BYTES, links=False)
@@ -197,7 +197,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _advised(path: Path) -> Iterator[None]:
+def _advised(path: Path | str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

@@ -61,10 +61,12 @@ def _of_schedule(recipe: str, epochs: int, steps: int) -> list[Trace]:
 
 def _speeds(record: RunRecord) -> Iterator[Trace]:
     """By the images that a step sees on average: the last batch of an epoch may be smaller."""
-    if record.train_images_seen and len(record.step_seconds) > 1 and min(record.step_seconds) > 0:
-        images = record.train_images_seen / len(record.step_seconds)
-        speeds = [images / s for s in record.step_seconds]
-        words = f"from {units.rate(min(speeds))} to {units.rate(max(speeds))} images/s in {plural(len(speeds), 'step')}"
+    steps = record.step_seconds
+    if record.train_images_seen and len(steps) > 1 and (quickest := min(steps)) > 0:
+        images = record.train_images_seen / len(steps)
+        speeds = [images / s for s in steps]
+        slow, quick = units.rate(images / max(steps)), units.rate(images / quickest)
+        words = f"from {slow} to {quick} images/s in {plural(len(steps), 'step')}"
         yield _curve("Images a second, step by step", speeds, "step", units.rate, words, from_zero=True)
 
 
@@ -120,8 +122,8 @@ def _line_of(points: int) -> str:
 
 def _bars(values: Sequence[float], most: float) -> str:
     drawn = _thinned(values)
-    heights = [38 * v / most for v in drawn] if most else [0.0] * len(drawn)
-    return _bars_of(len(drawn)) % tuple([40 - (height if height > 0.4 else 0.4) for height in heights])
+    heights = [40 - (h if (h := 38 * v / most) > 0.4 else 0.4) for v in drawn] if most else [39.6] * len(drawn)
+    return _bars_of(len(drawn)) % tuple(heights)
 
 
 @cache

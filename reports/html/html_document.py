@@ -26,15 +26,19 @@ def render(template: str, *, root: str | None = None, **values: Any) -> str:
     return block(environment().get_template(template).render(**assets, root=root, **values))
 
 
-def filled(template: str, *, root: str, fields: Sequence[str]) -> Callable[[Mapping[str, str]], str]:
-    """A template that is rendered once, and filled in for each of thousands of pages by what its fields are there, as HTML."""
+def filled(template: str, *, root: str, fields: Sequence[str]) -> Callable[[Mapping[str, str]], bytes]:
+    """A template that is rendered once, and filled in for each of thousands of pages by what its fields are there, as HTML.
+
+    Pages are UTF-8: most of one is ASCII, which is copied as it is, and a text with any other letter takes twice the room.
+    """
     marks = {field: Markup(f"{_MARK}{field}{_MARK}") for field in fields}
     parts = render(template, root=root, **marks).split(_MARK)
+    constant, of = [part.encode() for part in parts], parts[1::2]
 
-    def page(values: Mapping[str, str]) -> str:
-        found = list(parts)
-        found[1::2] = [values[field] for field in parts[1::2]]
-        return "".join(found)
+    def page(values: Mapping[str, str]) -> bytes:
+        found = list(constant)
+        found[1::2] = [values[field].encode() for field in of]
+        return b"".join(found)
 
     return page
 

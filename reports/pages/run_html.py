@@ -157,4 +157,19 @@ def _images(number: int) -> str:
 @lru_cache(maxsize=OFTEN)
 def _taken_for(other: str, mistaken: int) -> str:
     """The last cell of a row, and the end of it."""
-    return f"{cell(f'{other} ({mistaken:,})' if mistaken else 'no other', numeric=False)}\n</tr>"
+    if not mistaken:
+        return _NO_OTHER
+    number = f"{mistaken:,}"
+    before, after = _around(other, len(number))
+    return f"{before}{number}{after}"
+
+
+_NO_OTHER = f"{cell('no other', numeric=False)}\n</tr>"
+
+
+@lru_cache(maxsize=OFTEN)
+def _around(other: str, digits: int) -> tuple[str, str]:
+    """What stands before and behind a number of so many characters: there are far fewer names than pairs of a name and a number."""
+    mark = "0" * digits
+    before, _, after = cell(f"{other} ({mark})", numeric=False).rpartition(mark)
+    return before, f"{after}\n</tr>"

@@ -23,12 +23,13 @@ from reports.tables.provenance import environment_text
 
 
 def site(records: Sequence[RunRecord], problems: Sequence[Problem] = ()) -> Iterator[Page]:
-    """Every file of the site; ``index.html`` comes last, when all it leads to is there."""
-    return site_of(in_numbers(records), problems)
+    """Every file of the site as text; ``index.html`` comes last, when all it leads to is there."""
+    for path, content in site_of(in_numbers(records), problems):
+        yield path, content if isinstance(content, str) else content.decode()
 
 
-def site_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> Iterator[Page]:
-    """The same of sections whose numbers are there."""
+def site_of(found: Sequence[SectionResults], problems: Sequence[Problem]) -> Iterator[tuple[str, str | bytes]]:
+    """The same of sections whose numbers are there; runs in UTF-8."""
     styles = row_styles(found)
     places, titles = _places(found), run_titles(found)
     yield from (("page.css", source("page.css")), ("page.js", source("page.js")))

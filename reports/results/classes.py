@@ -51,14 +51,12 @@ def _results(found: TestRecord) -> ByClass | None:
             mistaken[true], other[true] = count, predicted
     names = _names(found.class_names, found.classes)
     percents = [100 * correct / of if of else None for correct, of in zip(right, images, strict=True)]
-    others = [_name_of(names, answer) if wrong else "" for answer, wrong in zip(other, mistaken, strict=True)]
+    named = len(names)
+    others = [(names[answer] if answer < named else str(answer)) if wrong else ""
+              for answer, wrong in zip(other, mistaken, strict=True)]  # fmt: skip
     return ByClass(names[: found.classes], images, percents, mistaken, others)
 
 
 @lru_cache(maxsize=1024)
 def _names(given: tuple[str, ...], classes: int) -> tuple[str, ...]:
     return (*(shown(name, 60) for name in given), *map(str, range(len(given), classes)))
-
-
-def _name_of(names: Sequence[str], label: int) -> str:
-    return names[label] if label < len(names) else str(label)

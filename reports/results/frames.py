@@ -128,7 +128,9 @@ def summary_frame(
         kept = scores[(scores["row"] == row.label) & scores["unit"].isin(done)]
         by_seed = kept.groupby(["seed", "metric"])["percent"].mean().unstack("metric").reindex(columns=list(metrics))
         line.update(_averages(by_seed))
-        line.update(_costs_over_seeds(runs[(runs["row"] == row.label) & runs["dataset"].isin(kept["dataset"])]))
+        line.update(
+            _costs_over_seeds(runs[(runs["row"] == row.label) & runs["dataset"].isin(kept["dataset"].unique())])
+        )
         lines[row.label] = line
     return _with_differences(pd.DataFrame.from_dict(lines, orient="index"))
 
@@ -164,7 +166,7 @@ def _margins(by_seed: pd.DataFrame) -> dict[str, float]:
 
 def _whole(how: str) -> Callable[[pd.Series], float]:
     """A sum, mean or maximum that is absent where one of its parts is."""
-    return lambda column: getattr(column, how)(skipna=False)
+    return lambda column: getattr(column.to_numpy(), how)()
 
 
 def _with_differences(summary: pd.DataFrame) -> pd.DataFrame:

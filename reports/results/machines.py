@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from harness.records import Environment, RunRecord
 from reports.format import units
@@ -15,16 +16,29 @@ Timing = tuple[str, ...]
 """What a machine has of each fact of `TIMED_BY`, in words."""
 
 
-def timing(environment: Environment) -> dict[str, str | None]:
+def timing(environment: Environment) -> Mapping[str, str | None]:
     """The facts of `TIMED_BY`; None where the record has none."""
     e = environment
+    return _timing(e.gpu_memory_bytes, e.driver, e.cuda, e.tf32, e.cpu, e.threads)
+
+
+@lru_cache(maxsize=1024)
+def _timing(
+    gpu_memory_bytes: int | None,
+    driver: str | None,
+    cuda: str | None,
+    tf32: bool | None,
+    cpu: str | None,
+    threads: int | None,
+) -> dict[str, str | None]:
+    """Thousands of runs are on machines of a few kinds."""
     return {
-        "GPU memory": None if e.gpu_memory_bytes is None else units.size(e.gpu_memory_bytes),
-        "Driver": e.driver,
-        "CUDA": e.cuda,
-        "TF32": None if e.tf32 is None else "on" if e.tf32 else "off",
-        "CPU": e.cpu,
-        "Threads": None if e.threads is None else str(e.threads),
+        "GPU memory": None if gpu_memory_bytes is None else units.size(gpu_memory_bytes),
+        "Driver": driver,
+        "CUDA": cuda,
+        "TF32": None if tf32 is None else "on" if tf32 else "off",
+        "CPU": cpu,
+        "Threads": None if threads is None else str(threads),
     }
 
 

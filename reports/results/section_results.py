@@ -104,7 +104,8 @@ class SectionResults:
         """
         if metric == "h":
             return tangent_h(self.paired_runs("base", unit), self.paired_runs("new", unit))
-        return self._paired(metric).get(unit, self._paired(metric)[None][:0]).unstack(["dataset", "seed"])
+        runs = self._paired(metric)
+        return (runs[unit] if unit in runs else runs[None][:0]).unstack(["dataset", "seed"])
 
     def _paired(self, metric: str) -> dict[str | None, pd.Series]:
         """A metric's runs by unit; by None those over all units."""
@@ -147,10 +148,16 @@ class SectionResults:
 
     def rivals(self, unit: str, metric: str) -> pd.Series:
         """The figures on a unit that are their rows' own, of the rows of which every seed finished there."""
-        found = self._by_unit.get(unit, self._nothing)[metric]
-        counts_for = self.counts_for(metric, unit)
-        borrowed = [row for row in found.index if self.borrowed(row, counts_for, unit)]
-        return found.drop(index=borrowed) if borrowed else found
+        if (unit, metric) not in self._rivals:
+            found = self._by_unit.get(unit, self._nothing)[metric]
+            counts_for = self.counts_for(metric, unit)
+            borrowed = [row for row in found.index if self.borrowed(row, counts_for, unit)]
+            self._rivals[unit, metric] = found.drop(index=borrowed) if borrowed else found
+        return self._rivals[unit, metric]
+
+    @cached_property
+    def _rivals(self) -> dict[tuple[str, str], pd.Series]:
+        return {}
 
     def ties_on(self, unit: str) -> Ties:
         """What a unit's seeds tell apart, among the rows that have every seed of the best one there."""
@@ -224,7 +231,7 @@ class SectionResults:
     def _complete_runs(self, metric: str) -> pd.DataFrame:
         return self.paired_runs(metric).loc[list(self.complete.index)]
 
-    @property
+    @cached_property
     def _nothing(self) -> pd.DataFrame:
         return self.units.iloc[:0].droplevel("unit")
 

@@ -87,7 +87,7 @@ def _device(environment: Environment) -> str:
     return ("cuda" if environment.gpu else "cpu") if kind == "auto" else kind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """One line of every table of its section. `label` is unique there, printable, and at most 64 characters long.
 
@@ -99,7 +99,7 @@ class Row:
     records: tuple[RunRecord, ...]
     untimed: str = ""
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int, ...]:
         return tuple(sorted({r.key.seed for r in self.records}))
 
@@ -302,4 +302,7 @@ def plain(value: Any) -> str:
 
 def canonical(value: Any) -> str:
     """Equal values give equal texts."""
-    return json.dumps(value, sort_keys=True, default=str)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=str)

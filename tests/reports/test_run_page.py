@@ -8,6 +8,8 @@ import pytest
 from harness.records import AnalysisRecord, BlockRecord, ProfileRecord, SimulationRecord, TestRecord, WindowRecord
 from reports.charts.sparklines import POINTS
 from reports.format.cells import ABSENT
+from reports.html.markup import cell
+from reports.pages import run_html
 from reports.pages.run_html import class_tables
 from reports.pages.run_page import run_view
 from reports.results.classes import by_class
@@ -115,3 +117,15 @@ def test_a_profile_shows_blocks_and_categories(profiled):
         view.traces[-1].words
         == "shift of each block over that of the last, 0.20 in the first; 1 of 2 blocks receive a gradient"
     )
+
+
+@pytest.mark.parametrize("name", ["a", "0 (0", "<b> & 00", *("0" * length for length in range(18, 42))])
+def test_a_name_becomes_html_once_for_all_numbers_behind_it(name, monkeypatch):
+    made = []
+    monkeypatch.setattr(run_html, "cell", lambda *args, **named: (made.append(args), cell(*args, **named))[1])
+    run_html._taken_for.cache_clear()
+    run_html._around.cache_clear()
+    numbers = [*range(1, 100), 1000, 20_000, 25_000]
+    found = [run_html._taken_for(name, number) for number in numbers]
+    assert len(made) == 4, "numbers of one digit, of two, and 1,000 and 20,000"
+    assert found == [f"{cell(f'{name} ({number:,})', numeric=False)}\n</tr>" for number in numbers]
