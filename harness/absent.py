@@ -1,10 +1,11 @@
-"""A library that another imports for what is never asked of it here."""
+"""Modules that a library imports for what is never asked of them here."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 
 @contextmanager
@@ -18,3 +19,17 @@ def absent(module: str) -> Iterator[None]:
         yield
     finally:
         del sys.modules[module]
+
+
+@contextmanager
+def hollow(parent: ModuleType, name: str) -> Iterator[None]:
+    """In here, a package's module has nothing in it, unless it is imported already: for whoever takes all that the package has."""
+    module = f"{parent.__name__}.{name}"
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = vars(parent)[name] = ModuleType(module)
+    try:
+        yield
+    finally:
+        del sys.modules[module], vars(parent)[name]

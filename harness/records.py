@@ -13,7 +13,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from itertools import pairwise
+from itertools import compress, pairwise
+from operator import eq
 from typing import Annotated, Any, Final, Literal
 
 import pydantic_core
@@ -453,10 +454,10 @@ def _contradictions(test: TestRecord) -> Iterator[str]:
         yield f"{len(test.class_names)} names of {test.classes} classes"
     if test.confusion:
         true, predicted, counts = zip(*test.confusion, strict=True)
-        if max(*true, *predicted) >= test.classes:
+        if max(max(true), max(predicted)) >= test.classes:
             yield f"the confusion has a class beyond the {test.classes} that there are"
         images = sum(counts)
-        correct = sum(count for of, answer, count in test.confusion if of == answer)
+        correct = sum(compress(counts, map(eq, true, predicted)))
         if (correct, images) != (test.correct, test.images):
             yield f"{test.correct} of {test.images} images are correct, and by the confusion {correct} of {images}"
 

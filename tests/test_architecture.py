@@ -278,6 +278,10 @@ def test_the_fork_server_starts_no_threads_and_touches_no_gpu():
     assert not {"torch._dynamo", "sympy", "timm", "triton"} & modules
 
 
+def test_statistics_of_reports_import_nothing_for_fortran():
+    assert "numpy.f2py" not in loaded_after("import reports.results.statistics, sys")
+
+
 @pytest.mark.parametrize("compiler", ["", "torch._dynamo, "])
 def test_a_fork_server_ends_without_a_word(compiler):
     """As it does by itself where a mere thread has started it."""
