@@ -438,10 +438,11 @@ def _each_once(pairs: list[tuple[str, Any]]) -> None:
 def _require_agreement(record: RunRecord) -> None:
     if others := record.accuracy.keys() - set(record.key.tests):
         raise _ContradictionError(f"accuracy: '{min(others)}' is no test of its key")
-    tests = {f"accuracy.{name}": test for name, test in record.accuracy.items()}
-    for name, test in (tests | ({"validation": record.validation} if record.validation else {})).items():
+    for name, test in record.accuracy.items():
         for what in _contradictions(test):
-            raise _ContradictionError(f"{name}: {what}")
+            raise _ContradictionError(f"accuracy.{name}: {what}")
+    for what in _contradictions(record.validation) if record.validation else ():
+        raise _ContradictionError(f"validation: {what}")
 
 
 def _contradictions(test: TestRecord) -> Iterator[str]:

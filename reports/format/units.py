@@ -108,8 +108,7 @@ def _split(value: float, large: str, small: str, per: int) -> tuple[int, str, in
 
 
 def _three_digits(value: float) -> str:
-    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    return f"{value:.{decimals}f}"
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
 def _checked(value: float) -> float:

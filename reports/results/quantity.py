@@ -107,7 +107,7 @@ class Quantity:
 
     def of(self, record: RunRecord, peak: PeakField, adapted: bool | None = None) -> Maybe:
         """The figure of one run; None where there is none. adapted: what `adapts` says of it, where that is known."""
-        if self.timed and self._stopped_seconds(record):
+        if self.timed and (window := record.windows.get(self.phase)) is not None and window.stopped_seconds:
             return None
         if self.part != "run" and not (adapts(record) if adapted is None else adapted):
             return None
