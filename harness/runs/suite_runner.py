@@ -209,25 +209,26 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     note = cache(progress.note)  # each text once
     for text in (text for run in todo for text in doubts(run.key)):
         note(text)
+    # Begun here, the process that runs are forked from imports torch while data are checked.
+    isolation = Isolation(options.time_limit_seconds, compiler=any(map(may_optimize, todo))) if todo else None
+    prompts = check_data(todo, options.folders, note, sizes)
+    store.plan(store.name(run.key) for run in runs)
+    if isolation is None:
+        return outcome
+    neighbours = options.folders.cache / NEIGHBOURS
     try:
-        if not todo:
-            store.plan(store.name(run.key) for run in runs)
-            return outcome
-        with Isolation(options.time_limit_seconds, compiler=any(map(may_optimize, todo))) as isolation:
-            prompts = check_data(todo, options.folders, note, sizes)  # while the runs' processes import torch
-            store.plan(store.name(run.key) for run in runs)
-            with Claims(store.claims_folder, options.lease_seconds, options.folders.cache / NEIGHBOURS) as claims:
-                forecasts.remember(observations(todo, store, options.device, options.threads))
-                place = isolation.check(replace(job_of(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
-                jobs = _jobs_of(todo, place, options)
-                threads = options.threads or max(1, min(place.threads, cpu_threads() // jobs))
-                left = Todo(seed_by_seed(todo), replaced, store, claims)
-                free = slots(todo, place.gpus, jobs, options.share_device)
-                require_device_for(todo, devices_of(free, place.gpus), claims, options.share_device)
-                session = _Session(
-                    left, free, threads, place.weights, isolation, options, progress, forecasts, note, outcome
-                )
-                session.run()
+        with Claims(store.claims_folder, options.lease_seconds, neighbours) as claims, isolation:
+            forecasts.remember(observations(todo, store, options.device, options.threads))
+            place = isolation.check(replace(job_of(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
+            jobs = _jobs_of(todo, place, options)
+            threads = options.threads or max(1, min(place.threads, cpu_threads() // jobs))
+            left = Todo(seed_by_seed(todo), replaced, store, claims)
+            free = slots(todo, place.gpus, jobs, options.share_device)
+            require_device_for(todo, devices_of(free, place.gpus), claims, options.share_device)
+            session = _Session(
+                left, free, threads, place.weights, isolation, options, progress, forecasts, note, outcome
+            )
+            session.run()
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
     return outcome

@@ -90,6 +90,25 @@ def test_one_call_plans_runs_and_records(tinyworld, tmp_path):
     assert len(list(Store(options.results).folder.rglob("*.json"))) == 2
 
 
+def test_runs_are_ended_before_their_claims_are_given_back(tinyworld, tmp_path, monkeypatch):
+    """Else another process could begin a run again, or time one of its own, beside one that is still to end."""
+    options = RunOptions(results=tmp_path / "results", cache=tmp_path / "cache", device="cpu")
+    at_work = []
+
+    class Ending(InProcess):
+        def __exit__(self, *exc):
+            at_work.extend(workers(Store(options.results).claims_folder))
+
+    def interrupted(job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: Ending(interrupted))
+    with pytest.raises(Interrupted):
+        run_suite(REQUEST, options, Heard())
+    assert len(at_work) == 1
+    assert not workers(Store(options.results).claims_folder)
+
+
 def test_two_calls_at_a_time_with_two_jobs_each_do_every_run_once_and_as_one_does(tinyworld, tmp_path):
     alone = RunOptions(results=tmp_path / "alone", cache=tmp_path / "cache", device="cpu", threads=1)
     shared = replace(alone, results=tmp_path / "shared", jobs=2)
