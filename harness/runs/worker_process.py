@@ -59,8 +59,6 @@ _READY_SECONDS = 0.02
 """How often a fork server that is starting is looked at."""
 _LOOK_SECONDS = 1.0
 """How often runs that have a time limit are looked at."""
-_EXEC_SECONDS = 0.05
-"""While a program takes the place of another in a process, that has no environment: a moment, longer on a busy machine."""
 _LONGEST_SOCKET_NAME = 103
 """In bytes, on the system that allows the fewest (macOS)."""
 
@@ -435,8 +433,6 @@ def _end_marked(mark: str) -> list[str]:
     for number in psutil.pids():  # psutil's iterator may have kept an earlier process of the same number
         with suppress(psutil.Error, OSError):
             process = psutil.Process(number)
-            if not process.environ() and process.exe():
-                time.sleep(_EXEC_SECONDS)
             if process.environ().get(_MARK) == mark:
                 names.append(process.name())
                 process.kill()

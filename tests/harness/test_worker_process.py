@@ -187,11 +187,12 @@ def test_a_run_that_takes_its_fork_server_along_each_time_fails(monkeypatch):
 
 def test_what_a_dead_run_has_started_is_ended_wherever_it_went():
     starts = "import subprocess; print(subprocess.Popen(['sleep', '600'], stdout=-3, start_new_session=True).pid)"
-    environment = {**os.environ, _MARK: "a run's"}
+    mark = f"a run's of {os.getpid()}"  # other sessions on the machine run this test too
+    environment = {**os.environ, _MARK: mark}
     said = subprocess.run([sys.executable, "-c", starts], env=environment, stdout=-1, text=True, check=True)
     assert _end_marked("another's") == []
     assert not is_gone(int(said.stdout))
-    assert _end_marked("a run's") == ["sleep"]
+    assert _end_marked(mark) == ["sleep"]
     while not is_gone(int(said.stdout)):
         """Until the kernel has done it."""
 
