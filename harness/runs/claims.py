@@ -3,7 +3,8 @@
 A claim is a file that only one process can create; it names its owner, and never changes. An owner that lives keeps changing
 another file, its heartbeat. Once that has stayed the same for as long as a lease lasts, on the clock of whoever looks, the owner
 counts as dead, and the run's next claim takes over: numbered one higher, so that of several who want to take over one can. No two
-clocks have to agree, and no file is locked, which file systems over a network may break.
+clocks have to agree, and no file is locked, which file systems over a network may break. An owner's name tells its process, so that
+on the same machine it is dead at once, however little it could write.
 """
 
 from __future__ import annotations
@@ -36,9 +37,8 @@ _HEARTBEAT = "worker-"
 class Worker:
     """What a heartbeat tells: where its process is, how often it has beaten, and the runs in hand with the seconds so far.
 
-    `machine` is a digest of what makes process numbers comparable: the host, its boot and the namespace. `job` is the number that a
-    cluster's scheduler gave it. `devices` are what its runs compute on: UUIDs of GPUs, or processors by number; `alone` says that
-    they are about time, and share none.
+    `machine` is that of the runs, as `_machine` has it. `job` is the number that a cluster's scheduler gave it. `devices` are what
+    its runs compute on: UUIDs of GPUs, or processors by number; `alone` says that they are about time, and share none.
     """
 
     host: str
@@ -49,11 +49,6 @@ class Worker:
     runs: dict[str, float]
     devices: Sequence[str] = ()
     alone: bool = False
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it ran on this machine, and has ended."""
-        return self.machine == _machine() and is_gone(self.pid)
 
 
 class Claims:
@@ -72,7 +67,7 @@ class Claims:
         call the place of the runs that it has in hand, if that is not this machine.
         """
         self._folder, self._lease_seconds = folder, lease_seconds
-        self._owner = secrets.token_hex(8)
+        self._owner = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._where = where
         self._heard_in = [folder] if neighbours is None else [folder, neighbours]
         self._devices: tuple[str, ...] = ()
@@ -103,7 +98,6 @@ class Claims:
         self._thread.join()
         for folder in self._heard_in:
             _unlink(self._heartbeat(folder))
-            self._forget_the_dead(folder)
 
     def take(self, names: Iterable[str]) -> str | None:
         """Claim the first of the runs that nobody has; None if all are held by processes that live. The folder is listed once."""
@@ -170,16 +164,11 @@ class Claims:
         """The other processes of this machine that live. One whose number is another's by now has been silent for a lease."""
         found = {owner: heard for folder in self._heard_in for owner, heard in workers(folder).items()}
         found.pop(self._owner, None)
-        here = [(worker, silent_seconds) for worker, silent_seconds in found.values() if worker.machine == _machine()]
-        return [worker for worker, silent in here if not worker.is_gone and silent <= self._lease_seconds]
-
-    def _forget_the_dead(self, folder: Path) -> None:
-        """Remove heartbeats of processes that were killed on this machine, unless somebody is yet to take over their claims."""
-        claims = [folder / file for file in _listed(folder) if not file.startswith(_HEARTBEAT)]
-        needed = {self._owner_in(path) for path in claims}
-        for owner, (worker, _) in workers(folder).items():
-            if worker.is_gone and owner not in needed:
-                _unlink(folder / f"{_HEARTBEAT}{owner}")
+        return [
+            worker
+            for owner, (worker, silent_seconds) in found.items()
+            if worker.machine == _machine() and silent_seconds <= self._lease_seconds and not has_ended(owner)
+        ]
 
     def _heartbeat(self, folder: Path) -> Path:
         return folder / f"{_HEARTBEAT}{self._owner}"
@@ -189,24 +178,18 @@ class Claims:
 
     def _owner_of(self, name: str, number: int) -> str:
         """The owner that a claim names; of one that its process never finished writing, a name that no owner has."""
-        return self._owner_in(self._path(name, number))
-
-    @staticmethod
-    def _owner_in(path: Path) -> str:
-        try:
-            return str(json.loads(path.read_text())["owner"])
-        except (OSError, ValueError, TypeError):
-            return path.name
+        path = self._path(name, number)
+        claim = _claim(path)
+        return claim[0] if claim else path.name
 
     def _is_dead(self, owner: str) -> bool:
-        """Whether an owner is gone from this machine, or was silent for a lease as the clock here has it."""
+        """Whether an owner has ended on this machine, or was silent for a lease as the clock here has it."""
+        if has_ended(owner):
+            return True
         try:
             text = (self._folder / f"{_HEARTBEAT}{owner}").read_text()
         except OSError:
             text = ""
-        worker = _worker(text)
-        if worker and worker.is_gone:
-            return True
         now = time.monotonic()
         last, since = self._heard.get(owner, (None, now))
         if text != last:
@@ -242,6 +225,26 @@ class Claims:
             devices=self._devices,
             alone=self._alone,
         )
+
+
+def sweep(folder: Path, records: Path) -> None:
+    """Remove what processes that were killed on this machine have left in a folder: heartbeats, and claims of runs that are done.
+
+    Such a run's record is in the folder `records`. Claims of other runs stay, so that of several who want to take over one can.
+    """
+    for file in _listed(folder):
+        if file.startswith(_HEARTBEAT):
+            if has_ended(file.removeprefix(_HEARTBEAT)):
+                _unlink(folder / file)
+        elif (claim := _claim(folder / file)) and has_ended(claim[0]) and os.path.exists(records / claim[1]):
+            _unlink(folder / file)
+
+
+def has_ended(owner: str) -> bool:
+    """Whether an owner's process ran on this machine, and is no more."""
+    machine, _, process = owner.partition("-")
+    number = process.partition("-")[0]
+    return machine == _machine() and number.isdecimal() and is_gone(int(number))
 
 
 def claim_numbers(folder: Path) -> dict[str, int]:
@@ -282,6 +285,15 @@ def _unlink(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _claim(path: Path) -> tuple[str, str] | None:
+    """The owner and the run that a claim names; None for one that is not, or not wholly, there."""
+    try:
+        claim = json.loads(path.read_text())
+        return str(claim["owner"]), str(claim["run"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+
+
 def _worker(text: str) -> Worker | None:
     """None for a heartbeat that is just being written."""
     try:
@@ -302,6 +314,7 @@ def _job() -> str | None:
 
 @cache
 def _machine() -> str:
+    """A digest of what makes process numbers comparable: the host, its boot and the namespace."""
     parts = [platform.node()]
     for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         with suppress(OSError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigError, DataError
-from harness.runs.claims import Worker, workers
+from harness.runs.claims import Worker, has_ended, workers
 from harness.runs.store import Glance, Store
 
 
@@ -60,8 +60,8 @@ def status(folder: Path) -> list[SuiteStatus]:
 
 
 def _running(store: Store) -> Iterable[Running]:
-    for worker, silent_seconds in workers(store.claims_folder).values():
-        if not worker.is_gone:
+    for owner, (worker, silent_seconds) in workers(store.claims_folder).items():
+        if not has_ended(owner):
             yield from _runs_of(worker, silent_seconds)
 
 

@@ -22,7 +22,7 @@ from harness.files import Version, cache_folder
 from harness.meters.environment import cpu_threads
 from harness.plan import PlannedRun, Request, default_group, doubts, plan
 from harness.records import NewerRecordError, RunKey, RunRecord, key_json, to_json
-from harness.runs.claims import LEASE_SECONDS, Claims
+from harness.runs.claims import LEASE_SECONDS, Claims, sweep
 from harness.runs.devices import are_timed, devices_of, require_device_for, slots
 from harness.runs.events import Event
 from harness.runs.forecast import Forecasts
@@ -213,10 +213,10 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     isolation = Isolation(options.time_limit_seconds, compiler=any(map(may_optimize, todo))) if todo else None
     prompts = check_data(todo, options.folders, note, sizes)
     store.plan(store.name(run.key) for run in runs)
-    if isolation is None:
-        return outcome
     neighbours = options.folders.cache / NEIGHBOURS
     try:
+        if isolation is None:
+            return outcome
         with Claims(store.claims_folder, options.lease_seconds, neighbours) as claims, isolation:
             forecasts.remember(observations(todo, store, options.device, options.threads))
             place = isolation.check(replace(job_of(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
@@ -231,6 +231,9 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
             session.run()
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
+    finally:
+        for folder in (store.claims_folder, neighbours):
+            sweep(folder, store.folder)
     return outcome
 
 

@@ -133,6 +133,89 @@ with Claims(Path({str(folder)!r})) as claims:
             assert claims.take([A]) == A
 
 
+LINES = """
+import dataclasses, itertools, os, signal, sys
+from pathlib import Path
+from types import SimpleNamespace
+from harness.records import from_json
+from harness.runs.claims import Claims, sweep
+from harness.runs.store import Store
+from harness.runs.todo import Todo
+
+source, target = map(Path, sys.argv[1:])
+record = from_json(source.read_bytes(), "source")
+runs = [SimpleNamespace(key=dataclasses.replace(record.key, seed=seed)) for seed in (1, 2)]
+FILES = ("claims.py", "todo.py", "store.py", "files.py")
+CHANGES = ("os.mkdir", "os.remove", "os.rename")
+
+def work(store):
+    present = store.names()
+    left = [run for run in runs if store.name(run.key) not in present]
+    if left:
+        with Claims(store.claims_folder, lease_seconds=0.05) as claims:
+            todo = Todo(left, {}, store, claims)
+            while todo:
+                taken, _ = todo.take()
+                if taken:
+                    name, run = taken
+                    if todo.is_ours(name):
+                        store.write(dataclasses.replace(record, key=run.key))
+                    todo.finish(name)
+    sweep(store.claims_folder, store.folder)
+
+def killed(store, line):
+    # Whether a process is, that is to be killed at so many of the two lines after each change of a file.
+    pid = os.fork()
+    if pid == 0:
+        lines, after = itertools.count(), [0]
+
+        def change(event, args):
+            if event in CHANGES or event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR):
+                after[0] = 2
+
+        def trace(frame, event, arg):
+            file = frame.f_code.co_filename
+            if "pathlib" not in file and not file.endswith(FILES):
+                return None
+            if event == "line" and after[0]:
+                after[0] -= 1
+                if next(lines) == line:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        sys.addaudithook(change)
+        sys.settrace(trace)
+        work(store)
+        sys.settrace(None)
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+left = set()
+for line in itertools.count():
+    store = Store(target / str(line))
+    if not killed(store, line):
+        break
+    found = os.listdir(store.claims_folder) if store.claims_folder.exists() else ()
+    left |= {("worker" if file.startswith("worker-") else "claim", (store.claims_folder / file).stat().st_size > 0)
+             for file in found}
+    work(store)
+    assert len(store.names()) == 2, line
+    assert not found or os.listdir(store.claims_folder) == [], (line, found)
+assert left == {("worker", False), ("worker", True), ("claim", False), ("claim", True)}, left
+print(line)
+"""
+
+
+def test_at_whatever_line_a_process_is_killed_the_next_one_leaves_nothing_of_it(tmp_path, a_record):
+    """Also where there is nothing left to do, and where a heartbeat or a claim was begun and not written."""
+    source = tmp_path / "source.json"
+    source.write_bytes(to_json(a_record()))
+    words = [sys.executable, "-c", LINES, str(source), str(tmp_path / "results")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30, "lines at which it was killed"
+
+
 KILLS = """
 import dataclasses, json, os, random, signal, sys, time
 from pathlib import Path

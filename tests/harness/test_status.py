@@ -26,8 +26,9 @@ def results(tmp_path, a_record):
     store.write(records[5])
     store.path(records[5].key).write_bytes(b"half of a rec")
     store.claims_folder.mkdir()
-    dead = _worker(store.name(records[2].key), machine=json.loads(_heartbeat(tmp_path))["machine"], pid=1 << 30)
-    (store.claims_folder / "worker-dead").write_text(json.dumps(vars(dead)))
+    machine = json.loads(_heartbeat(tmp_path))["machine"]
+    dead = _worker(store.name(records[2].key), machine)
+    (store.claims_folder / f"worker-{machine}-{1 << 30}-0").write_text(json.dumps(vars(dead)))
     return store, records
 
 
@@ -37,8 +38,8 @@ def _heartbeat(folder):
         return file.read_text()
 
 
-def _worker(run, machine, pid=1):
-    return Worker(host="node7", machine=machine, pid=pid, job="17", beat=1, runs={run: 30.0})
+def _worker(run, machine):
+    return Worker(host="node7", machine=machine, pid=1, job="17", beat=1, runs={run: 30.0})
 
 
 def test_every_run_is_in_one_state(results):
