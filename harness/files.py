@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import errno
 import os
-import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -14,9 +13,12 @@ from pathlib import Path
 
 import platformdirs
 
+from harness.processes import has_ended, own_name
+
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_PART = ".part"
 MOST_TEXT_BYTES = 1 << 28
 """Lists of images are shorter: ImageNet's takes a quarter of it."""
 
@@ -122,9 +124,10 @@ def write_atomically(path: Path | str, data: bytes, *, sync: bool = True) -> Non
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """An empty file beside `path` to write into; it takes the place of `path` when the block ends, and goes when the block fails.
 
-    Its name is no other writer's, also of those on other machines that share the folder. A symbolic link at `path` is replaced,
-    not followed.
+    Its name is no other writer's, also of those on other machines that share the folder; what killed writers left there goes. A
+    symbolic link at `path` is replaced, not followed.
     """
+    sweep(path.parent)
     part = Path(_beside(path))
     part.open("x").close()  # with the user's umask
     try:
@@ -137,7 +140,15 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 def _beside(path: Path | str) -> str:
     folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name[:40]}.{secrets.token_hex(8)}.part")
+    return os.path.join(folder, f".{name[:40]}.{own_name()}{_PART}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove the files in a folder that processes of this machine had begun when they were killed."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name.endswith(_PART) and has_ended(name.removesuffix(_PART).rpartition(".")[2]):
+                os.unlink(folder / name)
 
 
 def put(part: Path | str, path: Path | str, *, sync: bool = True) -> None:

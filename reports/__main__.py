@@ -16,7 +16,7 @@ from harness import plugins
 from harness.cli.options import names, site_of
 from harness.cli.terminal import echo, print_whatever_comes
 from harness.errors import AdaptBenchError, ConfigError, DataError, did_you_mean, located
-from harness.files import write_atomically
+from harness.files import sweep, write_atomically
 from harness.records import RunRecord, from_json
 from harness.runs.store import Store, record_bytes
 from reports.format.text import Problem, plural
@@ -269,11 +269,13 @@ def write(output: Path, files: Iterable[tuple[str, str | bytes]]) -> Path:
     folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         made = {""}
         for name, content in files:
             inside, first = name.rpartition("/")[0], name == "index.html"
             if inside not in made:
                 _make_folder(folder / inside)
+                sweep(folder / inside)
                 made.add(inside)
             path = target if first else os.path.join(folder, name)
             data = content.encode() if isinstance(content, str) else content

@@ -13,19 +13,16 @@ import hashlib
 import json
 import os
 import platform
-import secrets
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from harness.errors import DataError
+from harness.processes import has_ended, machine, own_name
 
 LEASE_SECONDS = 120.0
 """Longer than network file systems keep attributes of files (a minute), and than any pause of a healthy process."""
@@ -37,8 +34,8 @@ _HEARTBEAT = "worker-"
 class Worker:
     """What a heartbeat tells: where its process is, how often it has beaten, and the runs in hand with the seconds so far.
 
-    `machine` is that of the runs, as `_machine` has it. `job` is the number that a cluster's scheduler gave it. `devices` are what
-    its runs compute on: UUIDs of GPUs, or processors by number; `alone` says that they are about time, and share none.
+    `machine` is that of the runs, as `harness.processes` has it. `job` is the number that a cluster's scheduler gave it. `devices`
+    are what its runs compute on: UUIDs of GPUs, or processors by number; `alone` says that they are about time, and share none.
     """
 
     host: str
@@ -67,7 +64,7 @@ class Claims:
         call the place of the runs that it has in hand, if that is not this machine.
         """
         self._folder, self._lease_seconds = folder, lease_seconds
-        self._owner = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._owner = own_name()
         self._where = where
         self._heard_in = [folder] if neighbours is None else [folder, neighbours]
         self._devices: tuple[str, ...] = ()
@@ -167,7 +164,7 @@ class Claims:
         return [
             worker
             for owner, (worker, silent_seconds) in found.items()
-            if worker.machine == _machine() and silent_seconds <= self._lease_seconds and not has_ended(owner)
+            if worker.machine == machine() and silent_seconds <= self._lease_seconds and not has_ended(owner)
         ]
 
     def _heartbeat(self, folder: Path) -> Path:
@@ -217,7 +214,7 @@ class Claims:
         now = time.monotonic()
         return Worker(
             host=platform.node() if self._where is None else f"{self._where}, by {platform.node()}",
-            machine=_machine() if self._where is None else self._owner,
+            machine=machine() if self._where is None else self._owner,
             pid=os.getpid(),
             job=_job(),
             beat=self._beat,
@@ -238,13 +235,6 @@ def sweep(folder: Path, records: Path) -> None:
                 _unlink(folder / file)
         elif (claim := _claim(folder / file)) and has_ended(claim[0]) and os.path.exists(records / claim[1]):
             _unlink(folder / file)
-
-
-def has_ended(owner: str) -> bool:
-    """Whether an owner's process ran on this machine, and is no more."""
-    machine, _, process = owner.partition("-")
-    number = process.partition("-")[0]
-    return machine == _machine() and number.isdecimal() and is_gone(int(number))
 
 
 def claim_numbers(folder: Path) -> dict[str, int]:
@@ -310,23 +300,3 @@ def _job() -> str | None:
     """The number of a Slurm job, as squeue has it; None where this is none."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
     return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
-
-
-@cache
-def _machine() -> str:
-    """A digest of what makes process numbers comparable: the host, its boot and the namespace."""
-    parts = [platform.node()]
-    for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        with suppress(OSError):
-            parts.append(os.readlink(source) if source.endswith("pid") else Path(source).read_text().strip())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def is_gone(pid: int) -> bool:
-    """Whether no process of this machine has a number; one that ended and waits for its parent to notice is gone, too."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigError, DataError
-from harness.runs.claims import Worker, has_ended, workers
+from harness.processes import has_ended
+from harness.runs.claims import Worker, workers
 from harness.runs.store import Glance, Store
 
 

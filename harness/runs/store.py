@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from harness import files
 from harness.errors import ConfigError, DataError
 from harness.files import Version, read_regular, require_regular, version_of, write_atomically
 from harness.records import MOST_RECORD_BYTES, RunKey, RunRecord, Status, from_json, key_from_json, key_json, to_json
+from harness.runs import claims
 
 LEAST_FREE_BYTES = 16 << 20
 """A suite doesn't start with less: some hundred records, with what a file system keeps of its own."""
@@ -69,13 +71,22 @@ class Store:
 
     def names(self) -> set[str]:
         """The records that are there, by `name`: folders are listed, no file is opened."""
-        methods = [method for suite in _folders(self.folder) for method in _folders(suite)]
         return {
             f"{method.parent.name}/{method.name}/{file}"
-            for method in methods
+            for method in self._methods()
             for file in os.listdir(method)
             if file.endswith(".json")
         }
+
+    def _methods(self) -> list[Path]:
+        """The folders of records."""
+        return [method for suite in _folders(self.folder) for method in _folders(suite)]
+
+    def sweep(self) -> None:
+        """Remove what processes of this machine that were killed left: heartbeats, claims of runs that are done, files begun."""
+        claims.sweep(self.claims_folder, self.folder)
+        for folder in (self.folder, self._plans, *self._methods()):
+            files.sweep(folder)
 
     def version(self, name: str) -> Version | None:
         """What changes when a record is written anew; None if there is none."""

@@ -232,8 +232,8 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
     finally:
-        for folder in (store.claims_folder, neighbours):
-            sweep(folder, store.folder)
+        store.sweep()
+        sweep(neighbours, store.folder)
     return outcome
 
 

@@ -30,8 +30,8 @@ import psutil
 
 from harness.errors import AdaptBenchError, ConfigError
 from harness.meters.environment import cgroup_memory_bytes, describe
+from harness.processes import is_gone
 from harness.records import RunRecord, Status, from_json, to_json
-from harness.runs.claims import is_gone
 from harness.runs.death_with_parent import PARENT, READY, end_with
 from harness.runs.events import Event
 from harness.runs.job import Job, Place

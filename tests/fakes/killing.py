@@ -45,6 +45,8 @@ def warm(words, log):
             code = ended(main)
         finally:
             os._exit(code)
+    while os.getsid(pid) != pid:  # no group to kill yet
+        time.sleep(0.001)
     return pid
 
 

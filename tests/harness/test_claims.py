@@ -138,7 +138,7 @@ import dataclasses, itertools, os, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
 from harness.records import from_json
-from harness.runs.claims import Claims, sweep
+from harness.runs.claims import Claims
 from harness.runs.store import Store
 from harness.runs.todo import Todo
 
@@ -161,7 +161,7 @@ def work(store):
                     if todo.is_ours(name):
                         store.write(dataclasses.replace(record, key=run.key))
                     todo.finish(name)
-    sweep(store.claims_folder, store.folder)
+    store.sweep()
 
 def killed(store, line):
     # Whether a process is, that is to be killed at so many of the two lines after each change of a file.
@@ -190,24 +190,27 @@ def killed(store, line):
         os._exit(0)
     return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
-left = set()
+left, parts = set(), 0
 for line in itertools.count():
     store = Store(target / str(line))
     if not killed(store, line):
         break
     found = os.listdir(store.claims_folder) if store.claims_folder.exists() else ()
+    parts += len(list(store.folder.rglob("*.part")))
     left |= {("worker" if file.startswith("worker-") else "claim", (store.claims_folder / file).stat().st_size > 0)
              for file in found}
     work(store)
     assert len(store.names()) == 2, line
     assert not found or os.listdir(store.claims_folder) == [], (line, found)
+    assert not list(store.folder.rglob("*.part")), line
 assert left == {("worker", False), ("worker", True), ("claim", False), ("claim", True)}, left
+assert parts > 1, parts
 print(line)
 """
 
 
 def test_at_whatever_line_a_process_is_killed_the_next_one_leaves_nothing_of_it(tmp_path, a_record):
-    """Also where there is nothing left to do, and where a heartbeat or a claim was begun and not written."""
+    """Also where there is nothing left to do, and where a heartbeat, a claim or a record was begun and not written."""
     source = tmp_path / "source.json"
     source.write_bytes(to_json(a_record()))
     words = [sys.executable, "-c", LINES, str(source), str(tmp_path / "results")]
@@ -221,6 +224,7 @@ import dataclasses, json, os, random, signal, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from harness.records import from_json
+from harness import processes
 from harness.runs import claims
 from harness.runs.claims import Claims
 from harness.runs.store import Store
@@ -233,7 +237,7 @@ log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 def work(number):
     if number % 2:  # as if on a machine of its own: only its silence shows that it is dead
-        claims._machine = lambda: f"machine {number}"
+        claims.machine = processes.machine = lambda: f"machine {number}"
     store, chance = Store(folder), random.Random(number)
     with Claims(store.claims_folder, lease_seconds=3) as held:
         present = store.names()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import put, replacing, write_atomically
+from harness.files import put, replacing, sweep, write_atomically
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +66,11 @@ def test_a_killed_writer_leaves_the_old_file_and_is_in_nobodys_way(path):
     assert not part.match("*.json")
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
+    with replacing(path) as begun:
+        sweep(path.parent)
+        assert sorted(path.parent.iterdir()) == sorted([begun, path]), "a living writer's stays"
+        begun.write_bytes(b"newer")
+    assert path.read_bytes() == b"newer"
 
 
 def test_a_disk_that_takes_only_a_part_leaves_the_old_file_and_no_other(path):

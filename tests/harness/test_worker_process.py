@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from harness.processes import is_gone
 from harness.records import RunRecord, from_json
 from harness.runs import worker_process
-from harness.runs.claims import is_gone
 from harness.runs.worker_process import (
     _MARK,
     EXIT_UNGUARDED,

@@ -18,7 +18,7 @@ from typing import Any
 from harness.errors import ConfigError, DataError
 from harness.files import write_atomically
 from harness.records import from_json
-from harness.runs.claims import Claims, sweep
+from harness.runs.claims import Claims
 from harness.runs.executors import FOLDER, Order, read_order, read_order_file, write_order_file
 from harness.runs.executors.copies import FOLDER as SOURCES
 from harness.runs.store import Store
@@ -79,7 +79,7 @@ class Sent:
 
     def __exit__(self, *exc: Any) -> None:
         self._claims.__exit__(*exc)
-        sweep(self._store.claims_folder, self._store.folder)
+        self._store.sweep()
 
     def __len__(self) -> int:
         """Runs without a record, in hand or not."""
