@@ -352,11 +352,15 @@ def _files(folders: Sequence[Path]) -> list[str]:
 
 
 def _json_files(folder: str, resolved: str) -> Iterator[tuple[str, bool, str]]:
-    """The JSON files below a folder, by name: path, whether it is a link, and where it is. Listing folders tells all of it."""
+    """The JSON files below a folder, by name: path, whether it is a link, and where it is. Listing folders tells all of it.
+
+    A folder that can't be listed is among them, as what can't be read: records may be in it.
+    """
     try:
         with os.scandir(folder) as entries:
             inside = sorted(entries, key=lambda entry: entry.name)
     except PermissionError:
+        yield folder, False, resolved
         return
     for entry in inside:
         if entry.is_dir(follow_symlinks=False):
@@ -373,8 +377,7 @@ def nothing(results: Sequence[Path], problems: Sequence[Problem]) -> ConfigError
     where = ", ".join(str(folder) for folder in results)
     if problems:
         return ConfigError(
-            f"none of the {plural(len(problems), 'JSON file')} in {where} is a readable run record.",
-            "The warnings above say what is wrong with each.",
+            f"no readable run record is in {where}.", "The warnings above say what is wrong with what is there."
         )
     return ConfigError(
         f"there are no results in {where}.", "Make some: adaptbench run base2new, then repeat this command."

@@ -159,6 +159,26 @@ def adaptbench(start):
 
 
 @pytest.fixture(scope="session")
+def held_to_permissions(tmp_path_factory):
+    """For `preexec_fn`: root's processes may read and write what permissions say, and no more, as any other user's."""
+    import ctypes
+    import subprocess
+
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+
+    def drop():
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            if prctl is not None:
+                prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; for others than root it does nothing
+
+    closed = tmp_path_factory.mktemp("closed")
+    closed.chmod(0)
+    if subprocess.run(["ls", closed], preexec_fn=drop, capture_output=True, check=False).returncode == 0:
+        pytest.skip("root may read everything here")
+    return drop
+
+
+@pytest.fixture(scope="session")
 def tiny_adaptbench(adaptbench, tiny_weights):
     """The command with `tinyworld` installed."""
     from functools import partial

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from itertools import groupby
@@ -284,10 +285,18 @@ def _caches(cache: Path) -> Iterator[Finding]:
     for name, (variable, usual) in _HOMES.items():
         folder = cache if name == "adaptbench" else Path(os.path.expanduser(os.environ.get(variable) or usual))
         if folder.is_dir():
-            size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+            size = sum(_sizes(folder))
             yield Finding(
                 "caches", name, f"{folder}: {size / GIB:.2f} GiB", "Made or fetched again where it is deleted."
             )
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Of all files below a folder, in bytes, but for what can't be looked at, or goes meanwhile."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                yield os.lstat(os.path.join(place, name)).st_size
 
 
 def _is_installed(package: str) -> bool:

@@ -229,12 +229,13 @@ def sweep(folder: Path, records: Path) -> None:
 
     Such a run's record is in the folder `records`. Claims of other runs stay, so that of several who want to take over one can.
     """
-    for file in _listed(folder):
-        if file.startswith(_HEARTBEAT):
-            if has_ended(file.removeprefix(_HEARTBEAT)):
+    with suppress(OSError):
+        for file in os.listdir(folder):
+            if file.startswith(_HEARTBEAT):
+                if has_ended(file.removeprefix(_HEARTBEAT)):
+                    _unlink(folder / file)
+            elif (claim := _claim(folder / file)) and has_ended(claim[0]) and os.path.exists(records / claim[1]):
                 _unlink(folder / file)
-        elif (claim := _claim(folder / file)) and has_ended(claim[0]) and os.path.exists(records / claim[1]):
-            _unlink(folder / file)
 
 
 def claim_numbers(folder: Path) -> dict[str, int]:

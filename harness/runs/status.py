@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -45,7 +46,7 @@ class SuiteStatus:
 def status(folder: Path) -> list[SuiteStatus]:
     """Of every suite that was ever planned there; what several plans have in common counts once.
 
-    Raises ConfigError where nothing was planned.
+    Raises ConfigError where nothing was planned, and where records can't be read.
     """
     store = Store(folder)
     planned: defaultdict[str, list[str]] = defaultdict(list)
@@ -55,6 +56,7 @@ def status(folder: Path) -> list[SuiteStatus]:
         raise ConfigError(
             f"no suite was run with --results {folder}.", "Name the folder that 'adaptbench run' was given."
         )
+    store.require_access((name for names in planned.values() for name in names), os.R_OK)
     running = {each.run: each for each in _running(store)}
     present = store.names()
     return [_of_suite(suite, names, store, present, running) for suite, names in sorted(planned.items())]

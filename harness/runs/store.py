@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -60,6 +60,17 @@ class Store:
                 f"Free {LEAST_FREE_BYTES >> 20} MiB, or choose another folder by --results DIR.",
             )
 
+    def require_access(self, names: Iterable[str], mode: int) -> None:
+        """Raises ConfigError where a folder of these records is there, but can't be read or written; `mode` is `os.access`'s."""
+        methods = {(self.folder / name).parent for name in names}
+        for folder in sorted({method.parent for method in methods} | methods):
+            if folder.exists() and not os.access(folder, mode | os.X_OK):
+                verb = "written" if mode & os.W_OK else "read"
+                raise ConfigError(
+                    f"the folder {folder} can't be {verb}: Permission denied.",
+                    "Change its permissions, or choose another folder of results by --results DIR.",
+                )
+
     def name(self, key: RunKey) -> str:
         """Of a run's record, the path in the folder, with slashes."""
         digest = hashlib.sha256(key_json(key).encode()).hexdigest()[:10]
@@ -74,7 +85,7 @@ class Store:
         return {
             f"{method.parent.name}/{method.name}/{file}"
             for method in self._methods()
-            for file in os.listdir(method)
+            for file in _listed(method)
             if file.endswith(".json")
         }
 
@@ -85,8 +96,9 @@ class Store:
     def sweep(self) -> None:
         """Remove what processes of this machine that were killed left: heartbeats, claims of runs that are done, files begun."""
         claims.sweep(self.claims_folder, self.folder)
-        for folder in (self.folder, self._plans, *self._methods()):
-            files.sweep(folder)
+        with suppress(OSError):  # of a folder that was removed meanwhile
+            for folder in (self.folder, self._plans, *self._methods()):
+                files.sweep(folder)
 
     def version(self, name: str) -> Version | None:
         """What changes when a record is written anew; None if there is none."""
@@ -186,9 +198,19 @@ class Store:
 
 
 def _folders(folder: Path) -> list[Path]:
-    if not folder.exists():
+    """The folders in a folder, but for hidden ones. One that can't be listed, such as a disk's lost+found, has none."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    except (FileNotFoundError, PermissionError):
         return []
-    return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, PermissionError):
+        return []
 
 
 def record_bytes(path: Path | str) -> bytes:
@@ -214,10 +236,11 @@ def _advised(path: Path | str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DataError(
-            f"{path} can't be read: {error.strerror}.",
-            "Have the record's own file there, or move it away to have the run done again.",
-        ) from error
+        if os.path.isdir(path):
+            advice = "Change its permissions, or move it away."
+        else:
+            advice = "Have the record's own file there, or move it away to have the run done again."
+        raise DataError(f"{path} can't be read: {error.strerror}.", advice) from error
 
 
 def _safe(name: str) -> str:

@@ -204,6 +204,7 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     store = Store(options.results)
     store.check_writable()
     runs, todo, replaced, outcome = planned(request, options, progress.note)
+    store.require_access((store.name(run.key) for run in todo), os.R_OK | os.W_OK)
     forecasts = Forecasts(sizes := Sizes())
     progress.planned(runs, todo, forecasts)
     note = cache(progress.note)  # each text once
@@ -432,6 +433,7 @@ def pending(
     """
     todo, outcome = [], Outcome(planned=len(runs))
     replaced: dict[str, Version] = {}
+    store.require_access((store.name(run.key) for run in runs), os.R_OK)
     present = store.names()
     for run in runs:
         name, status = store.name(run.key), None

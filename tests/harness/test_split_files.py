@@ -13,6 +13,7 @@ from harness.data.few_shot import classnames
 from harness.data.split_files import MOST_NAME_CHARACTERS, open_image, read_split_file
 from harness.errors import DataError
 
+ROOT = Path(__file__).parents[2]
 ROWS = {
     "train": [["cat/1.jpg", 0, "cat"], ["dog/1.jpg", 1, "dog"], ["dog/2.jpg", 1, "dog"]],
     "val": [["cat/2.jpg", 0, "cat"]],
@@ -142,18 +143,21 @@ def test_what_is_no_image_says_how_it_begins(tmp_path):
         assert words in error.value.what
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_image_that_may_not_be_read_says_so(tmp_path):
-    (tmp_path / "locked.jpg").write_bytes(jpeg())
-    (tmp_path / "locked.jpg").chmod(0)
-    with pytest.raises(DataError, match="Permission denied"):
-        open_image(tmp_path / "locked.jpg")
+def test_an_image_that_may_not_be_read_says_so(tmp_path, held_to_permissions):
+    locked = tmp_path / "locked.jpg"
+    locked.write_bytes(jpeg())
+    locked.chmod(0)
+    program = "import sys; from harness.data.split_files import open_image; open_image(sys.argv[1])"
+    words = [sys.executable, "-c", program, locked]
+    done = subprocess.run(words, cwd=ROOT, preexec_fn=held_to_permissions, capture_output=True, text=True, check=False)
+    assert "DataError" in done.stderr
+    assert "Permission denied" in done.stderr
 
 
 def test_importing_loads_no_pillow():
     imports = "import sys, harness.data.split_files, harness.data.few_shot"
     program = f"{imports}; sys.exit(bool({{'PIL', 'numpy', 'torch'}} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
 def test_a_split_file_is_read_in_its_order(split_file, images):

@@ -79,3 +79,35 @@ def test_a_folder_without_a_plan_is_no_folder_of_results(tmp_path):
         status(tmp_path)
     with pytest.raises(ConfigError, match="no suite was run"):
         status(Path("/nowhere"))
+
+
+def test_folders_that_may_not_be_read_are_told_where_records_may_be_in_them(results, adaptbench, held_to_permissions):
+    """A disk's own lost+found is in nobody's way; records of a colleague's that can't be read are neither done nor left."""
+    store, records = results
+    lost, methods = store.folder / "lost+found", store.path(records[0].key).parent
+    lost.mkdir()
+    lost.chmod(0)
+    run = ["run", "base2new", "--methods", "coop,zero_shot", "--datasets", "demo-digits", "--seeds", "1", "--dry-run"]
+    commands = {
+        "run": [*run, "--results", store.folder],
+        "status": ["status", store.folder],
+        "report": ["report", store.folder, "-o", store.folder.parent / "site"],
+    }
+
+    def ends(command):
+        return adaptbench(*commands[command], preexec_fn=held_to_permissions)
+
+    assert [ends(command).returncode for command in commands] == [0, 0, 0]
+    methods.chmod(0)
+    try:
+        for command in ("run", "status"):
+            ended = ends(command)
+            assert ended.returncode == 2
+            assert f"the folder {methods} can't be read: Permission denied." in " ".join(ended.stderr.split())
+        assert f"{methods} can't be read: Permission denied." in " ".join(ends("report").stderr.split())
+        methods.chmod(0o555)
+        assert ends("run").returncode == 0
+        commands["run"][-3] = "--again"
+        assert f"the folder {methods} can't be written" in " ".join(ends("run").stderr.split())
+    finally:
+        methods.chmod(0o755)

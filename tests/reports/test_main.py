@@ -137,7 +137,7 @@ def test_errors_name_the_next_step(tmp_path):
     with pytest.raises(ConfigError, match=r"no results folder .*missing"):
         command.report([tmp_path / "missing"], tmp_path / "site")
     (tmp_path / "bad.json").write_text("[]")
-    with pytest.raises(ConfigError, match="none of the 1 JSON file in"):
+    with pytest.raises(ConfigError, match="no readable run record is in"):
         command.report([tmp_path], tmp_path / "site")
     assert not (tmp_path / "site").exists()
 
