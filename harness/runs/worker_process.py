@@ -59,6 +59,8 @@ _READY_SECONDS = 0.02
 """How often a fork server that is starting is looked at."""
 _LOOK_SECONDS = 1.0
 """How often runs that have a time limit are looked at."""
+_EXEC_SECONDS = 0.2
+"""More than it takes to begin a program once the old one is gone, which is 22 ms on a busy machine."""
 _LONGEST_SOCKET_NAME = 103
 """In bytes, on the system that allows the fewest (macOS)."""
 
@@ -433,10 +435,19 @@ def _end_marked(mark: str) -> list[str]:
     for number in psutil.pids():  # psutil's iterator may have kept an earlier process of the same number
         with suppress(psutil.Error, OSError):
             process = psutil.Process(number)
-            if process.environ().get(_MARK) == mark:
+            if _environment_of(process).get(_MARK) == mark:
                 names.append(process.name())
                 process.kill()
     return names
+
+
+def _environment_of(process: psutil.Process) -> dict[str, str]:
+    """While one program takes the place of another in a process, that has neither environment nor arguments: it is waited for."""
+    environment = process.environ()
+    end = time.monotonic() + _EXEC_SECONDS
+    while not environment and time.monotonic() < end and process.exe() and not process.cmdline():
+        time.sleep(0.001)
+    return environment or process.environ()
 
 
 def _check(job: Job, sender: Connection) -> None:

@@ -197,6 +197,29 @@ def test_what_a_dead_run_has_started_is_ended_wherever_it_went():
         """Until the kernel has done it."""
 
 
+def test_what_a_dead_run_has_started_is_found_while_its_program_begins(monkeypatch):
+    """For milliseconds the kernel shows such a process without environment and arguments."""
+    mark, shown = f"a run's of {os.getpid()}", {"environ": 1, "cmdline": 1}
+
+    def late(name, original):
+        def answer(process):
+            if process.pid == started.pid and shown[name]:
+                shown[name] -= 1
+                return {} if name == "environ" else []
+            return original(process)
+
+        return answer
+
+    for name in shown:
+        monkeypatch.setattr(psutil.Process, name, late(name, getattr(psutil.Process, name)))
+    with subprocess.Popen(["sleep", "600"], env={**os.environ, _MARK: mark}) as started:
+        try:
+            assert _end_marked(mark) == ["sleep"]
+        finally:
+            started.kill()
+    assert shown == {"environ": 0, "cmdline": 0}
+
+
 SCRIPT = """
 import multiprocessing
 from harness.runs.worker_process import end_if_importing
