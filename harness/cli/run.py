@@ -25,6 +25,7 @@ from harness.errors import ConfigError
 from harness.plan import PlannedRun, Request
 from harness.runs.executors import Executor, Workers, order, seconds_of
 from harness.runs.forecast import Forecasts
+from harness.runs.signals import ENDING
 from harness.runs.suite_runner import CACHE, Interrupted, Outcome, RunOptions, planned, run_suite, seed_by_seed
 
 _ELSEWHERE = "On other machines"
@@ -323,9 +324,7 @@ def _ends_once() -> Iterator[None]:
     That is Ctrl-C, a scheduler's SIGTERM, and a closed terminal, unless it is ignored (nohup). A second one, while it ends, is
     answered and changes nothing; one after `_MOST_ENDING_SECONDS` begins anew.
     """
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    earlier = {number: signal.getsignal(number) for number in numbers}
+    earlier = {number: signal.getsignal(number) for number in ENDING}
     asked_at: list[float] = []
 
     def end(number: int, _: object) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from harness.errors import DataError
 from harness.processes import has_ended, machine, own_name
+from harness.runs.signals import signals_wait
 
 LEASE_SECONDS = 120.0
 """Longer than network file systems keep attributes of files (a minute), and than any pause of a healthy process."""
@@ -84,15 +85,29 @@ class Claims:
         for folder in self._heard_in[1:]:
             with suppress(OSError):  # who can't be heard there is alone there
                 folder.mkdir(parents=True, exist_ok=True)
-        self._write_heartbeat()
-        self._thread.start()
+        try:
+            self._write_heartbeat()
+            self._thread.start()
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(self, *exc: Any) -> None:
+        """Ctrl-C changes nothing of it: a process that goes on, as a notebook's, would hold runs that it doesn't do."""
+        try:
+            with signals_wait():
+                self._leave()
+        except KeyboardInterrupt:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
         for name in list(self._held):
             self.give_back(name)
         self._leaving.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         for folder in self._heard_in:
             _unlink(self._heartbeat(folder))
 

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from harness.runs.identity import identified, meanings, require_meanings
 from harness.runs.job import Job, KnownPeaks, Place, may_optimize, repeat_command
 from harness.runs.known import observations
 from harness.runs.predictions import require_parquet
+from harness.runs.signals import signals_wait
 from harness.runs.store import Store
 from harness.runs.todo import Todo
 from harness.runs.worker_process import Isolation, end_if_importing
@@ -216,9 +218,13 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
     store.plan(store.name(run.key) for run in runs)
     neighbours = options.folders.cache / NEIGHBOURS
     try:
-        if isolation is None:
-            return outcome
-        with Claims(store.claims_folder, options.lease_seconds, neighbours) as claims, isolation:
+        with ExitStack() as at_the_end:
+            at_the_end.callback(sweep, neighbours, store.folder)
+            at_the_end.callback(store.sweep)
+            if isolation is None:
+                return outcome
+            claims = at_the_end.enter_context(Claims(store.claims_folder, options.lease_seconds, neighbours))
+            at_the_end.enter_context(isolation)
             forecasts.remember(observations(todo, store, options.device, options.threads))
             place = isolation.check(replace(job_of(todo[0], store, options, threads=1, gpu=None), prompts=prompts))
             jobs = _jobs_of(todo, place, options)
@@ -232,9 +238,6 @@ def run_suite(request: Request, options: RunOptions, progress: Progress) -> Outc
             session.run()
     except KeyboardInterrupt:
         raise Interrupted(outcome) from None
-    finally:
-        store.sweep()
-        sweep(neighbours, store.folder)
     return outcome
 
 
@@ -311,8 +314,9 @@ class _Session:
 
     def _start_runs(self) -> None:
         while self._is_idle() and time.monotonic() >= self.look_again_at:
-            taken, done = self.todo.take()
-            self._note_done(done)
+            with signals_wait():
+                taken, done = self.todo.take()
+                self._note_done(done)
             if taken is None:
                 self.look_again_at = time.monotonic() + _POLL_SECONDS
                 return
@@ -327,26 +331,29 @@ class _Session:
             self._look_around()
 
     def _end(self, name: str, record: RunRecord) -> None:
-        self._look_around()
-        run = self.in_hand.pop(name)
-        self.slots.append(run.slot)
-        self.look_again_at = 0.0
-        self.longest_seconds = max(self.longest_seconds, record.total_seconds)
-        if self.todo.claims.are_gone:
-            _keep_elsewhere(record, self.todo.store, "the folder was removed while the suite ran")
-        if not self.todo.is_ours(name):
-            self.todo.claims.give_back(name)
+        with signals_wait():
+            self._look_around()
+            run = self.in_hand.pop(name)
+            self.slots.append(run.slot)
+            self.look_again_at = 0.0
+            self.longest_seconds = max(self.longest_seconds, record.total_seconds)
+            if self.todo.claims.are_gone:
+                _keep_elsewhere(record, self.todo.store, "the folder was removed while the suite ran")
+            if is_ours := self.todo.is_ours(name):
+                record = replace(record, environment=replace(record.environment, concurrent_runs=run.concurrent))
+                _write(record, self.todo.store)
+                self.todo.finish(name)
+                self.outcome.ok += record.status == "ok"
+                self.outcome.failed += record.status != "ok"
+            else:
+                self.todo.claims.give_back(name)
+        if not is_ours:
             self.progress.note(
                 f"{name} was taken over while this process was suspended: what it found here is dropped."
             )
             self.progress.dropped(run.number)
             return
-        record = replace(record, environment=replace(record.environment, concurrent_runs=run.concurrent))
-        _write(record, self.todo.store)
-        self.todo.finish(name)
         self._keep_peaks(record)
-        self.outcome.ok += record.status == "ok"
-        self.outcome.failed += record.status != "ok"
         self.forecasts.learn(record)
         self.progress.ended(run.number, record)
         for text in record.warnings:

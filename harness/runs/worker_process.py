@@ -36,6 +36,7 @@ from harness.runs.death_with_parent import PARENT, READY, end_with
 from harness.runs.events import Event
 from harness.runs.job import Job, Place
 from harness.runs.observation import Observation
+from harness.runs.signals import ENDING, signals_wait
 
 _forkserver: Any = getattr(
     importlib.import_module("multiprocessing.forkserver"), "_forkserver", None
@@ -43,7 +44,6 @@ _forkserver: Any = getattr(
 _STARTING = threading.Lock()
 """Held while a fork server is started: what it is told stands in the environment, which all threads share."""
 _STOP_GRACE_SECONDS = 5.0
-_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """What asks a process to end: Ctrl-C, a scheduler, a terminal that is closed."""
 EXIT_UNGUARDED = 97
 """Of a run's process that begins a suite itself, before it has its orders."""
@@ -361,21 +361,12 @@ def _signals_wait() -> Iterator[None]:
 
     Within the block it could leave a process without its orders, or get lost in a finalizer, where Python drops exceptions.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python raises it in the main thread alone
-        return
-    heard: list[int] = []
-    with ExitStack() as restored:
-        for ending in _ENDING:
-            earlier = signal.signal(ending, lambda number, _: heard.append(number))
-            restored.callback(signal.signal, ending, earlier)
-        if hasattr(signal, "pthread_sigmask"):
+    with signals_wait(), ExitStack() as restored:
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "pthread_sigmask"):
             resource_tracker.ensure_running()  # its start would end the blocking
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # children inherit it
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # children inherit it
             restored.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
         yield
-    for number in dict.fromkeys(heard):
-        signal.raise_signal(number)
 
 
 def _environment() -> dict[str, str]:
@@ -389,7 +380,7 @@ def _child(
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    for ending in _ENDING:  # the parent's to handle, also where a scheduler tells every process of a job
+    for ending in ENDING:  # the parent's to handle, also where a scheduler tells every process of a job
         signal.signal(ending, signal.SIG_IGN)
     logging.getLogger().setLevel(logging.CRITICAL)  # what open_clip logs as errors, it raises too
     end_with(os.getppid())

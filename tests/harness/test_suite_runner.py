@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +141,64 @@ def instead(monkeypatch, write):
     """In the place of processes, each run comes back at once with what `write` makes of its key."""
     processes = InProcess(lambda job: write(job.run.key))
     monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: processes)
+
+
+def test_at_whatever_line_an_interrupt_comes_what_is_recorded_is_counted(tinyworld, tmp_path, a_record, monkeypatch):
+    """At every 13th line of what takes runs, writes records and gives back claims, while another process does one of three runs.
+
+    A process that goes on, as a notebook's, holds nothing any more.
+    """
+    request = replace(REQUEST, methods=["zero_shot"], seeds=[1, 2, 3])
+    interrupted_at, counts = -1, set()
+
+    def made(key):
+        return replace(a_record(), key=key, accuracy={})
+
+    class Traced(InProcess):
+        """From its check on, lines are counted."""
+
+        def check(self, job):
+            sys.settrace(trace)
+            return super().check(job)
+
+    class BesideAnother(Heard):
+        """The third run is another's, which has done it once the first begins here."""
+
+        def started(self, number, run):
+            if number == 1:
+                Store(options.results).write(made(replace(run.key, seed=3)))
+
+    def trace(frame, event, arg):
+        nonlocal line
+        if not frame.f_code.co_filename.endswith(("suite_runner.py", "todo.py", "claims.py", "store.py", "signals.py")):
+            return None
+        if event == "line" and frame.f_code.co_name != "__exit__":  # whose first line nothing in Python guards
+            line += 1
+            if line == interrupted_at:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    monkeypatch.setattr(
+        "harness.runs.suite_runner.Isolation", lambda limit, compiler: Traced(lambda job: made(job.run.key))
+    )
+    traced = sys.gettrace()
+    while True:
+        interrupted_at += 13
+        line, options = 0, RunOptions(results=tmp_path / str(interrupted_at), cache=tmp_path / "cache", device="cpu")
+        try:
+            outcome = run_suite(request, options, BesideAnother())
+        except Interrupted as interrupted:
+            outcome = interrupted.outcome
+            counts.add(outcome.ok)
+        finally:
+            sys.settrace(traced)
+        others = ["-seed3-" in path.name for path in options.results.rglob("*.json")]
+        assert outcome.ok == others.count(False), interrupted_at
+        assert outcome.skipped <= others.count(True), interrupted_at
+        assert not any(map(os.listdir, (options.results / ".claims", options.cache / ".running"))), interrupted_at
+        if line < interrupted_at:
+            break
+    assert counts == {0, 1, 2}
 
 
 def test_what_another_process_has_taken_over_meanwhile_is_dropped(tinyworld, tmp_path, a_record, monkeypatch):
