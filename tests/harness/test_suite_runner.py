@@ -143,7 +143,16 @@ def instead(monkeypatch, write):
     monkeypatch.setattr("harness.runs.suite_runner.Isolation", lambda limit, compiler: processes)
 
 
-def test_at_whatever_line_an_interrupt_comes_what_is_recorded_is_counted(tinyworld, tmp_path, a_record, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """Also where this process was begun without: a shell's background jobs ignore Ctrl-C."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+@pytest.mark.usefixtures("interruptible", "tinyworld")
+def test_at_whatever_line_an_interrupt_comes_what_is_recorded_is_counted(tmp_path, a_record, monkeypatch):
     """At every 13th line of what takes runs, writes records and gives back claims, while another process does one of three runs.
 
     A process that goes on, as a notebook's, holds nothing any more.
