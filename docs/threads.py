@@ -6,6 +6,7 @@ Without a name, CLIPs of five widths with random weights. It wants two cores wit
 from __future__ import annotations
 
 import logging
+import os
 import statistics
 import sys
 import time
@@ -16,18 +17,22 @@ import open_clip
 import torch
 
 from harness.clip.backbone import Backbone, load
+from harness.meters.environment import wait_briefly
 from harness.method import Classes
 from harness.plan import Request, plan
 from harness.probes.simulate import class_names
 from harness.probes.speedup import workload
 
-WIDTHS = (64, 128, 192, 256, 384)
+WIDTHS = (64, 128, 192, 256, 384, 448, 512)
 BATCHES = {"coop": 32, "full_finetuning": 4, "skip_tuning": 4}
 TURNS = 8
 
 
 def main() -> None:
     """Print a row for each backbone: by method, the median of the turns' ratios."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        wait_briefly()  # as runs do, whose torch reads it when it is imported
+        os.execv(sys.executable, [sys.executable, "-m", "docs.threads", *sys.argv[1:]])
     logging.getLogger().setLevel(logging.CRITICAL)  # open_clip warns that random weights are random
     print("|", " | ".join(["backbone", *(f"{method}, batch {size}" for method, size in BATCHES.items())]), "|")
     print("|---" * (1 + len(BATCHES)) + "|")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from harness.cli import completion, options
 from harness.cli.tables import Growing
 from harness.cli.terminal import console, echo, working
 from harness.errors import AdaptBenchError
+from harness.meters.environment import wait_briefly
 from harness.plan import Request, plan
 from harness.records import RunKey
 
@@ -60,7 +60,7 @@ def speedup(
         settings=options.settings_of(settings),
     )
     keys = {run.key.method: run.key for run in plan(request, "published")}
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+    wait_briefly()
     logging.getLogger().setLevel(logging.CRITICAL)  # open_clip warns that random weights are random
     import torch
 

@@ -22,8 +22,8 @@ from harness.records import Environment
 _NO_LIMIT_BYTES = 1 << 60
 _PACKAGES = ("adaptbench", "torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "nvidia-ml-py")
 
-SMALL_LAYER = 256 * 1024
-"""Weights of the largest layer of towers that are 256 wide."""
+SMALL_LAYER = 128 * 512
+"""Weights of the largest layer of towers that are 128 wide."""
 
 
 def describe(device: str, threads: int, driver: str | None = None) -> Environment:
@@ -73,11 +73,21 @@ def said_threads() -> int | None:
     return int(said) if said.isdecimal() and int(said) else None
 
 
+def wait_briefly() -> None:
+    """Have idle threads look for work for microseconds, then sleep: to be called before torch is imported.
+
+    What the user's variables say holds. To sleep at once makes a step of width 384 take 1.4 times as long on two quiet cores; to
+    look ten times as long makes one of width 512 take twice as long where another program computes on one of them: docs/cost.md.
+    """
+    if os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE").upper() == "PASSIVE":
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
 def best_threads(largest_layer: int) -> int:
     """Threads that serve a run best on a backbone of so many weights in its largest layer: one where operators are small, else all.
 
-    A second thread makes steps of width 128 take about twice as long, whatever the method, and of width 512 on less:
-    docs/cost.md has the measurement. OMP_NUM_THREADS comes first.
+    A second thread makes steps of width 128 take longer, of most methods, and of width 192 on shorter, of all: docs/cost.md has the
+    measurement. OMP_NUM_THREADS comes first.
     """
     if said_threads() is None and largest_layer <= SMALL_LAYER:
         return 1

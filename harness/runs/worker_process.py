@@ -29,7 +29,7 @@ from typing import Any
 import psutil
 
 from harness.errors import AdaptBenchError, ConfigError
-from harness.meters.environment import cgroup_memory_bytes, describe
+from harness.meters.environment import cgroup_memory_bytes, describe, wait_briefly
 from harness.processes import is_gone
 from harness.records import RunRecord, Status, from_json, to_json
 from harness.runs.death_with_parent import PARENT, READY, end_with
@@ -114,7 +114,7 @@ class Isolation:
 
     def __init__(self, time_limit_seconds: float | None = None, *, compiler: bool = True) -> None:
         """compiler: whether runs import torch's (`harness.runs.job.may_optimize`), which is imported for all of them then."""
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when the child imports torch
+        wait_briefly()  # read when the child imports torch
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # as is this: a trace's own chatter would cross the display
         self._context = processes(compiler)
         self._time_limit_seconds = time_limit_seconds

@@ -5,7 +5,14 @@ import os
 import pytest
 
 from harness.meters import environment
-from harness.meters.environment import SMALL_LAYER, best_threads, cgroup_memory_bytes, cgroup_processors, cpu_threads
+from harness.meters.environment import (
+    SMALL_LAYER,
+    best_threads,
+    cgroup_memory_bytes,
+    cgroup_processors,
+    cpu_threads,
+    wait_briefly,
+)
 
 MOUNT = "sys/fs/cgroup"
 
@@ -82,6 +89,21 @@ def test_small_operators_are_left_to_one_thread_unless_the_user_says_how_many(mo
         monkeypatch.setenv("OMP_NUM_THREADS", said)
     machine(monkeypatch, allowed=4, cores=4, limit=None)
     assert (best_threads(SMALL_LAYER), best_threads(SMALL_LAYER + 1)) == (small, large)
+
+
+@pytest.mark.parametrize(
+    ("said", "has"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}),
+        ({"OMP_WAIT_POLICY": "passive"}, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}),
+        ({"GOMP_SPINCOUNT": "0"}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_idle_threads_wait_briefly_unless_the_user_says_how(monkeypatch, said, has):
+    monkeypatch.setattr(os, "environ", dict(said))
+    wait_briefly()
+    assert os.environ == has
 
 
 def machine(monkeypatch, allowed, cores, limit):
