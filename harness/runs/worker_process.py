@@ -44,7 +44,6 @@ _forkserver: Any = getattr(
 _STARTING = threading.Lock()
 """Held while a fork server is started: what it is told stands in the environment, which all threads share."""
 _STOP_GRACE_SECONDS = 5.0
-"""What asks a process to end: Ctrl-C, a scheduler, a terminal that is closed."""
 EXIT_UNGUARDED = 97
 """Of a run's process that begins a suite itself, before it has its orders."""
 _EXIT_LOST = 255
